@@ -1,0 +1,154 @@
+# Copyright (C) nginx-cycles authors
+#
+#   make demo     see it work: installs what it needs, shows real requests
+#   make test     every test, from nothing
+#   make build    build/ngx_http_cycles_module.so for the installed nginx
+#
+# NGINX_SRC is a configured or plain tree of nginx instead of nginx-dev's;
+# SKIP_DEPS=1 leaves apt alone.  Everything made is under build/.
+
+SHELL       = /bin/bash
+
+BUILD      := $(CURDIR)/build
+NGINX_SRC  ?= /usr/share/nginx/src
+NGINX      ?= /usr/sbin/nginx
+JOBS       ?= 2
+
+MODULE      = $(BUILD)/ngx_http_cycles_module.so
+ASAN        = $(BUILD)/asan
+ASAN_MODULE = $(ASAN)/ngx_http_cycles_module.so
+VENV        = $(BUILD)/venv
+NODE        = $(BUILD)/node
+
+export BUILD
+
+DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
+
+.PHONY: all build deps demo test bench lint fuzz nginx-tests clean
+.PHONY: build-asan unit unit-asan
+
+all: build
+
+
+# what others make by themselves
+
+$(VENV)/.done: tools/requirements.txt tools/python-env.sh
+	@tools/python-env.sh $(VENV)
+	@touch $@
+
+$(NODE)/.done: tools/node/package.json tools/node-env.sh
+	@tools/node-env.sh $(NODE)
+	@touch $@
+
+$(ASAN)/nginx: tools/build-nginx-asan.sh
+	@tools/build-nginx-asan.sh $(ASAN)
+	@touch $@
+
+
+# the module
+
+build:
+	@tools/build-module.sh $(NGINX_SRC) $(BUILD)/objs $(MODULE)
+
+build-asan: $(ASAN)/nginx
+	@tools/build-module.sh $(ASAN)/src $(ASAN)/objs-module $(ASAN_MODULE)
+
+deps:
+	$(DEPS) build demo test bench lint
+
+
+# the parts that know no nginx, and their tests: optimized, and once more
+# with sanitizers
+
+PLAIN    := $(foreach file,$(wildcard src/*.c src/*/*.c), \
+                $(if $(filter ngx_%,$(notdir $(file))),,$(file)))
+UNITS    := $(patsubst t/unit/%.c,%,$(wildcard t/unit/*.c))
+
+WARN      = -std=gnu99 -Wall -Wextra -Werror -Wno-unused-parameter
+LIBS      = -ljansson -lsqlite3 -lcrypto -lz -lpthread -lm
+O2        = -g -O2
+SANITIZE  = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+            -fno-sanitize-recover=undefined
+
+U  = $(BUILD)/unit
+UA = $(BUILD)/unit-asan
+
+.SECONDARY:
+
+$(U)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(WARN) $(O2) -Isrc -It/unit -MMD -MP -c -o $@ $<
+
+$(UA)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(WARN) $(SANITIZE) -Isrc -It/unit -MMD -MP -c -o $@ $<
+
+$(U)/libcycles.a: $(PLAIN:%.c=$(U)/%.o)
+	rm -f $@
+	ar rcs $@ $^
+
+$(UA)/libcycles.a: $(PLAIN:%.c=$(UA)/%.o)
+	rm -f $@
+	ar rcs $@ $^
+
+$(U)/%: $(U)/t/unit/%.o $(U)/libcycles.a
+	$(CC) $(O2) -o $@ $^ $(LIBS)
+
+$(UA)/%: $(UA)/t/unit/%.o $(UA)/libcycles.a
+	$(CC) $(SANITIZE) -o $@ $^ $(LIBS)
+
+unit: $(UNITS:%=$(U)/%)
+unit-asan: $(UNITS:%=$(UA)/%)
+
+-include $(shell find $(BUILD)/unit $(BUILD)/unit-asan -name '*.d' \
+                 2>/dev/null)
+
+
+# the tests: each file by its name, and again as asan:NAME
+
+SUITES   := $(sort $(shell find t -name '*.py' ! -path 't/lib/*' \
+                     ! -path 't/fuzz/*' ! -name 'conftest.py' \
+                     ! -name '_*.py' 2>/dev/null) \
+                   $(shell find t -name '*.t' 2>/dev/null))
+TESTS    ?= $(UNITS:%=t/unit/%.c) $(UNITS:%=asan:t/unit/%.c) \
+            $(SUITES:%=asan:%) $(SUITES)
+
+test:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory $(VENV)/.done $(NODE)/.done
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build-asan
+	@$(MAKE) --no-print-directory -j $(JOBS) -s unit unit-asan
+	prove -j $(JOBS) --timer --failures --comments --exec t/run $(TESTS)
+
+demo:
+	@$(DEPS) build demo
+	@$(if $(OPENAI_API_KEY),:,$(MAKE) --no-print-directory $(NODE)/.done)
+	@$(MAKE) --no-print-directory build
+	@python3 demo/demo.py
+
+bench:
+	@$(DEPS) build bench
+	@$(MAKE) --no-print-directory build
+	@python3 bench/bench.py $(BENCH)
+
+lint:
+	@$(DEPS) build lint
+	@tools/lint.sh
+
+fuzz:
+	@$(DEPS) build test
+	@tools/fuzz.sh
+
+# NGINX_TESTS_DIR is a checkout of nginx's own test suite; that is written for
+# the newest nginx, so it runs on the installed one and on a newer one
+
+nginx-tests:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build-asan
+	@tools/nginx-tests.py "$(NGINX_TESTS_DIR)" $(NGINX) $(MODULE)
+	@tools/nginx-tests.py "$(NGINX_TESTS_DIR)" $(ASAN)/nginx $(ASAN_MODULE)
+
+clean:
+	rm -rf $(BUILD)

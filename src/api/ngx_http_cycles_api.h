@@ -1,0 +1,154 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The HTTP API of the Cycles protocol on an embedded ledger.
+ *
+ *     ngx_http_cycles_api_module.c      the directive, routes, what comes in
+ *     ngx_http_cycles_api_operations.c  what each route does with the ledger
+ *     ngx_http_cycles_api_balances.c    the list of balances
+ *     ngx_http_cycles_api_detail.c      one reservation, with its history
+ *     ngx_http_cycles_api_answer.c      ids, headers, what goes out
+ *     cycles_api_read.c, _write.c       the JSON, without nginx
+ */
+
+
+#ifndef _NGX_HTTP_CYCLES_API_H_INCLUDED_
+#define _NGX_HTTP_CYCLES_API_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "cycles_api.h"
+#include "../ledger/ngx_http_cycles_ledger.h"
+
+
+typedef struct ngx_http_cycles_api_ctx_s  ngx_http_cycles_api_ctx_t;
+
+/* the return value is for ngx_http_finalize_request() */
+
+typedef ngx_int_t (*ngx_http_cycles_api_run_pt)(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+/* writes the body of the answer; called twice, with the same result */
+
+typedef void (*ngx_http_cycles_api_write_pt)(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+
+typedef struct {
+    ngx_str_t                        path;        /* behind "/v1" */
+    ngx_str_t                        action;      /* behind the id */
+    ngx_uint_t                       has_id;
+    ngx_uint_t                       methods;
+    ngx_uint_t                       operation;   /* 0: reads only */
+    ngx_http_cycles_api_run_pt       run;
+} ngx_http_cycles_api_route_t;
+
+
+typedef struct {
+    ngx_str_t                        name;        /* of the ledger */
+    void                            *ledger;
+    ngx_str_t                        base;        /* what is before "/v1" */
+} ngx_http_cycles_api_conf_t;
+
+
+/* a page of balances */
+
+typedef struct {
+    ngx_pool_t                      *pool;
+    ngx_str_t                        filters[CYCLES_LEVELS];
+    ngx_array_t                      items;       /* cycles_balance_t */
+    ngx_uint_t                       limit;
+    uint64_t                         position;    /* budgets looked at */
+    unsigned                         more:1;
+    unsigned                         failed:1;
+} ngx_http_cycles_api_page_t;
+
+
+struct ngx_http_cycles_api_ctx_s {
+    void                            *ledger;
+    cycles_ledger_t                 *core;
+    const ngx_http_cycles_api_route_t  *route;
+
+    ngx_str_t                        id;          /* of the reservation */
+    u_char                           request_id[CYCLES_UUID_LEN];
+    u_char                           trace_id[CYCLES_API_TRACE_LEN];
+    cycles_principal_t               who;
+    char                            *allow;       /* of a 405 */
+
+    cycles_api_request_t             rq;
+    cycles_unit_t                    unit;        /* of what was settled */
+    cycles_reserved_t                reserved;
+    cycles_settled_t                 settled;
+    cycles_api_error_t               error;
+    ngx_http_cycles_api_page_t       page;
+    cycles_view_t                    view;
+    cycles_history_t                 history;
+    ngx_int_t                        history_error;
+
+    ngx_http_request_t              *request;
+    ngx_http_cycles_ledger_wait_t    wait;
+};
+
+
+/* operations */
+
+ngx_int_t ngx_http_cycles_api_reserve(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_decide(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_event(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_commit(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_release(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_extend(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_introspect(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_balances(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_detail(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+/*
+ * Looks ctx->id up, into ctx->view.  NGX_DECLINED: the reservation is of the
+ * key's tenant, otherwise it is answered.
+ */
+
+ngx_int_t ngx_http_cycles_api_own(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+
+/* gives the request its ids, from its own headers where it has them */
+
+ngx_int_t ngx_http_cycles_api_identify(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+/* the first header of this name, NULL if there is none */
+
+ngx_str_t *ngx_http_cycles_api_header(ngx_http_request_t *r, char *name);
+
+ngx_int_t ngx_http_cycles_api_send(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_uint_t status,
+    ngx_http_cycles_api_write_pt write);
+
+/* ctx->error with the status of its code, or another one */
+
+ngx_int_t ngx_http_cycles_api_send_error(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_uint_t status);
+
+/* an error that needs no more than a sentence */
+
+ngx_int_t ngx_http_cycles_api_fail(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code, char *text);
+
+
+extern ngx_module_t  ngx_http_cycles_api_module;
+
+
+#endif /* _NGX_HTTP_CYCLES_API_H_INCLUDED_ */

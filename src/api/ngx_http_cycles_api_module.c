@@ -1,0 +1,702 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The directive "cycles_api", and what comes in: routes, keys, bodies.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <openssl/sha.h>
+
+#include "ngx_http_cycles_api.h"
+
+
+#define NGX_HTTP_CYCLES_API_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
+
+
+static char *ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static void *ngx_http_cycles_api_create_conf(ngx_conf_t *cf);
+static char *ngx_http_cycles_api_merge_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static void ngx_http_cycles_api_base(ngx_str_t *location, ngx_str_t *base);
+static ngx_int_t ngx_http_cycles_api_error_pages(ngx_conf_t *cf,
+    ngx_http_core_loc_conf_t *clcf);
+
+static ngx_int_t ngx_http_cycles_api_handler(ngx_http_request_t *r);
+static void ngx_http_cycles_api_cleanup(void *data);
+static ngx_int_t ngx_http_cycles_api_page(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_api_find_route(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_str_t *base);
+static ngx_int_t ngx_http_cycles_api_match(
+    const ngx_http_cycles_api_route_t *route, ngx_str_t *path,
+    ngx_str_t *id);
+static ngx_int_t ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_api_content_type(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static void ngx_http_cycles_api_body(ngx_http_request_t *r);
+static ngx_int_t ngx_http_cycles_api_run(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_api_text(ngx_http_request_t *r,
+    ngx_str_t *text);
+static ngx_int_t ngx_http_cycles_api_list(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+
+static ngx_command_t  ngx_http_cycles_api_commands[] = {
+
+    { ngx_string("cycles_api"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_cycles_api,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_cycles_api_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_cycles_api_create_conf,       /* create location configuration */
+    ngx_http_cycles_api_merge_conf         /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_cycles_api_module = {
+    NGX_MODULE_V1,
+    &ngx_http_cycles_api_module_ctx,       /* module context */
+    ngx_http_cycles_api_commands,          /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
+
+    { ngx_string("/reservations"), ngx_null_string, 0, NGX_HTTP_POST,
+      CYCLES_API_RESERVE, ngx_http_cycles_api_reserve },
+
+    { ngx_string("/reservations"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_list },
+
+    { ngx_string("/reservations/"), ngx_string("/commit"), 1, NGX_HTTP_POST,
+      CYCLES_API_COMMIT, ngx_http_cycles_api_commit },
+
+    { ngx_string("/reservations/"), ngx_string("/release"), 1, NGX_HTTP_POST,
+      CYCLES_API_RELEASE, ngx_http_cycles_api_release },
+
+    { ngx_string("/reservations/"), ngx_string("/extend"), 1, NGX_HTTP_POST,
+      CYCLES_API_EXTEND, ngx_http_cycles_api_extend },
+
+    { ngx_string("/reservations/"), ngx_null_string, 1,
+      NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_detail },
+
+    { ngx_string("/decide"), ngx_null_string, 0, NGX_HTTP_POST,
+      CYCLES_API_DECIDE, ngx_http_cycles_api_decide },
+
+    { ngx_string("/events"), ngx_null_string, 0, NGX_HTTP_POST,
+      CYCLES_API_EVENT, ngx_http_cycles_api_event },
+
+    { ngx_string("/balances"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
+      0, ngx_http_cycles_api_balances },
+
+    { ngx_string("/auth/introspect"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_introspect },
+
+    { ngx_null_string, ngx_null_string, 0, 0, 0, NULL }
+};
+
+
+/* what nginx itself may answer in a location */
+
+static const ngx_int_t  ngx_http_cycles_api_pages[] = {
+    400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 416, 429, 500,
+    501, 502, 503, 504, 507, 0
+};
+
+
+static char *
+ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_cycles_api_conf_t *acf = conf;
+
+    ngx_str_t                 *value;
+    ngx_uint_t                 prefix;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    value = cf->args->elts;
+
+    if (acf->name.data) {
+        return "is duplicate";
+    }
+
+    if (value[1].len <= 7
+        || ngx_strncmp(value[1].data, "ledger=", 7) != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"cycles_api\": give "
+                           "it as \"ledger=NAME\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    acf->name.len = value[1].len - 7;
+    acf->name.data = value[1].data + 7;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    prefix = (!clcf->named && !clcf->noname);
+
+#if (NGX_PCRE)
+    prefix = prefix && clcf->regex == NULL;
+#endif
+
+    if (!prefix) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"cycles_api\" must be in a location with a "
+                           "prefix, such as \"location /v1/\"");
+        return NGX_CONF_ERROR;
+    }
+
+    clcf->handler = ngx_http_cycles_api_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_cycles_api_create_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_cycles_api_conf_t));
+}
+
+
+/*
+ * Ledgers are known by now, wherever they are declared.  An "if" in the
+ * location keeps its handler, so it needs the same configuration.
+ */
+
+static char *
+ngx_http_cycles_api_merge_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_cycles_api_conf_t *prev = parent;
+    ngx_http_cycles_api_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->name.data == NULL && clcf->noname) {
+        *conf = *prev;
+    }
+
+    if (conf->name.data == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    conf->ledger = ngx_http_cycles_ledger_find(cf, &conf->name);
+
+    if (conf->ledger == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"cycles_api\" in location \"%V\" wants ledger \"%V\", "
+                      "which no \"cycles_ledger\" declares", &clcf->name,
+                      &conf->name);
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_http_cycles_api_base(&clcf->name, &conf->base);
+
+    if (ngx_http_cycles_api_error_pages(cf, clcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* "/v1/", "/v1/decide" and "/" have none, "/budget/" has "/budget" */
+
+static void
+ngx_http_cycles_api_base(ngx_str_t *location, ngx_str_t *base)
+{
+    u_char  *p, *end;
+
+    *base = *location;
+    end = location->data + location->len;
+
+    for (p = location->data; end - p >= 3; p++) {
+
+        if (ngx_strncmp(p, "/v1", 3) == 0 && (p + 3 == end || p[3] == '/')) {
+            base->len = p - location->data;
+            return;
+        }
+    }
+
+    if (base->len && base->data[base->len - 1] == '/') {
+        base->len--;
+    }
+}
+
+
+/*
+ * Errors that nginx finds before or while it reads a request come back to our
+ * handler, which gives them the ids and the JSON of the protocol.
+ */
+
+static ngx_int_t
+ngx_http_cycles_api_error_pages(ngx_conf_t *cf,
+    ngx_http_core_loc_conf_t *clcf)
+{
+    ngx_uint_t           i;
+    ngx_http_err_page_t  *page;
+
+    clcf->error_pages = ngx_array_create(cf->pool, 16,
+                                         sizeof(ngx_http_err_page_t));
+    if (clcf->error_pages == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; ngx_http_cycles_api_pages[i]; i++) {
+        page = ngx_array_push(clcf->error_pages);
+        if (page == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memzero(page, sizeof(ngx_http_err_page_t));
+
+        page->status = ngx_http_cycles_api_pages[i];
+        page->overwrite = -1;
+        page->value.value = clcf->name;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                    rc;
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_cycles_api_ctx_t   *ctx;
+    ngx_http_cycles_api_conf_t  *acf;
+
+    acf = ngx_http_get_module_loc_conf(r, ngx_http_cycles_api_module);
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_cycles_api_ctx_t));
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+
+    if (ctx == NULL || cln == NULL
+        || ngx_http_cycles_api_identify(r, ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_http_cycles_api_cleanup;
+    cln->data = ctx;
+
+    ctx->ledger = acf->ledger;
+    ctx->core = ngx_http_cycles_ledger_core(acf->ledger);
+
+    ngx_http_set_ctx(r, ctx, ngx_http_cycles_api_module);
+
+    if (r->error_page) {
+        return ngx_http_cycles_api_page(r, ctx);
+    }
+
+    rc = ngx_http_cycles_api_find_route(r, ctx, &acf->base);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_cycles_api_authenticate(r, ctx);
+    }
+
+    if (rc == NGX_DECLINED && ctx->route->operation) {
+        rc = ngx_http_cycles_api_content_type(r, ctx);
+    }
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ctx->route->operation == 0) {
+        return ctx->route->run(r, ctx);
+    }
+
+    r->request_body_in_single_buf = 1;
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_cycles_api_body);
+
+    return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
+}
+
+
+static void
+ngx_http_cycles_api_cleanup(void *data)
+{
+    ngx_http_cycles_api_ctx_t  *ctx = data;
+
+    cycles_api_free(&ctx->rq);
+}
+
+
+/* an error of nginx itself */
+
+static ngx_int_t
+ngx_http_cycles_api_page(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_uint_t      status;
+    const char     *text;
+    cycles_code_t   code;
+
+    status = r->err_status;
+    code = CYCLES_INVALID_REQUEST;
+    text = "The request is not one that this server can read";
+
+    switch (status) {
+
+    case NGX_HTTP_UNAUTHORIZED:
+        code = CYCLES_UNAUTHORIZED;
+        text = "This server wants other credentials";
+        break;
+
+    case NGX_HTTP_FORBIDDEN:
+        code = CYCLES_FORBIDDEN;
+        text = "This server does not serve this client";
+        break;
+
+    case NGX_HTTP_NOT_FOUND:
+        code = CYCLES_NOT_FOUND;
+        text = "There is nothing here";
+        break;
+
+    case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
+        text = "The body is longer than this server takes";
+        break;
+
+    case NGX_HTTP_TOO_MANY_REQUESTS:
+        code = CYCLES_LIMIT_EXCEEDED;
+        text = "Too many requests, try again later";
+        break;
+
+    default:
+        if (status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
+            code = CYCLES_INTERNAL_ERROR;
+            text = "The server can't answer now, try again with the same "
+                   "idempotency key";
+        }
+    }
+
+    cycles_api_error_init(&ctx->error, code, "%s", text);
+
+    return ngx_http_cycles_api_send_error(r, ctx, status);
+}
+
+
+/* NGX_DECLINED: there is one, otherwise it is answered */
+
+static ngx_int_t
+ngx_http_cycles_api_find_route(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_str_t *base)
+{
+    ngx_str_t                           path;
+    ngx_uint_t                          methods;
+    const ngx_http_cycles_api_route_t  *route;
+
+    path.len = 0;
+    path.data = r->uri.data + base->len + 3;
+    methods = 0;
+
+    if (r->uri.len > base->len + 3
+        && ngx_strncmp(r->uri.data + base->len, "/v1/", 4) == 0)
+    {
+        path.len = r->uri.len - base->len - 3;
+    }
+
+    for (route = ngx_http_cycles_api_routes; route->run; route++) {
+
+        if (ngx_http_cycles_api_match(route, &path, &ctx->id) != NGX_OK) {
+            continue;
+        }
+
+        if (route->methods & r->method) {
+            ctx->route = route;
+            break;
+        }
+
+        methods |= route->methods;
+    }
+
+    if (ctx->route == NULL) {
+        ctx->allow = (methods == 0) ? NULL
+                     : (methods == NGX_HTTP_POST) ? "POST"
+                     : (methods == NGX_HTTP_CYCLES_API_READ) ? "GET, HEAD"
+                     : "GET, HEAD, POST";
+
+        cycles_api_error_init(&ctx->error,
+                              methods ? CYCLES_INVALID_REQUEST
+                                      : CYCLES_NOT_FOUND,
+                              methods ? "This resource does not have this "
+                                        "method"
+                                      : "There is no such resource");
+
+        return ngx_http_cycles_api_send_error(r, ctx,
+                                              methods ? NGX_HTTP_NOT_ALLOWED
+                                                      : NGX_HTTP_NOT_FOUND);
+    }
+
+    if (ctx->id.len > CYCLES_MAX_RESERVATION_ID) {
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
+                              "A reservation id has at most 128 bytes");
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_match(const ngx_http_cycles_api_route_t *route,
+    ngx_str_t *path, ngx_str_t *id)
+{
+    u_char  *p, *end;
+
+    if (path->len < route->path.len
+        || ngx_memcmp(path->data, route->path.data, route->path.len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    p = path->data + route->path.len;
+    end = path->data + path->len;
+
+    if (!route->has_id) {
+        return (p == end) ? NGX_OK : NGX_DECLINED;
+    }
+
+    id->data = p;
+
+    while (p < end && *p != '/') {
+        p++;
+    }
+
+    id->len = p - id->data;
+
+    if (id->len == 0 || (size_t) (end - p) != route->action.len
+        || ngx_memcmp(p, route->action.data, route->action.len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: it is one of the ledger's keys, otherwise it is answered */
+
+static ngx_int_t
+ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    u_char          digest[SHA256_DIGEST_LENGTH];
+    ngx_str_t      *key;
+    cycles_code_t   code;
+
+    key = ngx_http_cycles_api_header(r, "X-Cycles-API-Key");
+
+    if (key == NULL || key->len == 0) {
+        code = CYCLES_UNAUTHORIZED;
+
+    } else {
+        SHA256(key->data, key->len, digest);
+        code = cycles_ledger_authenticate(ctx->core, digest, &ctx->who);
+    }
+
+    if (code == CYCLES_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (code == CYCLES_UNAUTHORIZED) {
+        return ngx_http_cycles_api_fail(r, ctx, code,
+                              key ? "The API key is not known"
+                                  : "There is no X-Cycles-API-Key");
+    }
+
+    return ngx_http_cycles_api_fail(r, ctx, code,
+                                    "The ledger can't be read now");
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_content_type(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    size_t      len;
+    ngx_str_t  *type;
+
+    static ngx_str_t  json = ngx_string("application/json");
+
+    /* no body is not a body of another type, but not the right one either */
+
+    if (r->headers_in.content_length_n <= 0 && !r->headers_in.chunked) {
+        return NGX_DECLINED;
+    }
+
+    type = r->headers_in.content_type ? &r->headers_in.content_type->value
+                                      : NULL;
+
+    if (type && type->len >= json.len
+        && ngx_strncasecmp(type->data, json.data, json.len) == 0)
+    {
+        for (len = json.len; len < type->len && type->data[len] == ' '; len++)
+        {
+            /* void */
+        }
+
+        if (len == type->len || type->data[len] == ';') {
+            return NGX_DECLINED;
+        }
+    }
+
+    cycles_api_error_init(&ctx->error, CYCLES_INVALID_REQUEST,
+                          "The Content-Type must be application/json");
+
+    return ngx_http_cycles_api_send_error(r, ctx,
+                                          NGX_HTTP_UNSUPPORTED_MEDIA_TYPE);
+}
+
+
+static void
+ngx_http_cycles_api_body(ngx_http_request_t *r)
+{
+    ngx_http_cycles_api_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_api_module);
+
+    ngx_http_finalize_request(r, ngx_http_cycles_api_run(r, ctx));
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_run(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    char        err[CYCLES_API_MESSAGE];
+    ngx_int_t   rc;
+    ngx_str_t   text, *key;
+
+    rc = ngx_http_cycles_api_text(r, &text);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (cycles_api_read(&ctx->rq, ctx->route->operation, text.data, text.len,
+                        err, sizeof(err))
+        != 0)
+    {
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST, err);
+    }
+
+    key = ngx_http_cycles_api_header(r, "X-Idempotency-Key");
+
+    if (key && (key->len != ctx->rq.idempotency_key.len
+                || ngx_memcmp(key->data, ctx->rq.idempotency_key.data,
+                              key->len)
+                   != 0))
+    {
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
+                              "X-Idempotency-Key is another one than the "
+                              "\"idempotency_key\" of the body");
+    }
+
+    return ctx->route->run(r, ctx);
+}
+
+
+/*
+ * The body in one piece.  Where client_body_buffer_size has sent it to a file,
+ * nginx has just written that, so it is read from the page cache.
+ */
+
+static ngx_int_t
+ngx_http_cycles_api_text(ngx_http_request_t *r, ngx_str_t *text)
+{
+    off_t         len;
+    size_t        size;
+    u_char       *p;
+    ssize_t       n;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl, *in;
+
+    in = r->request_body ? r->request_body->bufs : NULL;
+
+    for (len = 0, cl = in; cl; cl = cl->next) {
+        len += ngx_buf_size(cl->buf);
+    }
+
+    if (len > CYCLES_API_MAX_BODY) {
+        return NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
+    }
+
+    text->len = (size_t) len;
+
+    if (in && in->next == NULL && !in->buf->in_file) {
+        text->data = in->buf->pos;
+        return NGX_OK;
+    }
+
+    text->data = ngx_pnalloc(r->pool, text->len + 1);
+    if (text->data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    for (p = text->data, cl = in; cl; cl = cl->next) {
+        b = cl->buf;
+        size = (size_t) ngx_buf_size(b);
+
+        if (!b->in_file) {
+            p = ngx_cpymem(p, b->pos, size);
+            continue;
+        }
+
+        n = ngx_read_file(b->file, p, size, b->file_pos);
+
+        if (n != (ssize_t) size) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        p += size;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_list(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    return ngx_http_cycles_api_fail(r, ctx, CYCLES_NOT_FOUND,
+                              "This server does not list reservations");
+}

@@ -1,0 +1,537 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What the routes of the API do with the ledger.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_api.h"
+
+
+static ngx_int_t ngx_http_cycles_api_refuse(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
+    cycles_denial_t *denial);
+static ngx_int_t ngx_http_cycles_api_subject(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_api_durable(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, uint64_t record);
+static void ngx_http_cycles_api_synced(ngx_http_cycles_ledger_wait_t *wait,
+    ngx_int_t error);
+static void ngx_http_cycles_api_age(ngx_http_cycles_api_ctx_t *ctx);
+static void ngx_http_cycles_api_gone(void *data);
+static ngx_int_t ngx_http_cycles_api_done(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static void ngx_http_cycles_api_write_reserved(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx);
+static void ngx_http_cycles_api_write_settled(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx);
+static void ngx_http_cycles_api_write_introspection(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx);
+static cycles_str_t ngx_http_cycles_api_str(u_char *data, size_t len);
+
+
+ngx_int_t
+ngx_http_cycles_api_reserve(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_int_t           rc;
+    cycles_code_t       code;
+    cycles_reserve_t    rq;
+    cycles_defaults_t   defaults;
+
+    rc = ngx_http_cycles_api_subject(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    cycles_ledger_defaults(ctx->core, &ctx->rq.subject, ctx->rq.unit,
+                           &defaults);
+
+    rq.idempotency_key = ctx->rq.idempotency_key;
+    rq.subject = ctx->rq.subject;
+    rq.action = ctx->rq.action;
+    rq.unit = ctx->rq.unit;
+    rq.estimate = ctx->rq.amount;
+    rq.ttl_ms = ctx->rq.ttl_ms;
+    rq.grace_ms = ctx->rq.grace_ms;
+    rq.policy = ctx->rq.policy;
+    rq.metadata = ctx->rq.metadata;
+    rq.dry_run = ctx->rq.dry_run;
+    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
+                                          CYCLES_API_TRACE_LEN);
+
+    if (rq.ttl_ms == -1) {
+        rq.ttl_ms = (defaults.ttl_ms > 0) ? defaults.ttl_ms
+                                          : CYCLES_API_TTL_MS;
+    }
+
+    if (rq.policy == CYCLES_POLICIES) {
+        rq.policy = defaults.policy;
+    }
+
+    code = cycles_ledger_reserve(ctx->core, &rq, &ctx->reserved,
+                                 ngx_http_cycles_ledger_now());
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code,
+                                          &ctx->reserved.denial);
+    }
+
+    return ngx_http_cycles_api_durable(r, ctx, ctx->reserved.record);
+}
+
+
+/*
+ * Reserving without doing it.  The key of a decision is not one of a reserve,
+ * so the ledger is asked with a key that nobody else has.
+ */
+
+ngx_int_t
+ngx_http_cycles_api_decide(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    u_char            key[CYCLES_UUID_LEN];
+    ngx_int_t         rc;
+    cycles_code_t     code;
+    cycles_reserve_t  rq;
+
+    rc = ngx_http_cycles_api_subject(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (cycles_uuid(key) != 0) {
+        return ngx_http_cycles_api_refuse(r, ctx, CYCLES_INTERNAL_ERROR,
+                                          NULL);
+    }
+
+    rq.idempotency_key = ngx_http_cycles_api_str(key, CYCLES_UUID_LEN);
+    rq.subject = ctx->rq.subject;
+    rq.action = ctx->rq.action;
+    rq.unit = ctx->rq.unit;
+    rq.estimate = ctx->rq.amount;
+    rq.ttl_ms = CYCLES_API_TTL_MS;
+    rq.grace_ms = CYCLES_API_GRACE_MS;
+    rq.policy = CYCLES_ALLOW_IF_AVAILABLE;
+    rq.metadata = ctx->rq.metadata;
+    rq.dry_run = 1;
+    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
+                                          CYCLES_API_TRACE_LEN);
+
+    code = cycles_ledger_reserve(ctx->core, &rq, &ctx->reserved,
+                                 ngx_http_cycles_ledger_now());
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code,
+                                          &ctx->reserved.denial);
+    }
+
+    return ngx_http_cycles_api_done(r, ctx);
+}
+
+
+ngx_int_t
+ngx_http_cycles_api_event(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_int_t           rc;
+    cycles_code_t       code;
+    cycles_event_t      rq;
+    cycles_defaults_t   defaults;
+
+    rc = ngx_http_cycles_api_subject(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rq.idempotency_key = ctx->rq.idempotency_key;
+    rq.subject = ctx->rq.subject;
+    rq.action = ctx->rq.action;
+    rq.unit = ctx->rq.unit;
+    rq.actual = ctx->rq.amount;
+    rq.policy = ctx->rq.policy;
+    rq.metrics = ctx->rq.metrics;
+    rq.metadata = ctx->rq.metadata;
+    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
+                                          CYCLES_API_TRACE_LEN);
+
+    if (rq.policy == CYCLES_POLICIES) {
+        cycles_ledger_defaults(ctx->core, &rq.subject, rq.unit, &defaults);
+        rq.policy = defaults.policy;
+    }
+
+    code = cycles_ledger_event(ctx->core, &rq, &ctx->settled,
+                               ngx_http_cycles_ledger_now());
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code,
+                                          &ctx->settled.denial);
+    }
+
+    ctx->unit = rq.unit;
+
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+}
+
+
+ngx_int_t
+ngx_http_cycles_api_commit(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_int_t         rc;
+    cycles_code_t     code;
+    cycles_commit_t   rq;
+
+    rc = ngx_http_cycles_api_own(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rq.idempotency_key = ctx->rq.idempotency_key;
+    rq.unit = ctx->rq.unit;
+    rq.actual = ctx->rq.amount;
+    rq.metrics = ctx->rq.metrics;
+    rq.metadata = ctx->rq.metadata;
+    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
+                                          CYCLES_API_TRACE_LEN);
+
+    code = cycles_ledger_commit(ctx->core,
+                                ngx_http_cycles_api_str(ctx->id.data,
+                                                        ctx->id.len),
+                                &rq, &ctx->settled,
+                                ngx_http_cycles_ledger_now());
+
+    if (code == CYCLES_UNIT_MISMATCH) {
+        cycles_api_error_init(&ctx->error, code, "The reservation is in %s",
+                              cycles_unit_name(ctx->unit));
+        ctx->error.unit = rq.unit;
+        ctx->error.expected_units = 1u << ctx->unit;
+
+        return ngx_http_cycles_api_send_error(r, ctx,
+                                              cycles_api_status(code));
+    }
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code,
+                                          &ctx->settled.denial);
+    }
+
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+}
+
+
+ngx_int_t
+ngx_http_cycles_api_release(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_int_t      rc;
+    cycles_code_t  code;
+
+    rc = ngx_http_cycles_api_own(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    code = cycles_ledger_release(ctx->core,
+                                 ngx_http_cycles_api_str(ctx->id.data,
+                                                         ctx->id.len),
+                                 ctx->rq.idempotency_key, ctx->rq.reason,
+                                 &ctx->settled, ngx_http_cycles_ledger_now());
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
+    }
+
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+}
+
+
+ngx_int_t
+ngx_http_cycles_api_extend(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_int_t      rc;
+    cycles_code_t  code;
+
+    rc = ngx_http_cycles_api_own(r, ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    code = cycles_ledger_extend(ctx->core,
+                                ngx_http_cycles_api_str(ctx->id.data,
+                                                        ctx->id.len),
+                                ctx->rq.idempotency_key,
+                                ctx->rq.extend_by_ms, &ctx->settled,
+                                ngx_http_cycles_ledger_now());
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
+    }
+
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+}
+
+
+ngx_int_t
+ngx_http_cycles_api_introspect(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    return ngx_http_cycles_api_send(r, ctx, NGX_HTTP_OK,
+                                    ngx_http_cycles_api_write_introspection);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_refuse(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
+    cycles_denial_t *denial)
+{
+    ngx_http_cycles_ledger_wrote(ctx->ledger);
+
+    cycles_api_refused(&ctx->error, code, ctx->rq.unit, denial);
+
+    if (code == CYCLES_INTERNAL_ERROR) {
+        ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                      "ledger can't serve its HTTP API: %s",
+                      cycles_ledger_trouble(ctx->core));
+
+    } else if (code == CYCLES_UNIT_MISMATCH && denial) {
+        ctx->error.expected_units = cycles_ledger_units(ctx->core,
+                                                        denial->scope,
+                                                        denial->scope_len);
+    }
+
+    return ngx_http_cycles_api_send_error(r, ctx, cycles_api_status(code));
+}
+
+
+/*
+ * A subject belongs to the tenant of the key: it may not name another one,
+ * and need not name it.  NGX_DECLINED: it is so, otherwise it is answered.
+ */
+
+static ngx_int_t
+ngx_http_cycles_api_subject(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    cycles_str_t  *tenant;
+
+    tenant = &ctx->rq.subject.levels[CYCLES_TENANT];
+
+    if (tenant->len == 0) {
+        *tenant = ngx_http_cycles_api_str(ctx->who.tenant,
+                                          ctx->who.tenant_len);
+        return NGX_DECLINED;
+    }
+
+    if (tenant->len != ctx->who.tenant_len
+        || ngx_memcmp(tenant->data, ctx->who.tenant, tenant->len) != 0)
+    {
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_FORBIDDEN,
+                              "The subject is of another tenant than the API "
+                              "key");
+    }
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_cycles_api_own(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    cycles_code_t   code;
+    cycles_view_t  *view;
+
+    view = &ctx->view;
+
+    code = cycles_ledger_view(ctx->core,
+                              ngx_http_cycles_api_str(ctx->id.data,
+                                                      ctx->id.len),
+                              view, ngx_http_cycles_ledger_now());
+
+    if (code == CYCLES_NOT_FOUND) {
+        return ngx_http_cycles_api_fail(r, ctx, code,
+                              "There is no reservation with this id, or it "
+                              "ended too long ago");
+    }
+
+    if (code != CYCLES_OK) {
+        return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
+    }
+
+    if (view->owner.tenant_len != ctx->who.tenant_len
+        || ngx_memcmp(view->owner.tenant, ctx->who.tenant,
+                      view->owner.tenant_len)
+           != 0)
+    {
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_FORBIDDEN,
+                              "The reservation is of another tenant than the "
+                              "API key");
+    }
+
+    ctx->unit = view->unit;
+
+    return NGX_DECLINED;
+}
+
+
+/* answers once the record is as durable as the ledger promises */
+
+static ngx_int_t
+ngx_http_cycles_api_durable(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, uint64_t record)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->request = r;
+    ctx->wait.handler = ngx_http_cycles_api_synced;
+    ctx->wait.data = ctx;
+
+    if (ngx_http_cycles_ledger_wait(ctx->ledger, record, &ctx->wait)
+        == NGX_OK)
+    {
+        return ngx_http_cycles_api_done(r, ctx);
+    }
+
+    cln->handler = ngx_http_cycles_api_gone;
+    cln->data = ctx;
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_cycles_api_synced(ngx_http_cycles_ledger_wait_t *wait,
+    ngx_int_t error)
+{
+    ngx_int_t                   rc;
+    ngx_connection_t           *c;
+    ngx_http_request_t         *r;
+    ngx_http_cycles_api_ctx_t  *ctx;
+
+    ctx = wait->data;
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    /*
+     * The operation stands, and may get lost only with the power: the same
+     * key gets the same answer once it is on the disk.
+     */
+
+    if (error) {
+        rc = ngx_http_cycles_api_fail(r, ctx, CYCLES_INTERNAL_ERROR,
+                              "The ledger could not write to its disk, try "
+                              "again with the same idempotency key");
+
+    } else {
+        ngx_http_cycles_api_age(ctx);
+        rc = ngx_http_cycles_api_done(r, ctx);
+    }
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* what is left of a lease was told when its record was written */
+
+static void
+ngx_http_cycles_api_age(ngx_http_cycles_api_ctx_t *ctx)
+{
+    int64_t  now;
+
+    now = ngx_http_cycles_ledger_now();
+
+    ctx->reserved.remaining_ttl_ms = ngx_min(ctx->reserved.remaining_ttl_ms,
+                                        ctx->reserved.expires_at_ms - now);
+    ctx->settled.remaining_ttl_ms = ngx_min(ctx->settled.remaining_ttl_ms,
+                                        ctx->settled.expires_at_ms - now);
+}
+
+
+static void
+ngx_http_cycles_api_gone(void *data)
+{
+    ngx_http_cycles_api_ctx_t  *ctx = data;
+
+    ngx_http_cycles_ledger_wait_cancel(&ctx->wait);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_done(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_uint_t  operation;
+
+    operation = ctx->route->operation;
+
+    return ngx_http_cycles_api_send(r, ctx,
+                  (operation == CYCLES_API_EVENT) ? NGX_HTTP_CREATED
+                                                  : NGX_HTTP_OK,
+                  (operation & (CYCLES_API_RESERVE|CYCLES_API_DECIDE))
+                  ? ngx_http_cycles_api_write_reserved
+                  : ngx_http_cycles_api_write_settled);
+}
+
+
+static void
+ngx_http_cycles_api_write_reserved(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    cycles_api_write_reserved(js, ctx->route->operation, &ctx->rq,
+                              &ctx->reserved);
+}
+
+
+static void
+ngx_http_cycles_api_write_settled(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    cycles_api_write_settled(js, ctx->route->operation, &ctx->rq,
+                             &ctx->settled, ctx->unit);
+}
+
+
+static void
+ngx_http_cycles_api_write_introspection(cycles_json_t *js,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    cycles_api_write_introspection(js,
+                                   ngx_http_cycles_api_str(ctx->who.tenant,
+                                                      ctx->who.tenant_len));
+}
+
+
+static cycles_str_t
+ngx_http_cycles_api_str(u_char *data, size_t len)
+{
+    cycles_str_t  s;
+
+    s.len = len;
+    s.data = data;
+
+    return s;
+}

@@ -1,0 +1,785 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What a reply of a Cycles server means.  Strict on what the protocol
+ * requires, since money depends on it; tolerant of members that it does not
+ * know, and null is absent.
+ */
+
+
+#include <string.h>
+#include <jansson.h>
+
+#include "cycles_protocol.h"
+
+
+/* a member that a reply may have, beside the ones that it must */
+
+#define CYCLES_OPTIONAL  0
+#define CYCLES_REQUIRED  1
+
+
+static json_t *cycles_load(const unsigned char *body, size_t len,
+    cycles_reply_t *reply);
+static int cycles_bad(cycles_reply_t *reply, const char *problem);
+static int cycles_read_reserved(json_t *root, const cycles_reserve_t *rq,
+    cycles_reserved_t *rs, cycles_reply_t *reply);
+static int cycles_read_granted(json_t *root, const cycles_reserve_t *rq,
+    cycles_reserved_t *rs, cycles_reply_t *reply);
+static int cycles_read_caps(json_t *root, cycles_reserved_t *rs,
+    cycles_reply_t *reply);
+static int cycles_read_tools(json_t *caps, const char *name,
+    cycles_reserved_t *rs, size_t *used, cycles_str_t *text);
+static int cycles_read_settled(cycles_op_t op, json_t *root,
+    cycles_unit_t unit, int64_t amount, cycles_settled_t *rs,
+    cycles_reply_t *reply);
+static int cycles_read_remaining(json_t *root, cycles_unit_t unit,
+    int64_t *remaining);
+static int cycles_read_scopes(json_t *root);
+static json_t *cycles_member(json_t *object, const char *name);
+static int cycles_read_integer(json_t *object, const char *name, int required,
+    int64_t *value);
+static int cycles_read_amount(json_t *object, const char *name, int required,
+    cycles_unit_t unit, int64_t *value);
+static int cycles_is(json_t *object, const char *name, const char *value);
+static cycles_verdict_t cycles_read_error(unsigned status, json_t *root,
+    cycles_denial_t *denial, cycles_reply_t *reply);
+static cycles_code_t cycles_status_code(unsigned status);
+static void cycles_read_details(json_t *root, cycles_denial_t *denial,
+    cycles_reply_t *reply);
+static int cycles_read_detail(json_t *details, const char *name,
+    int64_t *value);
+static size_t cycles_copy(json_t *value, char *text, size_t size);
+
+
+cycles_verdict_t
+cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
+    const cycles_reserve_t *rq, cycles_reserved_t *rs, cycles_reply_t *reply)
+{
+    int               rc;
+    json_t           *root;
+    cycles_verdict_t  verdict;
+
+    memset(rs, 0, sizeof(cycles_reserved_t));
+    memset(reply, 0, sizeof(cycles_reply_t));
+
+    root = cycles_load(body, len, reply);
+
+    if (status == 200) {
+        rc = cycles_read_reserved(root, rq, rs, reply);
+        json_decref(root);
+
+        if (rc != 0) {
+            memset(rs, 0, sizeof(cycles_reserved_t));
+            reply->id[0] = '\0';
+            return CYCLES_REPLY_RETRY;
+        }
+
+        return rs->code == CYCLES_OK ? CYCLES_REPLY_DONE
+                                     : CYCLES_REPLY_REJECTED;
+    }
+
+    verdict = cycles_read_error(status, root, &rs->denial, reply);
+    json_decref(root);
+
+    /*
+     * Whatever a server below 500 says, it did not give us the money.  Being
+     * throttled is an answer as well: to wait would hold up the client.
+     */
+
+    if (verdict == CYCLES_REPLY_RETRY && status != 429) {
+        memset(rs, 0, sizeof(cycles_reserved_t));
+        return CYCLES_REPLY_RETRY;
+    }
+
+    rs->code = reply->code;
+    rs->decision = CYCLES_DENY;
+    rs->expires_at_ms = -1;
+    rs->remaining_ttl_ms = -1;
+    rs->remaining = reply->detailed ? rs->denial.remaining
+                                    : CYCLES_NOT_KNOWN;
+    memcpy(rs->reason, reply->reason, sizeof(rs->reason));
+
+    return CYCLES_REPLY_REJECTED;
+}
+
+
+cycles_verdict_t
+cycles_parse_settled(cycles_op_t op, unsigned status,
+    const unsigned char *body, size_t len, cycles_unit_t unit, int64_t amount,
+    cycles_settled_t *rs, cycles_reply_t *reply)
+{
+    int               rc;
+    json_t           *root;
+    cycles_verdict_t  verdict;
+
+    memset(rs, 0, sizeof(cycles_settled_t));
+    memset(reply, 0, sizeof(cycles_reply_t));
+
+    root = cycles_load(body, len, reply);
+
+    if (status == (op == CYCLES_OP_EVENT ? 201 : 200)) {
+        rc = cycles_read_settled(op, root, unit, amount, rs, reply);
+        json_decref(root);
+
+        if (rc != 0) {
+            memset(rs, 0, sizeof(cycles_settled_t));
+            return CYCLES_REPLY_RETRY;
+        }
+
+        return CYCLES_REPLY_DONE;
+    }
+
+    verdict = cycles_read_error(status, root, &rs->denial, reply);
+    json_decref(root);
+
+    rs->code = reply->code;
+    rs->expires_at_ms = -1;
+    rs->remaining_ttl_ms = -1;
+    rs->remaining = CYCLES_NOT_KNOWN;
+
+    return verdict;
+}
+
+
+static json_t *
+cycles_load(const unsigned char *body, size_t len, cycles_reply_t *reply)
+{
+    json_t        *root;
+    json_error_t   error;
+
+    if (len == 0) {
+        reply->problem = "an empty body";
+        return NULL;
+    }
+
+    /* of two members of one name nobody can say which one was meant */
+
+    root = json_loadb((const char *) body, len, JSON_REJECT_DUPLICATES,
+                      &error);
+
+    if (root == NULL) {
+        reply->problem = "a body that is not JSON";
+        return NULL;
+    }
+
+    if (!json_is_object(root)) {
+        json_decref(root);
+        reply->problem = "a body that is not a JSON object";
+        return NULL;
+    }
+
+    return root;
+}
+
+
+static int
+cycles_bad(cycles_reply_t *reply, const char *problem)
+{
+    reply->problem = problem;
+
+    return -1;
+}
+
+
+static int
+cycles_read_reserved(json_t *root, const cycles_reserve_t *rq,
+    cycles_reserved_t *rs, cycles_reply_t *reply)
+{
+    int     code;
+    json_t  *value;
+
+    if (root == NULL) {
+        return -1;
+    }
+
+    if (cycles_is(root, "decision", "ALLOW")) {
+        rs->decision = CYCLES_ALLOW;
+
+    } else if (cycles_is(root, "decision", "ALLOW_WITH_CAPS")) {
+        rs->decision = CYCLES_ALLOW_WITH_CAPS;
+
+    } else if (cycles_is(root, "decision", "DENY")) {
+        rs->decision = CYCLES_DENY;
+
+    } else {
+        return cycles_bad(reply, "no valid \"decision\"");
+    }
+
+    if (cycles_read_scopes(root) != 0) {
+        return cycles_bad(reply, "no valid \"affected_scopes\"");
+    }
+
+    if (cycles_read_remaining(root, rq->unit, &rs->remaining) != 0) {
+        return cycles_bad(reply, "invalid \"balances\"");
+    }
+
+    rs->scope_path_len = cycles_copy(cycles_member(root, "scope_path"),
+                                     rs->scope_path, sizeof(rs->scope_path));
+
+    value = cycles_member(root, "reason_code");
+    cycles_copy(value, rs->reason, sizeof(rs->reason));
+    memcpy(reply->reason, rs->reason, sizeof(reply->reason));
+
+    rs->expires_at_ms = -1;
+    rs->remaining_ttl_ms = -1;
+    rs->caps.max_tokens = -1;
+    rs->caps.max_steps_remaining = -1;
+    rs->caps.cooldown_ms = -1;
+
+    if (rs->decision == CYCLES_DENY) {
+
+        if (!rq->dry_run) {
+            code = cycles_code_find((unsigned char *) rs->reason,
+                                    strlen(rs->reason));
+
+            rs->code = code > CYCLES_OK ? (cycles_code_t) code
+                                        : CYCLES_BUDGET_EXCEEDED;
+            reply->code = rs->code;
+        }
+
+        return 0;
+    }
+
+    if (rs->decision == CYCLES_ALLOW_WITH_CAPS
+        && cycles_read_caps(root, rs, reply) != 0)
+    {
+        return -1;
+    }
+
+    if (rq->dry_run) {
+        return 0;
+    }
+
+    return cycles_read_granted(root, rq, rs, reply);
+}
+
+
+static int
+cycles_read_granted(json_t *root, const cycles_reserve_t *rq,
+    cycles_reserved_t *rs, cycles_reply_t *reply)
+{
+    size_t       i, len;
+    json_t      *id;
+    const char  *text;
+
+    id = cycles_member(root, "reservation_id");
+    text = json_string_value(id);
+    len = json_string_length(id);
+
+    if (len == 0 || len >= CYCLES_ID_SIZE) {
+        return cycles_bad(reply, "no valid \"reservation_id\"");
+    }
+
+    /* it goes into headers and logs */
+
+    for (i = 0; i < len; i++) {
+        if ((unsigned char) text[i] < 0x20 || text[i] == 0x7f) {
+            return cycles_bad(reply, "no valid \"reservation_id\"");
+        }
+    }
+
+    memcpy(reply->id, text, len);
+
+    if (len < sizeof(rs->id)) {
+        memcpy(rs->id, text, len);
+    }
+
+    rs->reserved = rq->estimate;
+
+    if (cycles_read_amount(root, "reserved", CYCLES_OPTIONAL, rq->unit,
+                           &rs->reserved)
+        != 0)
+    {
+        return cycles_bad(reply, "invalid \"reserved\"");
+    }
+
+    if (cycles_read_integer(root, "expires_at_ms", CYCLES_OPTIONAL,
+                            &rs->expires_at_ms)
+        != 0)
+    {
+        return cycles_bad(reply, "invalid \"expires_at_ms\"");
+    }
+
+    if (cycles_read_integer(root, "remaining_ttl_ms", CYCLES_OPTIONAL,
+                            &rs->remaining_ttl_ms)
+        != 0)
+    {
+        return cycles_bad(reply, "invalid \"remaining_ttl_ms\"");
+    }
+
+    return 0;
+}
+
+
+static int
+cycles_read_caps(json_t *root, cycles_reserved_t *rs, cycles_reply_t *reply)
+{
+    size_t          used;
+    json_t         *value;
+    cycles_caps_t  *caps;
+
+    caps = &rs->caps;
+    value = cycles_member(root, "caps");
+    used = 0;
+
+    /* caps that we can't read can't be obeyed, and must not be ignored */
+
+    if (!json_is_object(value)
+        || cycles_read_integer(value, "max_tokens", CYCLES_OPTIONAL,
+                               &caps->max_tokens)
+           != 0
+        || cycles_read_integer(value, "max_steps_remaining", CYCLES_OPTIONAL,
+                               &caps->max_steps_remaining)
+           != 0
+        || cycles_read_integer(value, "cooldown_ms", CYCLES_OPTIONAL,
+                               &caps->cooldown_ms)
+           != 0
+        || cycles_read_tools(value, "tool_allowlist", rs, &used,
+                             &caps->tool_allowlist)
+           != 0
+        || cycles_read_tools(value, "tool_denylist", rs, &used,
+                             &caps->tool_denylist)
+           != 0)
+    {
+        return cycles_bad(reply, "no valid \"caps\"");
+    }
+
+    return 0;
+}
+
+
+static int
+cycles_read_tools(json_t *caps, const char *name, cycles_reserved_t *rs,
+    size_t *used, cycles_str_t *text)
+{
+    size_t   i, n, size;
+    json_t  *list;
+
+    list = cycles_member(caps, name);
+
+    if (list == NULL) {
+        return 0;
+    }
+
+    if (!json_is_array(list)) {
+        return -1;
+    }
+
+    for (i = 0; i < json_array_size(list); i++) {
+        if (!json_is_string(json_array_get(list, i))) {
+            return -1;
+        }
+    }
+
+    size = sizeof(rs->caps_text) - *used;
+
+    n = json_dumpb(list, (char *) rs->caps_text + *used, size, JSON_COMPACT);
+
+    if (n == 0 || n > size) {
+        return -1;
+    }
+
+    text->len = n;
+    text->data = rs->caps_text + *used;
+
+    *used += n;
+
+    return 0;
+}
+
+
+static int
+cycles_read_settled(cycles_op_t op, json_t *root, cycles_unit_t unit,
+    int64_t amount, cycles_settled_t *rs, cycles_reply_t *reply)
+{
+    int          rc;
+    size_t       len;
+    json_t      *id;
+    const char  *status;
+
+    static const char *const  statuses[] = {
+        "", "COMMITTED", "RELEASED", "ACTIVE", "APPLIED"
+    };
+
+    if (root == NULL) {
+        return -1;
+    }
+
+    status = statuses[op];
+    rs->expires_at_ms = -1;
+    rs->remaining_ttl_ms = -1;
+
+    if (!cycles_is(root, "status", status)) {
+        return cycles_bad(reply, "no valid \"status\"");
+    }
+
+    if (cycles_read_remaining(root, unit, &rs->remaining) != 0) {
+        return cycles_bad(reply, "invalid \"balances\"");
+    }
+
+    switch (op) {
+
+    case CYCLES_OP_COMMIT:
+
+        rc = cycles_read_amount(root, "charged", CYCLES_REQUIRED, unit,
+                                &rs->charged);
+        if (rc == 0) {
+            rc = cycles_read_amount(root, "released", CYCLES_OPTIONAL, unit,
+                                    &rs->released);
+        }
+
+        return rc ? cycles_bad(reply, "no valid \"charged\"") : 0;
+
+    case CYCLES_OP_RELEASE:
+
+        rc = cycles_read_amount(root, "released", CYCLES_REQUIRED, unit,
+                                &rs->released);
+
+        return rc ? cycles_bad(reply, "no valid \"released\"") : 0;
+
+    case CYCLES_OP_EXTEND:
+
+        rc = cycles_read_integer(root, "expires_at_ms", CYCLES_REQUIRED,
+                                 &rs->expires_at_ms);
+        if (rc == 0) {
+            rc = cycles_read_integer(root, "remaining_ttl_ms",
+                                     CYCLES_OPTIONAL, &rs->remaining_ttl_ms);
+        }
+
+        return rc ? cycles_bad(reply, "no valid \"expires_at_ms\"") : 0;
+
+    default: /* CYCLES_OP_EVENT */
+
+        id = cycles_member(root, "event_id");
+        len = json_string_length(id);
+
+        if (len == 0) {
+            return cycles_bad(reply, "no valid \"event_id\"");
+        }
+
+        if (len < sizeof(rs->event_id)) {
+            memcpy(rs->event_id, json_string_value(id), len);
+        }
+
+        rs->charged = amount;
+
+        rc = cycles_read_amount(root, "charged", CYCLES_OPTIONAL, unit,
+                                &rs->charged);
+
+        return rc ? cycles_bad(reply, "invalid \"charged\"") : 0;
+    }
+}
+
+
+static int
+cycles_read_remaining(json_t *root, cycles_unit_t unit, int64_t *remaining)
+{
+    int      found;
+    size_t   i;
+    int64_t  amount;
+    json_t  *balances, *value, *number;
+
+    found = 0;
+    *remaining = CYCLES_NOT_KNOWN;
+
+    balances = cycles_member(root, "balances");
+
+    if (balances == NULL) {
+        return 0;
+    }
+
+    if (!json_is_array(balances)) {
+        return -1;
+    }
+
+    for (i = 0; i < json_array_size(balances); i++) {
+
+        value = cycles_member(json_array_get(balances, i), "remaining");
+        number = cycles_member(value, "amount");
+
+        if (!json_is_integer(number)) {
+            return -1;
+        }
+
+        if (!cycles_is(value, "unit", cycles_unit_name(unit))) {
+            continue;
+        }
+
+        amount = json_integer_value(number);
+
+        if (!found || amount < *remaining) {
+            *remaining = amount;
+        }
+
+        found = 1;
+    }
+
+    return 0;
+}
+
+
+static int
+cycles_read_scopes(json_t *root)
+{
+    size_t   i;
+    json_t  *scopes;
+
+    scopes = cycles_member(root, "affected_scopes");
+
+    if (!json_is_array(scopes)) {
+        return -1;
+    }
+
+    for (i = 0; i < json_array_size(scopes); i++) {
+        if (!json_is_string(json_array_get(scopes, i))) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
+
+static json_t *
+cycles_member(json_t *object, const char *name)
+{
+    json_t  *value;
+
+    value = json_object_get(object, name);
+
+    return json_is_null(value) ? NULL : value;
+}
+
+
+static int
+cycles_read_integer(json_t *object, const char *name, int required,
+    int64_t *value)
+{
+    json_t  *number;
+
+    number = cycles_member(object, name);
+
+    if (number == NULL) {
+        return required ? -1 : 0;
+    }
+
+    if (!json_is_integer(number) || json_integer_value(number) < 0) {
+        return -1;
+    }
+
+    *value = json_integer_value(number);
+
+    return 0;
+}
+
+
+static int
+cycles_read_amount(json_t *object, const char *name, int required,
+    cycles_unit_t unit, int64_t *value)
+{
+    json_t  *amount;
+
+    amount = cycles_member(object, name);
+
+    if (amount == NULL) {
+        return required ? -1 : 0;
+    }
+
+    if (!cycles_is(amount, "unit", cycles_unit_name(unit))) {
+        return -1;
+    }
+
+    return cycles_read_integer(amount, "amount", CYCLES_REQUIRED, value);
+}
+
+
+static int
+cycles_is(json_t *object, const char *name, const char *value)
+{
+    const char  *text;
+
+    text = json_string_value(cycles_member(object, name));
+
+    return text != NULL && strcmp(text, value) == 0;
+}
+
+
+static cycles_verdict_t
+cycles_read_error(unsigned status, json_t *root, cycles_denial_t *denial,
+    cycles_reply_t *reply)
+{
+    int          code;
+    const char  *message;
+
+    cycles_copy(cycles_member(root, "error"), reply->reason,
+                sizeof(reply->reason));
+    cycles_copy(cycles_member(root, "request_id"), reply->request_id,
+                sizeof(reply->request_id));
+    cycles_copy(cycles_member(root, "trace_id"), reply->trace_id,
+                sizeof(reply->trace_id));
+
+    cycles_read_details(root, denial, reply);
+
+    code = cycles_code_find((unsigned char *) reply->reason,
+                            strlen(reply->reason));
+
+    reply->named = code > CYCLES_OK;
+    reply->code = reply->named ? (cycles_code_t) code
+                               : cycles_status_code(status);
+
+    reply->problem = NULL;
+
+    if (status < 400 || status >= 500) {
+
+        if (status >= 200 && status < 300) {
+            reply->problem = "another success than the one asked for";
+        }
+
+        return CYCLES_REPLY_RETRY;
+    }
+
+    if (status == 408 || status == 429
+        || reply->code == CYCLES_INTERNAL_ERROR
+        || reply->code == CYCLES_LIMIT_EXCEEDED)
+    {
+        return CYCLES_REPLY_RETRY;
+    }
+
+    /*
+     * The reference server has no other word for its own store being away:
+     * it fails to look the key up.
+     */
+
+    message = json_string_value(cycles_member(root, "message"));
+
+    if (status == 401 && message && strstr(message, "INTERNAL_ERROR")) {
+        reply->code = CYCLES_INTERNAL_ERROR;
+        return CYCLES_REPLY_RETRY;
+    }
+
+    if (status == 401 || status == 403) {
+        return CYCLES_REPLY_UNKNOWN;
+    }
+
+    if (status == 410 || reply->code == CYCLES_RESERVATION_EXPIRED) {
+        reply->code = CYCLES_RESERVATION_EXPIRED;
+        return CYCLES_REPLY_EXPIRED;
+    }
+
+    return reply->named ? CYCLES_REPLY_REJECTED : CYCLES_REPLY_UNKNOWN;
+}
+
+
+static cycles_code_t
+cycles_status_code(unsigned status)
+{
+    switch (status) {
+
+    case 401:
+        return CYCLES_UNAUTHORIZED;
+
+    case 403:
+        return CYCLES_FORBIDDEN;
+
+    case 404:
+        return CYCLES_NOT_FOUND;
+
+    case 402:
+    case 409:
+        return CYCLES_BUDGET_EXCEEDED;
+
+    case 410:
+        return CYCLES_RESERVATION_EXPIRED;
+
+    case 429:
+        return CYCLES_LIMIT_EXCEEDED;
+
+    default:
+        return status >= 400 && status < 500 ? CYCLES_INVALID_REQUEST
+                                             : CYCLES_INTERNAL_ERROR;
+    }
+}
+
+
+/*
+ * Details are an open object: what is of another type than expected there is
+ * not an error but somebody else's member.
+ */
+
+static void
+cycles_read_details(json_t *root, cycles_denial_t *denial,
+    cycles_reply_t *reply)
+{
+    json_t  *details, *scope;
+
+    details = cycles_member(root, "details");
+
+    scope = cycles_member(details, "scope_path");
+
+    if (scope == NULL) {
+        scope = cycles_member(details, "scope");
+    }
+
+    denial->scope_len = cycles_copy(scope, denial->scope,
+                                    sizeof(denial->scope));
+
+    reply->detailed = cycles_read_detail(details, "remaining",
+                                         &denial->remaining);
+
+    cycles_read_detail(details, "requested", &denial->requested);
+    cycles_read_detail(details, "reserved", &denial->held);
+    cycles_read_detail(details, "held", &denial->held);
+    cycles_read_detail(details, "allocated", &denial->allocated);
+    cycles_read_detail(details, "reset_at_ms", &denial->reset_at_ms);
+}
+
+
+static int
+cycles_read_detail(json_t *details, const char *name, int64_t *value)
+{
+    json_t  *number;
+
+    number = cycles_member(details, name);
+
+    if (json_is_object(number)) {
+        number = cycles_member(number, "amount");
+    }
+
+    if (!json_is_integer(number)) {
+        return 0;
+    }
+
+    *value = json_integer_value(number);
+
+    return 1;
+}
+
+
+/*
+ * These texts end up in logs and response headers: nothing but printable
+ * ASCII gets there.  Cut to the size; returns the length.
+ */
+
+static size_t
+cycles_copy(json_t *value, char *text, size_t size)
+{
+    size_t       i, len;
+    const char  *p;
+
+    p = json_string_value(value);
+    len = json_string_length(value);
+
+    if (len >= size) {
+        len = size - 1;
+    }
+
+    for (i = 0; i < len; i++) {
+        text[i] = p[i] > 0x20 && p[i] < 0x7f ? p[i] : '_';
+    }
+
+    text[len] = '\0';
+
+    return len;
+}

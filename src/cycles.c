@@ -1,0 +1,324 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ */
+
+
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cycles.h"
+
+
+#define CYCLES_RANDOM_BATCH  512
+
+
+static int cycles_name_find(const char *const *names, int n,
+    const unsigned char *name, size_t len);
+static size_t cycles_utf8(const unsigned char *s, size_t n);
+
+
+static const char *const  cycles_levels[] = {
+    "tenant", "workspace", "app", "workflow", "agent", "toolset"
+};
+
+
+static const char *const  cycles_units[] = {
+    "USD_MICROCENTS", "TOKENS", "CREDITS", "RISK_POINTS"
+};
+
+
+static const char *const  cycles_policies[] = {
+    "ALLOW_IF_AVAILABLE", "REJECT", "ALLOW_WITH_OVERDRAFT"
+};
+
+
+static const char *const  cycles_decisions[] = {
+    "DENY", "ALLOW", "ALLOW_WITH_CAPS"
+};
+
+
+static const char *const  cycles_codes[] = {
+    "OK",
+    "INVALID_REQUEST",
+    "UNAUTHORIZED",
+    "FORBIDDEN",
+    "NOT_FOUND",
+    "BUDGET_EXCEEDED",
+    "BUDGET_FROZEN",
+    "BUDGET_CLOSED",
+    "RESERVATION_EXPIRED",
+    "RESERVATION_FINALIZED",
+    "IDEMPOTENCY_MISMATCH",
+    "UNIT_MISMATCH",
+    "OVERDRAFT_LIMIT_EXCEEDED",
+    "DEBT_OUTSTANDING",
+    "MAX_EXTENSIONS_EXCEEDED",
+    "LIMIT_EXCEEDED",
+    "TENANT_CLOSED",
+    "INTERNAL_ERROR"
+};
+
+
+const char *
+cycles_level_name(cycles_level_t level)
+{
+    return cycles_levels[level];
+}
+
+
+const char *
+cycles_unit_name(cycles_unit_t unit)
+{
+    return cycles_units[unit];
+}
+
+
+const char *
+cycles_policy_name(cycles_policy_t policy)
+{
+    return cycles_policies[policy];
+}
+
+
+const char *
+cycles_decision_name(cycles_decision_t decision)
+{
+    return cycles_decisions[decision];
+}
+
+
+const char *
+cycles_code_name(cycles_code_t code)
+{
+    return cycles_codes[code];
+}
+
+
+int
+cycles_level_find(const unsigned char *name, size_t len)
+{
+    return cycles_name_find(cycles_levels, CYCLES_LEVELS, name, len);
+}
+
+
+int
+cycles_unit_find(const unsigned char *name, size_t len)
+{
+    return cycles_name_find(cycles_units, CYCLES_UNITS, name, len);
+}
+
+
+int
+cycles_policy_find(const unsigned char *name, size_t len)
+{
+    return cycles_name_find(cycles_policies, CYCLES_POLICIES, name, len);
+}
+
+
+int
+cycles_code_find(const unsigned char *name, size_t len)
+{
+    return cycles_name_find(cycles_codes, CYCLES_CODES, name, len);
+}
+
+
+int
+cycles_subject_value_ok(const unsigned char *value, size_t len)
+{
+    size_t         i;
+    unsigned char  ch;
+
+    if (len == 0 || len > CYCLES_MAX_SUBJECT_VALUE) {
+        return 0;
+    }
+
+    for (i = 0; i < len; i++) {
+        ch = value[i];
+
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
+              || (ch >= '0' && ch <= '9')
+              || ch == '_' || ch == '.' || ch == '-'))
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+int
+cycles_uuid(unsigned char *p)
+{
+    int                   i;
+    pid_t                 pid;
+    ssize_t               n;
+    unsigned char        *r;
+
+    static pid_t          owner;
+    static size_t         left;
+    static unsigned char  batch[CYCLES_RANDOM_BATCH];
+
+    static const char     hex[] = "0123456789abcdef";
+
+    pid = getpid();
+
+    if (left < 16 || owner != pid) {
+        n = getrandom(batch, sizeof(batch), 0);
+
+        if (n != (ssize_t) sizeof(batch)) {
+            left = 0;
+            return -1;
+        }
+
+        owner = pid;
+        left = sizeof(batch);
+    }
+
+    left -= 16;
+    r = batch + left;
+
+    r[6] = (r[6] & 0x0f) | 0x40;
+    r[8] = (r[8] & 0x3f) | 0x80;
+
+    for (i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            *p++ = '-';
+        }
+
+        *p++ = hex[r[i] >> 4];
+        *p++ = hex[r[i] & 0x0f];
+    }
+
+    return 0;
+}
+
+
+size_t
+cycles_json_escaped(const unsigned char *s, size_t n)
+{
+    size_t  i, k, len;
+
+    len = 0;
+
+    for (i = 0; i < n; i += k) {
+        k = 1;
+
+        if (s[i] == '"' || s[i] == '\\') {
+            len += 2;
+
+        } else if (s[i] < 0x20) {
+            len += 6;
+
+        } else if (s[i] < 0x80) {
+            len++;
+
+        } else {
+            k = cycles_utf8(s + i, n - i);
+            len += k ? k : 3;
+            k += (k == 0);
+        }
+    }
+
+    return len;
+}
+
+
+unsigned char *
+cycles_json_escape(unsigned char *p, const unsigned char *s, size_t n)
+{
+    size_t  i, k;
+
+    static const char  hex[] = "0123456789abcdef";
+
+    for (i = 0; i < n; i += k) {
+        k = 1;
+
+        if (s[i] == '"' || s[i] == '\\') {
+            *p++ = '\\';
+            *p++ = s[i];
+
+        } else if (s[i] < 0x20) {
+            memcpy(p, "\\u00", 4);
+            p[4] = hex[s[i] >> 4];
+            p[5] = hex[s[i] & 0x0f];
+            p += 6;
+
+        } else if (s[i] < 0x80) {
+            *p++ = s[i];
+
+        } else {
+            k = cycles_utf8(s + i, n - i);
+
+            if (k) {
+                memcpy(p, s + i, k);
+                p += k;
+
+            } else {
+                memcpy(p, "\xef\xbf\xbd", 3);
+                p += 3;
+                k = 1;
+            }
+        }
+    }
+
+    return p;
+}
+
+
+/* the length of the sequence that s starts with; 0: it is not UTF-8 */
+
+static size_t
+cycles_utf8(const unsigned char *s, size_t n)
+{
+    size_t    i, len;
+    uint32_t  u;
+
+    if (s[0] < 0xc2 || s[0] > 0xf4) {
+        return 0;
+    }
+
+    len = (s[0] < 0xe0) ? 2 : (s[0] < 0xf0) ? 3 : 4;
+
+    if (n < len) {
+        return 0;
+    }
+
+    u = s[0] & (0x7f >> len);
+
+    for (i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+
+        u = u << 6 | (s[i] & 0x3f);
+    }
+
+    /* neither overlong, nor a surrogate, nor beyond Unicode */
+
+    if ((len == 3 && (u < 0x800 || (u >= 0xd800 && u < 0xe000)))
+        || (len == 4 && (u < 0x10000 || u > 0x10ffff)))
+    {
+        return 0;
+    }
+
+    return len;
+}
+
+
+static int
+cycles_name_find(const char *const *names, int n, const unsigned char *name,
+    size_t len)
+{
+    int  i;
+
+    for (i = 0; i < n; i++) {
+        if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0) {
+            return i;
+        }
+    }
+
+    return -1;
+}

@@ -1,0 +1,827 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The reply.  Usage is read by a tap on the upstream's input filter, which
+ * sees every byte once, however slowly the client reads; the body filter is
+ * the fallback for content that comes another way, and hides the one chunk
+ * of a stream that the client did not ask for.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_module.h"
+
+
+/* the chunk with the usage is shorter; a longer event is passed at once */
+
+#define NGX_HTTP_CYCLES_MAX_HELD  8192
+
+
+static ngx_int_t ngx_http_cycles_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_cycles_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+
+static ngx_int_t ngx_http_cycles_add_headers(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_add_amount(ngx_http_request_t *r,
+    char *name, int64_t amount);
+static void ngx_http_cycles_read_reply(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_feed(ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl);
+static void ngx_http_cycles_finish(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+static ngx_int_t ngx_http_cycles_tap_init(void *data);
+static ngx_int_t ngx_http_cycles_tap_filter(void *data, ssize_t bytes);
+static ngx_int_t ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p,
+    ngx_buf_t *buf);
+
+static ngx_int_t ngx_http_cycles_hide(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t *in);
+static ngx_chain_t **ngx_http_cycles_hide_buf(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_buf_t *b, ngx_chain_t **ll);
+static u_char *ngx_http_cycles_hide_lf(ngx_http_cycles_ctx_t *ctx,
+    ngx_buf_t *b);
+static ngx_chain_t **ngx_http_cycles_hold(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_buf_t *b, u_char *event,
+    ngx_chain_t **ll);
+static ngx_chain_t **ngx_http_cycles_end_held(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t **ll);
+static ngx_chain_t **ngx_http_cycles_pass_held(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t **ll);
+static ngx_chain_t **ngx_http_cycles_pass_copy(ngx_http_request_t *r,
+    u_char *p, u_char *last, ngx_chain_t **ll);
+static ngx_chain_t **ngx_http_cycles_pass_last(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_buf_t *from, ngx_chain_t **ll);
+static ngx_chain_t **ngx_http_cycles_link(ngx_http_request_t *r, ngx_buf_t *b,
+    ngx_chain_t **ll);
+
+static ngx_int_t ngx_http_cycles_filter_init(ngx_conf_t *cf);
+
+
+static ngx_http_module_t  ngx_http_cycles_filter_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_cycles_filter_init,           /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_cycles_filter_module = {
+    NGX_MODULE_V1,
+    &ngx_http_cycles_filter_module_ctx,    /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
+
+
+static ngx_int_t
+ngx_http_cycles_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_cycles_ctx_t  *ctx;
+
+    ctx = ngx_http_cycles_get_ctx(r);
+
+    if (ctx == NULL || r != r->main) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (ngx_http_cycles_add_headers(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ctx->state == NGX_HTTP_CYCLES_PASSED && !ctx->settling
+        && ctx->verdict != NGX_HTTP_CYCLES_BYPASS)
+    {
+        ngx_http_cycles_read_reply(r, ctx);
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_add_headers(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    if (ctx->conf->response_headers == NGX_HTTP_CYCLES_HEADERS_OFF
+        || ctx->verdict == NGX_HTTP_CYCLES_NONE)
+    {
+        return NGX_OK;
+    }
+
+    rc = ngx_http_cycles_add_header(r, "X-Cycles-Decision",
+                                 ngx_http_cycles_verdict_name(ctx->verdict));
+
+    if (rc == NGX_OK && ctx->reservation_id.len) {
+        rc = ngx_http_cycles_add_header(r, "X-Cycles-Reservation-Id",
+                                        &ctx->reservation_id);
+    }
+
+    if (rc == NGX_OK && ctx->reason.len) {
+        rc = ngx_http_cycles_add_header(r, "X-Cycles-Reason", &ctx->reason);
+    }
+
+    if (rc == NGX_OK && ctx->trace_id.len) {
+        rc = ngx_http_cycles_add_header(r, "X-Cycles-Trace-Id",
+                                        &ctx->trace_id);
+    }
+
+    if (rc == NGX_OK && ctx->dry_run.len) {
+        rc = ngx_http_cycles_add_header(r, "X-Cycles-Dry-Run", &ctx->dry_run);
+    }
+
+    if (rc != NGX_OK
+        || ctx->conf->response_headers != NGX_HTTP_CYCLES_HEADERS_AMOUNTS)
+    {
+        return rc;
+    }
+
+    if (ctx->estimate >= 0) {
+        rc = ngx_http_cycles_add_amount(r, "X-Cycles-Estimate",
+                                        ctx->estimate);
+    }
+
+    if (rc == NGX_OK && ctx->remaining != CYCLES_NOT_KNOWN) {
+        rc = ngx_http_cycles_add_amount(r, "X-Cycles-Remaining",
+                                        ctx->remaining);
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_add_amount(ngx_http_request_t *r, char *name, int64_t amount)
+{
+    ngx_str_t  value;
+
+    value.data = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.len = ngx_sprintf(value.data, "%L", amount) - value.data;
+
+    return ngx_http_cycles_add_header(r, name, &value);
+}
+
+
+ngx_int_t
+ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
+    ngx_str_t *value)
+{
+    size_t            i;
+    ngx_table_elt_t  *h;
+
+    /* what an authority calls its things must not end the line */
+
+    for (i = 0; i < value->len; i++) {
+        if (value->data[i] < 0x20 || value->data[i] == 0x7f) {
+            return NGX_OK;
+        }
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* newer versions of nginx have more members */
+
+    ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+    h->hash = 1;
+    h->key.data = (u_char *) name;
+    h->key.len = ngx_strlen(name);
+    h->value = *value;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_str_t            *type;
+    llm_reply_format_t    format;
+    ngx_http_upstream_t  *u;
+
+    ctx->tapped = 0;
+    ctx->readable = 0;
+
+    u = r->upstream;
+
+    if (r->cached || (u && u->peer.connection == NULL)) {
+
+        /*
+         * The provider was not asked; or its turn is over and this is a page
+         * of an error or of X-Accel-Redirect.
+         */
+
+        ctx->hide_usage = 0;
+        return;
+    }
+
+    if (r->headers_out.content_encoding
+        && r->headers_out.content_encoding->value.len
+        && ngx_strcasecmp(r->headers_out.content_encoding->value.data,
+                          (u_char *) "identity")
+           != 0)
+    {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "cycles: reply is encoded as \"%V\", its usage can't be "
+                      "read: do not set \"Accept-Encoding\" by "
+                      "\"proxy_set_header\"",
+                      &r->headers_out.content_encoding->value);
+
+        ctx->hide_usage = 0;
+        return;
+    }
+
+    type = &r->headers_out.content_type;
+
+    format = (type->len >= sizeof("text/event-stream") - 1
+              && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
+                                 sizeof("text/event-stream") - 1)
+                 == 0)
+             ? LLM_REPLY_SSE : LLM_REPLY_JSON;
+
+    llm_reply_init(&ctx->reply, ctx->provider, format);
+
+    ctx->readable = 1;
+
+    if (u && u->input_filter_init && u->input_filter_ctx == r) {
+        ctx->tapped = 1;
+        ctx->original_init = u->input_filter_init;
+        u->input_filter_init = ngx_http_cycles_tap_init;
+
+    } else {
+        r->filter_need_in_memory = 1;
+    }
+
+    if (format != LLM_REPLY_SSE) {
+        ctx->hide_usage = 0;
+    }
+
+    if (ctx->hide_usage) {
+        r->filter_need_in_memory = 1;
+
+        llm_sse_init(&ctx->events);
+
+        ngx_http_clear_content_length(r);
+        ngx_http_clear_accept_ranges(r);
+        ngx_http_weak_etag(r);
+    }
+}
+
+
+/* only an upstream whose filters have this request as their data is tapped */
+
+static ngx_int_t
+ngx_http_cycles_tap_init(void *data)
+{
+    ngx_http_request_t  *r = data;
+
+    ngx_int_t               rc;
+    ngx_http_upstream_t    *u;
+    ngx_http_cycles_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
+    u = r->upstream;
+
+    rc = ctx->original_init(data);
+
+    if (u->buffering) {
+        ctx->original_pipe_filter = u->pipe->input_filter;
+        u->pipe->input_filter = ngx_http_cycles_tap_pipe_filter;
+
+    } else {
+        ctx->original_filter = u->input_filter;
+        u->input_filter = ngx_http_cycles_tap_filter;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
+{
+    ngx_int_t                rc;
+    ngx_chain_t            **ll;
+    ngx_http_request_t      *r;
+    ngx_http_cycles_ctx_t   *ctx;
+
+    r = p->input_ctx;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
+
+    /* the original filter appends what it has decoded */
+
+    ll = p->in ? p->last_in : &p->in;
+
+    rc = ctx->original_pipe_filter(p, buf);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_http_cycles_feed(ctx, *ll);
+
+    if (p->length == 0) {
+        ngx_http_cycles_finish(r, ctx);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
+{
+    ngx_http_request_t  *r = data;
+
+    ngx_int_t                rc;
+    ngx_chain_t            **ll;
+    ngx_http_upstream_t     *u;
+    ngx_http_cycles_ctx_t   *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
+    u = r->upstream;
+
+    for (ll = &u->out_bufs; *ll; ll = &(*ll)->next) { /* void */ }
+
+    rc = ctx->original_filter(data, bytes);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ngx_http_cycles_feed(ctx, *ll);
+
+    if (u->length == 0) {
+        ngx_http_cycles_finish(r, ctx);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cycles_feed(ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl)
+{
+    for ( /* void */ ; cl; cl = cl->next) {
+        if (ngx_buf_in_memory(cl->buf)) {
+            llm_reply_feed(&ctx->reply, cl->buf->pos,
+                           cl->buf->last - cl->buf->pos);
+        }
+    }
+}
+
+
+/* the reply is complete: its cost does not wait for the client to read it */
+
+static void
+ngx_http_cycles_finish(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    if (ctx->complete) {
+        return;
+    }
+
+    ctx->complete = 1;
+
+    if (ctx->readable) {
+        llm_reply_finish(&ctx->reply);
+    }
+
+    ngx_http_cycles_settle(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_uint_t              last;
+    ngx_chain_t            *cl;
+    ngx_http_cycles_ctx_t  *ctx;
+
+    ctx = (r == r->main) ? ngx_http_get_module_ctx(r, ngx_http_cycles_module)
+                         : NULL;
+
+    if (ctx == NULL || ctx->state != NGX_HTTP_CYCLES_PASSED) {
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    last = 0;
+
+    for (cl = in; cl; cl = cl->next) {
+        if (cl->buf->last_buf) {
+            last = 1;
+        }
+    }
+
+    if (ctx->readable && !ctx->tapped) {
+        ngx_http_cycles_feed(ctx, in);
+    }
+
+    if (last && ctx->verdict != NGX_HTTP_CYCLES_BYPASS) {
+        ngx_http_cycles_finish(r, ctx);
+    }
+
+    return ctx->hide_usage ? ngx_http_cycles_hide(r, ctx, in)
+                           : ngx_http_next_body_filter(r, in);
+}
+
+
+/*
+ * Passes whole events on and drops the one that we asked for.  A buffer goes
+ * on as it is, only shortened; the part of an event at its end is held back
+ * until the event is whole.
+ */
+
+static ngx_int_t
+ngx_http_cycles_hide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_chain_t *in)
+{
+    ngx_int_t      rc;
+    ngx_chain_t   *cl, *next, *out, **ll;
+
+    out = NULL;
+    ll = &out;
+
+    for (cl = in; cl; cl = cl->next) {
+
+        if (ngx_buf_in_memory(cl->buf)) {
+            ll = ngx_http_cycles_hide_buf(r, ctx, cl->buf, ll);
+
+            if (ll == NULL) {
+                return NGX_ERROR;
+            }
+
+            if (ngx_buf_size(cl->buf) == 0) {
+
+                /* an empty one may only say that it is the last */
+
+                if (!cl->buf->last_buf) {
+                    continue;
+                }
+            }
+        }
+
+        if (cl->buf->last_buf) {
+            ll = ngx_http_cycles_pass_last(r, ctx, cl->buf, ll);
+
+        } else {
+            ll = ngx_http_cycles_link(r, cl->buf, ll);
+        }
+
+        if (ll == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (out == NULL && in) {
+        return NGX_OK;
+    }
+
+    rc = ngx_http_next_body_filter(r, out);
+
+    for (cl = out; cl; cl = next) {
+        next = cl->next;
+
+        if (cl->buf->tag != (ngx_buf_tag_t) &ngx_http_cycles_filter_module) {
+            ngx_free_chain(r->pool, cl);
+            continue;
+        }
+
+        cl->next = ctx->busy;
+        ctx->busy = cl;
+    }
+
+    for (ll = &ctx->busy; *ll; /* void */ ) {
+        cl = *ll;
+
+        if (ngx_buf_size(cl->buf) != 0) {
+            ll = &cl->next;
+            continue;
+        }
+
+        *ll = cl->next;
+
+        cl->next = ctx->free;
+        ctx->free = cl;
+    }
+
+    return rc;
+}
+
+
+/* passes what precedes b's own bytes, and leaves in b what may go on */
+
+static ngx_chain_t **
+ngx_http_cycles_hide_buf(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_buf_t *b, ngx_chain_t **ll)
+{
+    u_char  *event, *end, *last;
+
+    event = ngx_http_cycles_hide_lf(ctx, b);
+    last = b->last;
+
+    while (event < last) {
+
+        end = (u_char *) llm_sse_event_end(&ctx->events, event, last);
+
+        if (end == NULL) {
+            break;
+        }
+
+        ctx->hidden = 0;
+
+        if (ctx->held) {
+
+            /* the event began in an earlier buffer: b->pos == event */
+
+            if ((size_t) (ctx->held->end - ctx->held->last)
+                < (size_t) (end - event))
+            {
+                ll = ngx_http_cycles_pass_held(r, ctx, ll);
+
+            } else {
+                ctx->held->last = ngx_cpymem(ctx->held->last, event,
+                                             end - event);
+                b->pos = end;
+
+                ll = ngx_http_cycles_end_held(r, ctx, ll);
+            }
+
+            if (ll == NULL) {
+                return NULL;
+            }
+
+        } else if (!ctx->passing && llm_sse_usage_only(event, end - event)) {
+
+            if (b->pos != event) {
+                ll = ngx_http_cycles_pass_copy(r, b->pos, event, ll);
+                if (ll == NULL) {
+                    return NULL;
+                }
+            }
+
+            b->pos = end;
+            ctx->hidden = 1;
+        }
+
+        ctx->passing = 0;
+        ctx->lf = (end == last && end[-1] == '\r');
+        event = end;
+    }
+
+    if (event == last || ctx->passing) {
+        return ll;
+    }
+
+    return ngx_http_cycles_hold(r, ctx, b, event, ll);
+}
+
+
+/*
+ * When a buffer ends between the CR and the LF of an event's last line, the
+ * LF shares the fate of its event.  Returns where the next event begins.
+ */
+
+static u_char *
+ngx_http_cycles_hide_lf(ngx_http_cycles_ctx_t *ctx, ngx_buf_t *b)
+{
+    u_char  *event;
+
+    event = b->pos;
+
+    if (!ctx->lf || event == b->last) {
+        return event;
+    }
+
+    ctx->lf = 0;
+
+    if (*event != '\n') {
+        return event;
+    }
+
+    (void) llm_sse_event_end(&ctx->events, event, event + 1);
+
+    event++;
+
+    if (ctx->hidden) {
+        b->pos = event;
+    }
+
+    return event;
+}
+
+
+/* holds [event, b->last) back, unless it can't be the event that we hide */
+
+static ngx_chain_t **
+ngx_http_cycles_hold(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_buf_t *b, u_char *event, ngx_chain_t **ll)
+{
+    size_t        n;
+    ngx_chain_t  *cl;
+
+    n = b->last - event;
+
+    if (ctx->held == NULL) {
+
+        if (n > NGX_HTTP_CYCLES_MAX_HELD) {
+            ctx->passing = 1;
+            return ll;
+        }
+
+        cl = ctx->free;
+
+        if (cl) {
+            ctx->free = cl->next;
+            ctx->held = cl->buf;
+            ngx_free_chain(r->pool, cl);
+
+            ctx->held->pos = ctx->held->start;
+            ctx->held->last = ctx->held->start;
+
+        } else {
+            ctx->held = ngx_create_temp_buf(r->pool,
+                                            NGX_HTTP_CYCLES_MAX_HELD);
+            if (ctx->held == NULL) {
+                return NULL;
+            }
+
+            ctx->held->tag = (ngx_buf_tag_t) &ngx_http_cycles_filter_module;
+        }
+    }
+
+    if ((size_t) (ctx->held->end - ctx->held->last) < n) {
+        ctx->passing = 1;
+        return ngx_http_cycles_pass_held(r, ctx, ll);
+    }
+
+    ctx->held->last = ngx_cpymem(ctx->held->last, event, n);
+    b->last = event;
+
+    return ll;
+}
+
+
+/* a held event is whole, or the stream has ended */
+
+static ngx_chain_t **
+ngx_http_cycles_end_held(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_chain_t **ll)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    b = ctx->held;
+
+    if (!llm_sse_usage_only(b->pos, b->last - b->pos)) {
+        return ngx_http_cycles_pass_held(r, ctx, ll);
+    }
+
+    cl = ngx_alloc_chain_link(r->pool);
+    if (cl == NULL) {
+        return NULL;
+    }
+
+    cl->buf = b;
+    cl->next = ctx->free;
+    ctx->free = cl;
+
+    ctx->held = NULL;
+    ctx->hidden = 1;
+
+    return ll;
+}
+
+
+static ngx_chain_t **
+ngx_http_cycles_pass_held(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_chain_t **ll)
+{
+    /* its rest came with a buffer that nginx would have sent at once */
+
+    ctx->held->flush = 1;
+
+    ll = ngx_http_cycles_link(r, ctx->held, ll);
+
+    ctx->held = NULL;
+
+    return ll;
+}
+
+
+/* the bytes before the hidden event, once in a stream */
+
+static ngx_chain_t **
+ngx_http_cycles_pass_copy(ngx_http_request_t *r, u_char *p, u_char *last,
+    ngx_chain_t **ll)
+{
+    ngx_buf_t  *b;
+
+    b = ngx_create_temp_buf(r->pool, last - p);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->last = ngx_cpymem(b->last, p, last - p);
+    b->flush = 1;
+
+    return ngx_http_cycles_link(r, b, ll);
+}
+
+
+/* the end of the stream; what is still held is an event without its end */
+
+static ngx_chain_t **
+ngx_http_cycles_pass_last(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_buf_t *from, ngx_chain_t **ll)
+{
+    ngx_buf_t  *b;
+
+    if (ngx_buf_size(from) != 0) {
+        ll = ngx_http_cycles_link(r, from, ll);
+        if (ll == NULL) {
+            return NULL;
+        }
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    from->last_buf = 0;
+
+    if (ctx->held) {
+        ll = ngx_http_cycles_end_held(r, ctx, ll);
+        if (ll == NULL) {
+            return NULL;
+        }
+    }
+
+    return ngx_http_cycles_link(r, b, ll);
+}
+
+
+static ngx_chain_t **
+ngx_http_cycles_link(ngx_http_request_t *r, ngx_buf_t *b, ngx_chain_t **ll)
+{
+    ngx_chain_t  *cl;
+
+    cl = ngx_alloc_chain_link(r->pool);
+    if (cl == NULL) {
+        return NULL;
+    }
+
+    cl->buf = b;
+    cl->next = NULL;
+    *ll = cl;
+
+    return &cl->next;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_filter_init(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_cycles_header_filter;
+
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_cycles_body_filter;
+
+    return NGX_OK;
+}

@@ -1,0 +1,405 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The gateway: from a client's request to a settled reservation.
+ *
+ *     ngx_http_cycles_module.c         directives
+ *     ngx_http_cycles_prices.c         those of prices
+ *     ngx_http_cycles_handler.c        the life of one request
+ *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
+ *     ngx_http_cycles_terms.c          what is asked of the authority
+ *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
+ *     ngx_http_cycles_settle.c         the one place that settles
+ *     ngx_http_cycles_heartbeat.c      keeps a reservation alive
+ *     ngx_http_cycles_deny.c           denials in the client's dialect
+ *     ngx_http_cycles_variables.c      $cycles_*
+ */
+
+
+#ifndef _NGX_HTTP_CYCLES_MODULE_H_INCLUDED_
+#define _NGX_HTTP_CYCLES_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_authority.h"
+#include "../llm/llm.h"
+#include "../llm/llm_price.h"
+#include "../llm/llm_reply.h"
+#include "../llm/llm_request.h"
+
+
+#define NGX_HTTP_CYCLES_OFF               0
+#define NGX_HTTP_CYCLES_ON                1
+#define NGX_HTTP_CYCLES_DRY_RUN           2
+
+#define NGX_HTTP_CYCLES_ACTUAL_AUTO       0
+#define NGX_HTTP_CYCLES_ACTUAL_ESTIMATE   1
+#define NGX_HTTP_CYCLES_ACTUAL_VALUE      2
+
+#define NGX_HTTP_CYCLES_CONNECT_TIMEOUT   2000
+
+#define NGX_HTTP_CYCLES_OUTAGE_DENY       0
+#define NGX_HTTP_CYCLES_OUTAGE_ALLOW      1
+
+#define NGX_HTTP_CYCLES_PRICE_DENY        0
+#define NGX_HTTP_CYCLES_PRICE_ALLOW       1
+#define NGX_HTTP_CYCLES_PRICE_MODEL       2
+
+#define NGX_HTTP_CYCLES_HEADERS_OFF       0
+#define NGX_HTTP_CYCLES_HEADERS_ON        1
+#define NGX_HTTP_CYCLES_HEADERS_AMOUNTS   2
+
+#define NGX_HTTP_CYCLES_DENY_STATUS_AUTO  0
+
+/* providers are told apart by the request; nothing to choose from yet */
+
+#define NGX_HTTP_CYCLES_PROVIDER_AUTO     LLM_PROVIDERS
+
+
+/* $cycles_decision */
+
+typedef enum {
+    NGX_HTTP_CYCLES_NONE = 0,
+    NGX_HTTP_CYCLES_ALLOW,
+    NGX_HTTP_CYCLES_ALLOW_WITH_CAPS,
+    NGX_HTTP_CYCLES_DENY,
+    NGX_HTTP_CYCLES_DRY_RUN_ALLOW,
+    NGX_HTTP_CYCLES_DRY_RUN_DENY,
+    NGX_HTTP_CYCLES_OUTAGE_ALLOWED,
+    NGX_HTTP_CYCLES_OUTAGE_DENIED,
+    NGX_HTTP_CYCLES_BYPASS
+} ngx_http_cycles_verdict_t;
+
+
+/* $cycles_usage_source */
+
+typedef enum {
+    NGX_HTTP_CYCLES_USAGE_NONE = 0,
+    NGX_HTTP_CYCLES_USAGE_REPORTED,
+    NGX_HTTP_CYCLES_USAGE_ESTIMATED,
+    NGX_HTTP_CYCLES_USAGE_INPUT_ONLY
+} ngx_http_cycles_usage_source_t;
+
+
+/* $cycles_settlement */
+
+typedef enum {
+    NGX_HTTP_CYCLES_UNSETTLED = 0,
+    NGX_HTTP_CYCLES_PENDING,
+    NGX_HTTP_CYCLES_SETTLED_COMMIT,
+    NGX_HTTP_CYCLES_SETTLED_RELEASE,
+    NGX_HTTP_CYCLES_SETTLED_EVENT,
+    NGX_HTTP_CYCLES_SETTLED_NOT           /* refused for good, or given up */
+} ngx_http_cycles_settlement_t;
+
+
+/* where the request is; one way, but for a location tried anew */
+
+typedef enum {
+    NGX_HTTP_CYCLES_START = 0,
+    NGX_HTTP_CYCLES_READING,              /* the client's body */
+    NGX_HTTP_CYCLES_READ,
+    NGX_HTTP_CYCLES_RESERVING,            /* the authority was asked */
+    NGX_HTTP_CYCLES_RESERVED,             /* it has answered */
+    NGX_HTTP_CYCLES_PASSED,               /* on its way to the provider */
+    NGX_HTTP_CYCLES_REFUSED               /* we have answered the client */
+} ngx_http_cycles_state_t;
+
+
+typedef struct {
+    ngx_str_t                        key;
+    ngx_http_complex_value_t         value;
+} ngx_http_cycles_value_t;
+
+
+typedef struct {
+    ngx_str_t                        model;
+    ngx_array_t                      fields;      /* of ngx_keyval_t */
+} ngx_http_cycles_price_t;
+
+
+typedef struct {
+    ngx_uint_t                       mode;
+
+    ngx_str_t                        authority_name;
+    ngx_http_cycles_authority_t     *authority;
+    ngx_http_complex_value_t        *api_key;
+
+    ngx_http_complex_value_t       **levels;      /* [CYCLES_LEVELS] */
+    ngx_array_t                     *dimensions;  /* ngx_http_cycles_value_t */
+    ngx_array_t                     *action;      /* ngx_http_complex_value_t */
+    ngx_array_t                     *metadata;    /* ngx_http_cycles_value_t */
+    ngx_http_complex_value_t        *idempotency_key;
+
+    ngx_uint_t                       unit;
+    ngx_http_complex_value_t        *estimate;    /* NULL: auto */
+    ngx_uint_t                       actual;
+    ngx_http_complex_value_t        *actual_value;
+
+    ngx_msec_t                       ttl;
+    ngx_msec_t                       grace_period;
+    ngx_uint_t                       overage_policy;
+
+    ngx_msec_t                       timeout;
+    ngx_msec_t                       connect_timeout;
+    ngx_uint_t                       retry_attempts;
+    ngx_msec_t                       retry_initial;
+    ngx_uint_t                       retry_multiplier;    /* in 1/1000 */
+    ngx_msec_t                       retry_max;
+    ngx_uint_t                       on_outage;
+
+    ngx_uint_t                       provider;
+    ngx_str_t                        price_table;
+    ngx_array_t                     *prices_set;  /* ngx_http_cycles_price_t */
+    ngx_array_t                     *aliases;     /* ngx_keyval_t */
+    llm_prices_t                    *prices;
+    ngx_uint_t                       unknown_price;
+    ngx_str_t                        unknown_price_model;
+    ngx_int_t                        max_output_tokens;
+    ngx_uint_t                       estimate_margin;     /* in 1/1000 */
+    ngx_flag_t                       stream_usage;
+
+    ngx_uint_t                       deny_status;
+    ngx_http_complex_value_t        *deny_message;
+    ngx_uint_t                       deny_format;
+    ngx_uint_t                       response_headers;
+} ngx_http_cycles_loc_conf_t;
+
+
+/* one loaded price table, shared by all locations that name the file */
+
+typedef struct {
+    ngx_str_t                        path;
+    llm_prices_t                    *prices;
+} ngx_http_cycles_price_table_t;
+
+
+typedef struct {
+    ngx_array_t                      price_tables;
+    ngx_array_t                      authorities; /* to be checked at the end:
+                                              ngx_http_cycles_authority_use_t */
+} ngx_http_cycles_main_conf_t;
+
+
+typedef struct {
+    ngx_http_cycles_authority_t     *authority;
+    ngx_http_core_srv_conf_t        *server;
+} ngx_http_cycles_authority_use_t;
+
+
+/* the schedule of heartbeats, see ngx_http_cycles_heartbeat.c; times in ms */
+
+typedef struct {
+    ngx_event_t                      event;
+    int64_t                          lead;        /* at the time "since" */
+    ngx_msec_t                       since;
+    int64_t                          max_rtt;
+    int64_t                          grant;       /* of an old server */
+    int64_t                          expires_at_ms;
+    ngx_msec_t                       granted;     /* when */
+    int64_t                          window;      /* at the last failure */
+    unsigned                         zero:1;      /* beat at zero delay once */
+    unsigned                         failed:1;
+    unsigned                         legacy:1;    /* no remaining_ttl_ms */
+    unsigned                         stopped:1;
+} ngx_http_cycles_heartbeat_t;
+
+
+typedef struct {
+    ngx_http_request_t              *request;
+    ngx_http_cycles_loc_conf_t      *conf;        /* that decided */
+    ngx_http_cycles_reservation_t   *reservation;
+    ngx_http_cycles_state_t          state;
+
+    /* the request */
+
+    llm_provider_t                   provider;
+    llm_facts_t                     *facts;       /* NULL: body not read */
+    llm_price_t                      price;       /* frozen for the request */
+    ngx_str_t                        price_key;
+    int64_t                          input_estimate;  /* tokens, no margin */
+    int64_t                          estimate;
+
+    /* the decision; strings of the request's pool: they outlive reservation */
+
+    ngx_http_cycles_verdict_t        verdict;
+    cycles_code_t                    code;
+    ngx_str_t                        reason;
+    ngx_str_t                        reservation_id;
+    ngx_str_t                        scope;
+    ngx_str_t                        trace_id;
+    ngx_str_t                        request_id;
+    ngx_str_t                        dry_run;     /* decision it would be */
+    int64_t                          remaining;   /* or CYCLES_NOT_KNOWN */
+    ngx_msec_t                       reserve_time;
+    ngx_msec_t                       started;
+    cycles_denial_t                 *denial;
+
+    ngx_http_cycles_heartbeat_t      heartbeat;
+
+    /* the reply */
+
+    llm_reply_t                      reply;
+    llm_sse_t                        events;      /* hiding of a chunk */
+    ngx_buf_t                       *held;        /* an incomplete event */
+    ngx_chain_t                     *free;
+    ngx_chain_t                     *busy;
+
+    ngx_int_t                      (*original_init)(void *data);
+    ngx_int_t                      (*original_filter)(void *data,
+                                                      ssize_t bytes);
+    ngx_event_pipe_input_filter_pt   original_pipe_filter;
+
+    /* the settlement */
+
+    int64_t                          actual;
+    int64_t                          charged;     /* -1: not known yet */
+    ngx_http_cycles_usage_source_t   usage_source;
+    ngx_http_cycles_settlement_t     settlement;
+
+    unsigned                         price_known:1;
+    unsigned                         stable_key:1;  /* the client's */
+    unsigned                         reused_key:1;  /* and settled before */
+    unsigned                         hide_usage:1;/* we asked, not the client */
+    unsigned                         passing:1;   /* held one was too long */
+    unsigned                         hidden:1;    /* the last event was */
+    unsigned                         lf:1;        /* one may belong to it */
+    unsigned                         tapped:1;
+    unsigned                         readable:1;
+    unsigned                         complete:1;
+    unsigned                         settling:1;  /* settle() was called */
+    unsigned                         settled:1;   /* and is final */
+} ngx_http_cycles_ctx_t;
+
+
+/* ngx_http_cycles_module.c */
+
+/* a whole file in cf->temp_pool; says itself what went wrong */
+
+ngx_int_t ngx_http_cycles_read_file(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *text);
+
+
+/* ngx_http_cycles_prices.c */
+
+char *ngx_http_cycles_price_table(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_cycles_price(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_cycles_model_alias(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* conf->prices: the table and, over it, what the operator has set */
+
+char *ngx_http_cycles_merge_prices(ngx_conf_t *cf,
+    ngx_http_cycles_loc_conf_t *prev, ngx_http_cycles_loc_conf_t *conf);
+
+
+/* ngx_http_cycles_handler.c */
+
+ngx_int_t ngx_http_cycles_handler(ngx_http_request_t *r);
+
+/*
+ * The context of a main request, also after an internal redirect has cleared
+ * the request's own pointer to it.  NULL: there is none.
+ */
+
+ngx_http_cycles_ctx_t *ngx_http_cycles_get_ctx(ngx_http_request_t *r);
+
+
+/* ngx_http_cycles_request.c */
+
+/*
+ * Reads the facts of the request's body.  NGX_OK, NGX_ERROR, or
+ * NGX_HTTP_BAD_REQUEST with a sentence in *error.
+ */
+
+ngx_int_t ngx_http_cycles_read_facts(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+
+/*
+ * Changes what the provider gets: identity encoding, usage in a stream, a
+ * clamped limit of tokens.  Only the touched members of the body change.
+ */
+
+ngx_int_t ngx_http_cycles_rewrite(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+
+/* ngx_http_cycles_terms.c */
+
+/*
+ * Fills in the price, the estimate and the terms of ctx->reservation.  NGX_OK,
+ * NGX_ERROR, NGX_HTTP_BAD_REQUEST with a sentence in *error, or NGX_ABORT: a
+ * model without a price is to be denied.
+ */
+
+ngx_int_t ngx_http_cycles_terms(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+
+/* cost of a usage in the location's unit */
+
+int64_t ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage);
+
+
+/* ngx_http_cycles_settle.c */
+
+/* how far the reply is known; called at its end, and when the request dies */
+
+void ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx);
+
+void ngx_http_cycles_settle_done(ngx_http_cycles_reservation_t *rsv);
+
+
+/* ngx_http_cycles_heartbeat.c */
+
+void ngx_http_cycles_heartbeat_start(ngx_http_cycles_ctx_t *ctx);
+void ngx_http_cycles_heartbeat_stop(ngx_http_cycles_ctx_t *ctx);
+
+
+/* ngx_http_cycles_deny.c */
+
+/* each sends a reply, finalizes the request and returns NGX_DONE */
+
+ngx_int_t ngx_http_cycles_send_denial(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_send_outage(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_send_bad_request(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+
+/* whether waiting a little can help: enough is there, but held */
+
+ngx_uint_t ngx_http_cycles_transient(ngx_http_cycles_ctx_t *ctx);
+
+
+/* ngx_http_cycles_variables.c */
+
+ngx_int_t ngx_http_cycles_add_variables(ngx_conf_t *cf);
+ngx_str_t *ngx_http_cycles_verdict_name(ngx_http_cycles_verdict_t verdict);
+
+
+/* ngx_http_cycles_filter_module.c */
+
+/*
+ * name must be static; value is not copied, and left out when it has control
+ * characters
+ */
+
+ngx_int_t ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
+
+
+/* src/status/ngx_http_cycles_status.c */
+
+char *ngx_http_cycles_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+
+extern ngx_module_t  ngx_http_cycles_module;
+
+
+#endif /* _NGX_HTTP_CYCLES_MODULE_H_INCLUDED_ */

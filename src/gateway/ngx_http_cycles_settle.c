@@ -1,0 +1,454 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The one place that decides how a reservation is settled.  It is reached
+ * when the reply is complete, or else when the request dies, and acts once.
+ *
+ *     how it ended                          | what is settled
+ *     --------------------------------------+-----------------------------
+ *     usage was reported, whatever followed | commit of its cost
+ *     a cached reply, or none was asked for | release
+ *     refused, or broke before a reply      | release
+ *     the provider timed out with the       | commit of the input estimate
+ *     request, or the client left meanwhile |
+ *     a reply of 300 or more                | release
+ *     a reply without usage, or part of one | commit of what passed
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_module.h"
+
+
+/* what is known of the provider's side of a request */
+
+typedef enum {
+    NGX_HTTP_CYCLES_NOT_TAKEN = 0,        /* it never got the request */
+    NGX_HTTP_CYCLES_TAKEN,                /* got it, and said nothing */
+    NGX_HTTP_CYCLES_FAILED,               /* answered with an error */
+    NGX_HTTP_CYCLES_REPLIED               /* answered, at least in part */
+} ngx_http_cycles_ended_t;
+
+
+static ngx_int_t ngx_http_cycles_decide(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_http_cycles_ended_t ngx_http_cycles_ended(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static int64_t ngx_http_cycles_passed_cost(ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_ended_t ended);
+static int64_t ngx_http_cycles_given_actual(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_fill_commit(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_fill_metadata(ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_record(ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_reservation_t *rsv);
+
+
+void
+ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_int_t                       rc;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    if (ctx->settling || ctx->verdict == NGX_HTTP_CYCLES_BYPASS) {
+        return;
+    }
+
+    ctx->settling = 1;
+
+    ngx_http_cycles_heartbeat_stop(ctx);
+
+    rc = ngx_http_cycles_decide(r, ctx);
+
+    rsv = ctx->reservation;
+
+    if (rsv == NULL) {
+        return;
+    }
+
+    if (rc == NGX_OK) {
+        rsv->kind = NGX_HTTP_CYCLES_COMMIT;
+        rsv->actual = ctx->actual;
+
+        if (ngx_http_cycles_fill_commit(r, ctx) != NGX_OK) {
+
+            /* metrics are a courtesy, the amount is not */
+
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "cycles: reservation \"%V\" is committed without "
+                          "its metrics", &ctx->reservation_id);
+        }
+
+    } else {
+        rsv->kind = NGX_HTTP_CYCLES_RELEASE;
+        ngx_str_set(&rsv->reason, "not_used");
+    }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "cycles settle \"%V\", kind:%ui actual:%L source:%ui",
+                   &ctx->reservation_id, (ngx_uint_t) rsv->kind, ctx->actual,
+                   (ngx_uint_t) ctx->usage_source);
+
+    ctx->settlement = NGX_HTTP_CYCLES_PENDING;
+
+    if (rsv->authority->ops->settle(rsv) == NGX_OK) {
+        ngx_http_cycles_settle_done(rsv);
+    }
+}
+
+
+void
+ngx_http_cycles_settle_done(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_http_cycles_ctx_t  *ctx;
+
+    if (rsv->settle_outcome == NGX_HTTP_CYCLES_ANSWERED
+        && rsv->settled.code == CYCLES_RESERVATION_FINALIZED
+        && rsv->kind == NGX_HTTP_CYCLES_COMMIT && rsv->shared)
+    {
+        /*
+         * The key was the client's: another request with it has settled the
+         * reservation, what this one has spent is an event of its own.
+         */
+
+        rsv->kind = NGX_HTTP_CYCLES_EVENT;
+
+        if (rsv->authority->ops->settle(rsv) != NGX_OK) {
+            return;
+        }
+    }
+
+    ctx = rsv->data;
+
+    if (ctx == NULL) {
+        ngx_destroy_pool(rsv->pool);
+        return;
+    }
+
+    ngx_http_cycles_record(ctx, rsv);
+}
+
+
+static void
+ngx_http_cycles_record(ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_reservation_t *rsv)
+{
+    ctx->settled = 1;
+
+    if (rsv->settle_outcome != NGX_HTTP_CYCLES_ANSWERED
+        || rsv->settled.code != CYCLES_OK)
+    {
+        ctx->settlement = NGX_HTTP_CYCLES_SETTLED_NOT;
+        return;
+    }
+
+    switch (rsv->kind) {
+
+    case NGX_HTTP_CYCLES_COMMIT:
+        ctx->settlement = NGX_HTTP_CYCLES_SETTLED_COMMIT;
+        ctx->charged = rsv->settled.charged;
+        break;
+
+    case NGX_HTTP_CYCLES_EVENT:
+        ctx->settlement = NGX_HTTP_CYCLES_SETTLED_EVENT;
+        ctx->charged = rsv->settled.charged;
+        break;
+
+    default:
+        ctx->settlement = NGX_HTTP_CYCLES_SETTLED_RELEASE;
+        ctx->charged = 0;
+    }
+
+    if (rsv->settled.remaining != CYCLES_NOT_KNOWN) {
+        ctx->remaining = rsv->settled.remaining;
+    }
+}
+
+
+/* NGX_OK: ctx->actual is to be committed; NGX_DECLINED: a release */
+
+static ngx_int_t
+ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    llm_usage_t              usage;
+    ngx_http_cycles_ended_t  ended;
+
+    ended = ngx_http_cycles_ended(r, ctx);
+
+    if (ctx->readable && ctx->reply.usage_seen && ctx->facts
+        && ctx->conf->actual == NGX_HTTP_CYCLES_ACTUAL_AUTO)
+    {
+        usage = ctx->reply.usage;
+
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_REPORTED;
+
+        if (!ctx->complete && ctx->reply.later
+            && usage.output < ctx->reply.output_tokens)
+        {
+            /* a running total that broke off behind what has passed */
+
+            usage.output = ctx->reply.output_tokens;
+            ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
+        }
+
+        ctx->actual = ngx_http_cycles_cost(ctx, &usage);
+        return NGX_OK;
+    }
+
+    if (ended == NGX_HTTP_CYCLES_NOT_TAKEN || ended == NGX_HTTP_CYCLES_FAILED)
+    {
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_NONE;
+        ctx->actual = 0;
+        return NGX_DECLINED;
+    }
+
+    ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
+
+    switch (ctx->conf->actual) {
+
+    case NGX_HTTP_CYCLES_ACTUAL_ESTIMATE:
+        ctx->actual = ctx->estimate;
+        break;
+
+    case NGX_HTTP_CYCLES_ACTUAL_VALUE:
+        ctx->actual = ngx_http_cycles_given_actual(r, ctx);
+        break;
+
+    default:
+        ctx->actual = ngx_http_cycles_passed_cost(ctx, ended);
+
+        if (ctx->reservation) {
+            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                          "cycles: no usage was reported, %L is taken for "
+                          "reservation \"%V\"", ctx->actual,
+                          &ctx->reservation_id);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_http_cycles_ended_t
+ngx_http_cycles_ended(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_uint_t                  i, taken;
+    ngx_http_upstream_state_t  *state;
+
+    if (ctx->state != NGX_HTTP_CYCLES_PASSED || r->cached) {
+        return NGX_HTTP_CYCLES_NOT_TAKEN;
+    }
+
+    if (r->upstream_states == NULL || r->upstream_states->nelts == 0) {
+
+        /*
+         * No upstream of nginx: a page of its own, or another module's
+         * content, which only counts when it was told what that costs.
+         */
+
+        if (r->upstream == NULL && ctx->conf->actual
+                                   != NGX_HTTP_CYCLES_ACTUAL_AUTO
+            && r->header_sent
+            && r->headers_out.status < NGX_HTTP_SPECIAL_RESPONSE)
+        {
+            return NGX_HTTP_CYCLES_REPLIED;
+        }
+
+        return NGX_HTTP_CYCLES_NOT_TAKEN;
+    }
+
+    state = r->upstream_states->elts;
+    taken = 0;
+
+    for (i = 0; i < r->upstream_states->nelts; i++) {
+
+        if (state[i].peer == NULL) {
+
+            /* a separator of internal redirects */
+
+            continue;
+        }
+
+        if (state[i].header_time != (ngx_msec_t) -1
+            && state[i].status >= NGX_HTTP_OK
+            && state[i].status < NGX_HTTP_SPECIAL_RESPONSE)
+        {
+            return NGX_HTTP_CYCLES_REPLIED;
+        }
+
+        /*
+         * it got the request, and no reply came: it timed out, or the client
+         * has cut it short; a connection that was reset counts as not taken
+         */
+
+        if (state[i].header_time == (ngx_msec_t) -1
+            && state[i].bytes_sent > 0
+            && (state[i].status == NGX_HTTP_GATEWAY_TIME_OUT
+                || state[i].status == 0
+                || state[i].status == NGX_HTTP_CLIENT_CLOSED_REQUEST))
+        {
+            taken = 1;
+        }
+    }
+
+    if (taken) {
+        return NGX_HTTP_CYCLES_TAKEN;
+    }
+
+    return NGX_HTTP_CYCLES_FAILED;
+}
+
+
+/* a cost from what has passed, when the provider did not report one */
+
+static int64_t
+ngx_http_cycles_passed_cost(ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_ended_t ended)
+{
+    llm_usage_t  usage;
+
+    if (ended == NGX_HTTP_CYCLES_REPLIED && !ctx->readable) {
+
+        /* nothing of the reply could be read: it may have cost all of it */
+
+        return ctx->estimate;
+    }
+
+    usage.input = ctx->input_estimate;
+    usage.output = 0;
+    usage.cached_input = -1;
+    usage.cache_write = -1;
+    usage.reasoning = -1;
+
+    if (ended == NGX_HTTP_CYCLES_REPLIED) {
+
+        if (ctx->reply.unreadable) {
+            return ctx->estimate;
+        }
+
+        usage.output = ctx->reply.output_tokens;
+    }
+
+    if (usage.output == 0) {
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_INPUT_ONLY;
+    }
+
+    return ngx_http_cycles_cost(ctx, &usage);
+}
+
+
+static int64_t
+ngx_http_cycles_given_actual(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    off_t      n;
+    ngx_str_t  value;
+
+    if (ngx_http_complex_value(r, ctx->conf->actual_value, &value) != NGX_OK) {
+        return ctx->estimate;
+    }
+
+    n = ngx_atoof(value.data, value.len);
+
+    if (n == NGX_ERROR) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "cycles: actual \"%V\" of reservation \"%V\" is not a "
+                      "whole number, the estimate %L is taken", &value,
+                      &ctx->reservation_id, ctx->estimate);
+        return ctx->estimate;
+    }
+
+    ctx->usage_source = NGX_HTTP_CYCLES_USAGE_REPORTED;
+
+    return n;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_fill_commit(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    u_char                         *p;
+    cycles_metrics_t               *m;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    rsv = ctx->reservation;
+    m = &rsv->metrics;
+
+    m->tokens_input = -1;
+    m->tokens_output = -1;
+    m->latency_ms = (int64_t) (ngx_current_msec - ctx->started);
+
+    if (ngx_http_cycles_fill_metadata(ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (!ctx->readable) {
+        return NGX_OK;
+    }
+
+    if (ctx->reply.usage_seen) {
+        m->tokens_input = ctx->reply.usage.input;
+        m->tokens_output = ctx->reply.usage.output;
+    }
+
+    if (ctx->reply.model_len) {
+        p = ngx_pnalloc(rsv->pool, ctx->reply.model_len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(p, ctx->reply.model, ctx->reply.model_len);
+
+        m->model_version.data = p;
+        m->model_version.len = ngx_min(ctx->reply.model_len, 128);
+    }
+
+    return NGX_OK;
+}
+
+
+/* that of the reserve; an amount that is estimated is marked as SDKs do it */
+
+static ngx_int_t
+ngx_http_cycles_fill_metadata(ngx_http_cycles_ctx_t *ctx)
+{
+    u_char                         *p;
+    cycles_str_t                   *metadata;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    static ngx_str_t  estimated = ngx_string("\"actual_source\":\"estimate\"}");
+
+    rsv = ctx->reservation;
+    metadata = &rsv->terms.metadata;
+
+    if (ctx->usage_source == NGX_HTTP_CYCLES_USAGE_REPORTED) {
+        rsv->settle_metadata.data = metadata->data;
+        rsv->settle_metadata.len = metadata->len;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(rsv->pool, metadata->len + 1 + estimated.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    rsv->settle_metadata.data = p;
+
+    if (metadata->len > sizeof("{}") - 1) {
+        p = ngx_cpymem(p, metadata->data, metadata->len - 1);
+        *p++ = ',';
+
+    } else {
+        *p++ = '{';
+    }
+
+    p = ngx_cpymem(p, estimated.data, estimated.len);
+
+    rsv->settle_metadata.len = p - rsv->settle_metadata.data;
+
+    return NGX_OK;
+}

@@ -1,0 +1,763 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What is asked of the authority for one request.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_module.h"
+
+
+static ngx_int_t ngx_http_cycles_subject(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_action(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_set_price(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_set_estimate(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_set_metadata(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_set_keys(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_set_trace(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_str_t *ngx_http_cycles_traceparent(ngx_http_request_t *r);
+static ngx_int_t ngx_http_cycles_evaluate(ngx_http_request_t *r,
+    ngx_http_complex_value_t *cv, ngx_pool_t *pool, cycles_str_t *value);
+static ngx_int_t ngx_http_cycles_error(ngx_http_request_t *r,
+    ngx_str_t *error, const char *text, const char *what);
+
+
+ngx_int_t
+ngx_http_cycles_terms(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_str_t *error)
+{
+    ngx_int_t                       rc;
+    cycles_reserve_t               *terms;
+    ngx_http_cycles_loc_conf_t     *conf;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    conf = ctx->conf;
+    rsv = ctx->reservation;
+    terms = &rsv->terms;
+
+    rc = ngx_http_cycles_subject(r, ctx, error);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_cycles_action(r, ctx, error);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_cycles_set_price(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_cycles_set_estimate(r, ctx, error);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_cycles_set_keys(r, ctx, error);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_cycles_set_metadata(r, ctx) != NGX_OK
+        || ngx_http_cycles_set_trace(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    terms->unit = (cycles_unit_t) conf->unit;
+    terms->estimate = ctx->estimate;
+    terms->ttl_ms = conf->ttl;
+    terms->grace_ms = conf->grace_period;
+    terms->policy = (cycles_policy_t) conf->overage_policy;
+    terms->dry_run = (conf->mode == NGX_HTTP_CYCLES_DRY_RUN);
+
+    rsv->call.timeout = conf->timeout;
+    rsv->call.connect_timeout =
+                            (conf->connect_timeout == NGX_CONF_UNSET_MSEC)
+                            ? ngx_min(conf->timeout,
+                                      NGX_HTTP_CYCLES_CONNECT_TIMEOUT)
+                            : conf->connect_timeout;
+    rsv->call.retry_attempts = conf->retry_attempts;
+    rsv->call.retry_initial = conf->retry_initial;
+    rsv->call.retry_multiplier = conf->retry_multiplier;
+    rsv->call.retry_max = conf->retry_max;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_subject(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_str_t *error)
+{
+    ngx_uint_t                i, n;
+    cycles_pair_t            *pair;
+    cycles_subject_t         *subject;
+    ngx_http_cycles_value_t  *v;
+
+    subject = &ctx->reservation->terms.subject;
+    n = 0;
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+
+        if (ctx->conf->levels[i] == NULL) {
+            continue;
+        }
+
+        if (ngx_http_cycles_evaluate(r, ctx->conf->levels[i],
+                                     ctx->reservation->pool,
+                                     &subject->levels[i])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        if (subject->levels[i].len == 0) {
+            continue;
+        }
+
+        if (!cycles_subject_value_ok(subject->levels[i].data,
+                                     subject->levels[i].len))
+        {
+            return ngx_http_cycles_error(r, error,
+                            "subject \"%s\" must be 1 to 128 characters of "
+                            "A-Z, a-z, 0-9, \"_\", \".\", \"-\"",
+                            cycles_level_name((cycles_level_t) i));
+        }
+
+        n++;
+    }
+
+    if (n == 0) {
+        return ngx_http_cycles_error(r, error,
+                            "the request names no %s", "subject");
+    }
+
+    if (ctx->conf->dimensions == NULL) {
+        return NGX_OK;
+    }
+
+    v = ctx->conf->dimensions->elts;
+
+    for (i = 0; i < ctx->conf->dimensions->nelts; i++) {
+        pair = &subject->dimensions[subject->ndimensions];
+
+        if (ngx_http_cycles_evaluate(r, &v[i].value, ctx->reservation->pool,
+                                     &pair->value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        if (pair->value.len == 0) {
+            continue;
+        }
+
+        if (pair->value.len > CYCLES_MAX_DIMENSION_VALUE) {
+            return ngx_http_cycles_error(r, error,
+                            "dimension \"%s\" is longer than 256 characters",
+                            (char *) v[i].key.data);
+        }
+
+        pair->key.data = v[i].key.data;
+        pair->key.len = v[i].key.len;
+
+        subject->ndimensions++;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_action(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_str_t *error)
+{
+    ngx_uint_t                 i;
+    cycles_str_t               value;
+    cycles_action_t           *action;
+    ngx_http_complex_value_t  *cv;
+
+    if (ctx->conf->action == NULL) {
+        return ngx_http_cycles_default_action(ctx);
+    }
+
+    action = &ctx->reservation->terms.action;
+    cv = ctx->conf->action->elts;
+
+    for (i = 0; i < ctx->conf->action->nelts; i++) {
+
+        if (ngx_http_cycles_evaluate(r, &cv[i], ctx->reservation->pool,
+                                     &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        switch (i) {
+
+        case 0:
+            if (value.len == 0 || value.len > CYCLES_MAX_ACTION_KIND) {
+                return ngx_http_cycles_error(r, error,
+                            "action %s must be 1 to 64 characters", "kind");
+            }
+
+            action->kind = value;
+            break;
+
+        case 1:
+            if (value.len == 0 || value.len > CYCLES_MAX_ACTION_NAME) {
+                return ngx_http_cycles_error(r, error,
+                            "action %s must be 1 to 256 characters", "name");
+            }
+
+            action->name = value;
+            break;
+
+        default:
+            if (value.len > CYCLES_MAX_ACTION_TAG) {
+                return ngx_http_cycles_error(r, error,
+                            "action %s is longer than 64 characters", "tag");
+            }
+
+            if (value.len) {
+                action->tags[action->ntags++] = value;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* llm.completion $cycles_provider:$cycles_model */
+
+static ngx_int_t
+ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx)
+{
+    size_t            len;
+    u_char           *p;
+    const char       *provider;
+    llm_facts_t      *facts;
+    cycles_action_t  *action;
+
+    static u_char  kind[] = "llm.completion";
+
+    action = &ctx->reservation->terms.action;
+    provider = llm_provider_name(ctx->provider);
+    facts = ctx->facts;
+
+    action->kind.data = kind;
+    action->kind.len = sizeof(kind) - 1;
+
+    len = ngx_strlen(provider) + 1 + facts->model_len;
+
+    p = ngx_pnalloc(ctx->reservation->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    action->name.data = p;
+    action->name.len = ngx_min(len, CYCLES_MAX_ACTION_NAME);
+
+    p = ngx_cpymem(p, provider, ngx_strlen(provider));
+    *p++ = ':';
+    ngx_memcpy(p, facts->model, facts->model_len);
+
+    return NGX_OK;
+}
+
+
+/* frozen here: a reload must not change what a running request costs */
+
+static ngx_int_t
+ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    size_t                       len;
+    u_char                      *model;
+    const char                  *key;
+    const llm_price_t           *price;
+    ngx_http_cycles_loc_conf_t  *conf;
+
+    conf = ctx->conf;
+
+    if (conf->prices == NULL || ctx->facts == NULL) {
+        return NGX_OK;
+    }
+
+    model = ctx->facts->model;
+    len = ctx->facts->model_len;
+
+    price = llm_prices_find(conf->prices, ctx->provider, model, len, &key);
+
+    if (price == NULL && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL) {
+        model = conf->unknown_price_model.data;
+        len = conf->unknown_price_model.len;
+
+        price = llm_prices_find(conf->prices, ctx->provider, model, len, &key);
+    }
+
+    if (price == NULL) {
+
+        if (conf->unit != CYCLES_USD_MICROCENTS
+            || (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO))
+        {
+            return NGX_OK;
+        }
+
+        if (conf->unknown_price == NGX_HTTP_CYCLES_PRICE_DENY) {
+            return NGX_ABORT;
+        }
+
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "cycles: model \"%*s\" has no price, it passes at no "
+                      "cost", len, model);
+
+        return NGX_OK;
+    }
+
+    ctx->price = *price;
+    ctx->price_known = 1;
+
+    ctx->price_key.len = ngx_strlen(key);
+    ctx->price_key.data = ngx_pnalloc(r->pool, ctx->price_key.len);
+    if (ctx->price_key.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(ctx->price_key.data, key, ctx->price_key.len);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_set_estimate(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_str_t *error)
+{
+    off_t                        n;
+    int64_t                      output;
+    cycles_str_t                 value;
+    llm_facts_t                 *facts;
+    llm_usage_t                  usage;
+    ngx_http_cycles_loc_conf_t  *conf;
+
+    conf = ctx->conf;
+    facts = ctx->facts;
+
+    if (conf->estimate) {
+        if (ngx_http_cycles_evaluate(r, conf->estimate, r->pool, &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        n = ngx_atoof(value.data, value.len);
+
+        if (n == NGX_ERROR) {
+            return ngx_http_cycles_error(r, error,
+                            "the %s of this request is not a whole number",
+                            "estimate");
+        }
+
+        ctx->estimate = n;
+
+        return NGX_OK;
+    }
+
+    output = facts->max_tokens;
+
+    if (output < 0 && ctx->price_known) {
+        output = ctx->price.max_output_tokens;
+    }
+
+    if (output < 0) {
+        output = conf->max_output_tokens;
+    }
+
+    /* both factors are bounded by the reader: 2^53 tokens, 128 choices */
+
+    output *= facts->choices;
+
+    usage.input = (int64_t) (((unsigned __int128) facts->input_tokens
+                              * conf->estimate_margin + 999) / 1000);
+    usage.output = output;
+    usage.cached_input = -1;
+    usage.cache_write = -1;
+    usage.reasoning = -1;
+
+    ctx->estimate = ngx_http_cycles_cost(ctx, &usage);
+
+    return NGX_OK;
+}
+
+
+int64_t
+ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
+{
+    int64_t  input, output, total;
+
+    if (ctx->conf->unit == CYCLES_USD_MICROCENTS) {
+        return ctx->price_known ? llm_price_cost(&ctx->price, usage) : 0;
+    }
+
+    input = ngx_max(usage->input, 0);
+    output = ngx_max(usage->output, 0);
+
+    if (__builtin_add_overflow(input, output, &total)) {
+        return INT64_MAX;
+    }
+
+    return total;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_str_t *error)
+{
+    u_char                         *p;
+    cycles_str_t                    value;
+    ngx_http_cycles_loc_conf_t     *conf;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    conf = ctx->conf;
+    rsv = ctx->reservation;
+
+    if (conf->api_key) {
+        if (ngx_http_cycles_evaluate(r, conf->api_key, rsv->pool, &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        rsv->api_key.data = value.data;
+        rsv->api_key.len = value.len;
+    }
+
+    p = ngx_pnalloc(rsv->pool, 3 * CYCLES_UUID_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (cycles_uuid(p) != 0
+        || cycles_uuid(p + CYCLES_UUID_LEN) != 0
+        || cycles_uuid(p + 2 * CYCLES_UUID_LEN) != 0)
+    {
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
+                      "getrandom() failed");
+        return NGX_ERROR;
+    }
+
+    rsv->settle_key.data = p;
+    rsv->settle_key.len = CYCLES_UUID_LEN;
+
+    /* rewritten for each beat, see ngx_http_cycles_heartbeat.c */
+
+    rsv->extend_key.data = p + CYCLES_UUID_LEN;
+    rsv->extend_key.len = CYCLES_UUID_LEN;
+
+    rsv->terms.idempotency_key.data = p + 2 * CYCLES_UUID_LEN;
+    rsv->terms.idempotency_key.len = CYCLES_UUID_LEN;
+
+    if (conf->idempotency_key == NULL || ctx->reused_key) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_cycles_evaluate(r, conf->idempotency_key, rsv->pool, &value)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_OK;
+    }
+
+    if (value.len > CYCLES_MAX_IDEMPOTENCY_KEY) {
+        return ngx_http_cycles_error(r, error,
+                            "the %s is longer than 256 characters",
+                            "idempotency key");
+    }
+
+    rsv->terms.idempotency_key = value;
+    rsv->shared = 1;
+    ctx->stable_key = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_set_metadata(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    size_t                    len;
+    u_char                   *p;
+    ngx_uint_t                i;
+    cycles_str_t             *values;
+    ngx_array_t              *metadata;
+    ngx_http_cycles_value_t  *v;
+
+    metadata = ctx->conf->metadata;
+
+    if (metadata == NULL) {
+        return NGX_OK;
+    }
+
+    values = ngx_palloc(r->pool, metadata->nelts * sizeof(cycles_str_t));
+    if (values == NULL) {
+        return NGX_ERROR;
+    }
+
+    v = metadata->elts;
+    len = sizeof("{}") - 1;
+
+    for (i = 0; i < metadata->nelts; i++) {
+        if (ngx_http_cycles_evaluate(r, &v[i].value, r->pool, &values[i])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        len += sizeof("\"\":\"\",") - 1
+               + cycles_json_escaped(v[i].key.data, v[i].key.len)
+               + cycles_json_escaped(values[i].data, values[i].len);
+    }
+
+    p = ngx_pnalloc(ctx->reservation->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->reservation->terms.metadata.data = p;
+
+    *p++ = '{';
+
+    for (i = 0; i < metadata->nelts; i++) {
+
+        if (values[i].len == 0) {
+            continue;
+        }
+
+        if (p[-1] != '{') {
+            *p++ = ',';
+        }
+
+        *p++ = '"';
+        p = cycles_json_escape(p, v[i].key.data, v[i].key.len);
+        *p++ = '"';
+        *p++ = ':';
+        *p++ = '"';
+        p = cycles_json_escape(p, values[i].data, values[i].len);
+        *p++ = '"';
+    }
+
+    *p++ = '}';
+
+    ctx->reservation->terms.metadata.len =
+                                  p - ctx->reservation->terms.metadata.data;
+
+    return NGX_OK;
+}
+
+
+/* W3C trace context: the client's if it is valid, else a new one */
+
+static ngx_int_t
+ngx_http_cycles_set_trace(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    u_char                         *p, uuid[CYCLES_UUID_LEN];
+    ngx_str_t                      *client;
+    ngx_uint_t                      i, n;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    rsv = ctx->reservation;
+
+    client = ngx_http_cycles_traceparent(r);
+
+    if (client) {
+        rsv->traceparent.len = client->len;
+        rsv->traceparent.data = ngx_pstrdup(rsv->pool, client);
+        if (rsv->traceparent.data == NULL) {
+            return NGX_ERROR;
+        }
+
+    } else {
+        p = ngx_pnalloc(rsv->pool, sizeof("00-") - 1 + 32 + 1 + 16 + 3);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        rsv->traceparent.data = p;
+
+        p = ngx_cpymem(p, "00-", sizeof("00-") - 1);
+
+        for (n = 32; n; n = (n == 32) ? 16 : 0) {
+
+            if (cycles_uuid(uuid) != 0) {
+                ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
+                              "getrandom() failed");
+                return NGX_ERROR;
+            }
+
+            /* the first 16 digits of a UUID are never all zero: version 4 */
+
+            for (i = 0; i < CYCLES_UUID_LEN; i++) {
+                if (uuid[i] != '-' && (n == 32 || i < 18)) {
+                    *p++ = uuid[i];
+                }
+            }
+
+            *p++ = '-';
+        }
+
+        p = ngx_cpymem(p, "01", sizeof("01") - 1);
+
+        rsv->traceparent.len = p - rsv->traceparent.data;
+    }
+
+    /* the authority may answer with another */
+
+    ctx->trace_id.len = 32;
+    ctx->trace_id.data = ngx_pnalloc(r->pool, 32);
+    if (ctx->trace_id.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(ctx->trace_id.data, rsv->traceparent.data + 3, 32);
+
+    return NGX_OK;
+}
+
+
+/* NULL: there is none, or it is not valid, which counts as absent */
+
+static ngx_str_t *
+ngx_http_cycles_traceparent(ngx_http_request_t *r)
+{
+    u_char            ch;
+    ngx_str_t        *value;
+    ngx_uint_t        i, n, zero;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    value = NULL;
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == sizeof("traceparent") - 1
+            && ngx_strncmp(h[i].lowcase_key, "traceparent",
+                           sizeof("traceparent") - 1)
+               == 0)
+        {
+            if (value) {
+                return NULL;
+            }
+
+            value = &h[i].value;
+        }
+    }
+
+    if (value == NULL || value->len != 55) {
+        return NULL;
+    }
+
+    zero = 1;
+
+    for (n = 0; n < 55; n++) {
+        ch = value->data[n];
+
+        if (n == 2 || n == 35 || n == 52) {
+            if (ch != '-' || (n > 2 && zero)) {
+                return NULL;
+            }
+
+            zero = 1;
+            continue;
+        }
+
+        if (!((ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'f'))
+            || (n < 2 && ch != '0'))
+        {
+            return NULL;
+        }
+
+        if (ch != '0') {
+            zero = 0;
+        }
+    }
+
+    return value;
+}
+
+
+/* the value is copied: the variables it may come from die with the request */
+
+static ngx_int_t
+ngx_http_cycles_evaluate(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
+    ngx_pool_t *pool, cycles_str_t *value)
+{
+    ngx_str_t  s;
+
+    if (ngx_http_complex_value(r, cv, &s) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    value->len = s.len;
+    value->data = s.data;
+
+    if (s.len && pool != r->pool) {
+        value->data = ngx_pstrdup(pool, &s);
+        if (value->data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_error(ngx_http_request_t *r, ngx_str_t *error,
+    const char *text, const char *what)
+{
+    size_t  len;
+
+    len = ngx_strlen(text) + ngx_strlen(what);
+
+    error->data = ngx_pnalloc(r->pool, len);
+    if (error->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    error->len = ngx_snprintf(error->data, len, text, what) - error->data;
+
+    return NGX_HTTP_BAD_REQUEST;
+}

@@ -1,0 +1,223 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ */
+
+
+#include <string.h>
+
+#include "cycles_hash.h"
+
+
+#define CYCLES_CRC32C_POLY  0x82f63b78
+
+
+static void cycles_crc32c_init(void);
+static uint64_t cycles_load64(const unsigned char *p);
+static void cycles_store64(uint8_t *p, uint64_t n);
+static uint64_t cycles_rotate(uint64_t n, unsigned bits);
+static void cycles_siphash_rounds(uint64_t *v, unsigned rounds);
+static void cycles_siphash_word(cycles_siphash_t *h, uint64_t word);
+
+
+/* eight tables: eight bytes for each step */
+
+static uint32_t      cycles_crc32c_table[8][256];
+static volatile int  cycles_crc32c_ready;
+
+
+uint32_t
+cycles_crc32c(uint32_t crc, const void *data, size_t len)
+{
+    uint64_t              word;
+    const unsigned char  *p;
+
+    if (!cycles_crc32c_ready) {
+        cycles_crc32c_init();
+    }
+
+    p = data;
+    crc = ~crc;
+
+    while (len >= 8) {
+        word = cycles_load64(p) ^ crc;
+
+        crc = cycles_crc32c_table[7][word & 0xff]
+              ^ cycles_crc32c_table[6][(word >> 8) & 0xff]
+              ^ cycles_crc32c_table[5][(word >> 16) & 0xff]
+              ^ cycles_crc32c_table[4][(word >> 24) & 0xff]
+              ^ cycles_crc32c_table[3][(word >> 32) & 0xff]
+              ^ cycles_crc32c_table[2][(word >> 40) & 0xff]
+              ^ cycles_crc32c_table[1][(word >> 48) & 0xff]
+              ^ cycles_crc32c_table[0][word >> 56];
+
+        p += 8;
+        len -= 8;
+    }
+
+    while (len--) {
+        crc = (crc >> 8) ^ cycles_crc32c_table[0][(crc ^ *p++) & 0xff];
+    }
+
+    return ~crc;
+}
+
+
+/* two threads that come here at once write the same values */
+
+static void
+cycles_crc32c_init(void)
+{
+    uint32_t  crc;
+    unsigned  i, k;
+
+    for (i = 0; i < 256; i++) {
+        crc = i;
+
+        for (k = 0; k < 8; k++) {
+            crc = (crc >> 1) ^ ((crc & 1) ? CYCLES_CRC32C_POLY : 0);
+        }
+
+        cycles_crc32c_table[0][i] = crc;
+    }
+
+    for (i = 0; i < 256; i++) {
+        crc = cycles_crc32c_table[0][i];
+
+        for (k = 1; k < 8; k++) {
+            crc = (crc >> 8) ^ cycles_crc32c_table[0][crc & 0xff];
+            cycles_crc32c_table[k][i] = crc;
+        }
+    }
+
+    __atomic_store_n(&cycles_crc32c_ready, 1, __ATOMIC_RELEASE);
+}
+
+
+void
+cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key)
+{
+    uint64_t  k0, k1;
+
+    k0 = cycles_load64(key);
+    k1 = cycles_load64(key + 8);
+
+    h->v[0] = k0 ^ 0x736f6d6570736575ULL;
+    h->v[1] = k1 ^ 0x646f72616e646f6dULL ^ 0xee;
+    h->v[2] = k0 ^ 0x6c7967656e657261ULL;
+    h->v[3] = k1 ^ 0x7465646279746573ULL;
+
+    h->tail = 0;
+    h->total = 0;
+}
+
+
+void
+cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
+{
+    const unsigned char  *p;
+
+    p = data;
+
+    while (len && (h->total & 7)) {
+        h->tail |= (uint64_t) *p++ << (8 * (h->total & 7));
+        h->total++;
+        len--;
+
+        if ((h->total & 7) == 0) {
+            cycles_siphash_word(h, h->tail);
+            h->tail = 0;
+        }
+    }
+
+    while (len >= 8) {
+        cycles_siphash_word(h, cycles_load64(p));
+        h->total += 8;
+        p += 8;
+        len -= 8;
+    }
+
+    while (len--) {
+        h->tail |= (uint64_t) *p++ << (8 * (h->total & 7));
+        h->total++;
+    }
+}
+
+
+void
+cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest)
+{
+    cycles_siphash_word(h, h->tail | (h->total << 56));
+
+    h->v[2] ^= 0xee;
+    cycles_siphash_rounds(h->v, 4);
+    cycles_store64(digest->bytes, h->v[0] ^ h->v[1] ^ h->v[2] ^ h->v[3]);
+
+    h->v[1] ^= 0xdd;
+    cycles_siphash_rounds(h->v, 4);
+    cycles_store64(digest->bytes + 8,
+                   h->v[0] ^ h->v[1] ^ h->v[2] ^ h->v[3]);
+}
+
+
+static void
+cycles_siphash_word(cycles_siphash_t *h, uint64_t word)
+{
+    h->v[3] ^= word;
+    cycles_siphash_rounds(h->v, 2);
+    h->v[0] ^= word;
+}
+
+
+static void
+cycles_siphash_rounds(uint64_t *v, unsigned rounds)
+{
+    while (rounds--) {
+        v[0] += v[1];
+        v[1] = cycles_rotate(v[1], 13) ^ v[0];
+        v[0] = cycles_rotate(v[0], 32);
+
+        v[2] += v[3];
+        v[3] = cycles_rotate(v[3], 16) ^ v[2];
+
+        v[0] += v[3];
+        v[3] = cycles_rotate(v[3], 21) ^ v[0];
+
+        v[2] += v[1];
+        v[1] = cycles_rotate(v[1], 17) ^ v[2];
+        v[2] = cycles_rotate(v[2], 32);
+    }
+}
+
+
+static uint64_t
+cycles_rotate(uint64_t n, unsigned bits)
+{
+    return (n << bits) | (n >> (64 - bits));
+}
+
+
+static uint64_t
+cycles_load64(const unsigned char *p)
+{
+    uint64_t  n;
+
+    memcpy(&n, p, 8);
+
+#if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+    n = __builtin_bswap64(n);
+#endif
+
+    return n;
+}
+
+
+static void
+cycles_store64(uint8_t *p, uint64_t n)
+{
+#if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+    n = __builtin_bswap64(n);
+#endif
+
+    memcpy(p, &n, 8);
+}

@@ -1,0 +1,948 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Who owns the ledger: opening, the lock over its memory, what happens when a
+ * process dies with that lock, syncing, and numbers about it.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cycles_ledger_core.h"
+
+
+#define CYCLES_MEMORY_MAGIC    0x5245474445c79c1eULL
+#define CYCLES_MEMORY_VERSION  1
+
+/* cycles_ref_t can't reach farther */
+#define CYCLES_MAX_ZONE        ((uint64_t) UINT32_MAX * CYCLES_GRANULE)
+
+/* bytes of DIR/lock */
+#define CYCLES_LOCK_OPENING    0
+#define CYCLES_LOCK_PRESENCE   1
+
+/* a stopped or killed nginx needs a moment until it is gone */
+#define CYCLES_LOCK_TRIES      50
+#define CYCLES_LOCK_PAUSE_MS   20
+
+#define CYCLES_LOCK_SPINS      100
+
+#define CYCLES_RANDOM_SIZE     4096
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK        18
+#endif
+
+
+/* who has the memory of the ledger open, and as which descriptor */
+
+typedef struct {
+    long                 pid;
+    int                  fd;
+} cycles_holder_t;
+
+
+#define CYCLES_MAX_HOLDERS     64
+
+
+static cycles_ledger_t *cycles_ledger_new(const cycles_ledger_conf_t *conf,
+    char *err, size_t errlen);
+static void cycles_ledger_free(cycles_ledger_t *ledger);
+static int cycles_ledger_acquire(cycles_ledger_t *ledger,
+    const cycles_ledger_conf_t *conf, char *err, size_t errlen);
+static int cycles_ledger_create(cycles_ledger_t *ledger,
+    const cycles_ledger_conf_t *conf, char *err, size_t errlen);
+static int cycles_ledger_attach(cycles_ledger_t *ledger, char *err,
+    size_t errlen);
+static int cycles_ledger_attach_to(cycles_ledger_t *ledger,
+    const cycles_holder_t *holder, char *err, size_t errlen);
+static int cycles_ledger_map(cycles_ledger_t *ledger, char *err,
+    size_t errlen);
+static int cycles_mutex_init(pthread_mutex_t *mutex);
+static int cycles_ledger_recover(cycles_ledger_t *ledger);
+static unsigned cycles_holders_read(cycles_ledger_t *ledger,
+    cycles_holder_t *holders);
+static int cycles_lock_byte(int fd, int byte, int type);
+static void cycles_pause(void);
+static void cycles_relax(void);
+
+
+cycles_ledger_t *
+cycles_ledger_open(const cycles_ledger_conf_t *conf, char *err, size_t errlen)
+{
+    int               rc;
+    cycles_ledger_t  *ledger;
+
+    if (conf->zone_size < CYCLES_LEDGER_MIN_ZONE
+        || conf->zone_size > CYCLES_MAX_ZONE)
+    {
+        snprintf(err, errlen, "a ledger's zone must have from %d bytes to "
+                 "64 gigabytes", CYCLES_LEDGER_MIN_ZONE);
+        return NULL;
+    }
+
+    ledger = cycles_ledger_new(conf, err, errlen);
+
+    if (ledger == NULL) {
+        return NULL;
+    }
+
+    rc = cycles_ledger_acquire(ledger, conf, err, errlen);
+
+    (void) cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_OPENING, F_UNLCK);
+
+    if (rc != 0) {
+        cycles_ledger_free(ledger);
+        return NULL;
+    }
+
+    return ledger;
+}
+
+
+static cycles_ledger_t *
+cycles_ledger_new(const cycles_ledger_conf_t *conf, char *err, size_t errlen)
+{
+    cycles_ledger_t  *ledger;
+
+    ledger = calloc(1, sizeof(cycles_ledger_t));
+
+    if (ledger == NULL) {
+        snprintf(err, errlen, "out of memory");
+        return NULL;
+    }
+
+    ledger->dir_fd = -1;
+    ledger->lock_fd = -1;
+    ledger->memory_fd = -1;
+    ledger->log_fd = -1;
+    ledger->sync_fd = -1;
+
+    ledger->log = conf->log;
+    ledger->log_data = conf->log_data;
+    ledger->size = conf->zone_size & ~(size_t) 4095;
+    ledger->path = strdup(conf->path);
+    ledger->buffer = malloc(CYCLES_RECORD_MAX);
+
+    ledger->random = mmap(NULL, CYCLES_RANDOM_SIZE, PROT_READ|PROT_WRITE,
+                          MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
+
+    if (ledger->path == NULL || ledger->buffer == NULL
+        || ledger->random == MAP_FAILED)
+    {
+        snprintf(err, errlen, "out of memory");
+        cycles_ledger_free(ledger);
+        return NULL;
+    }
+
+    ledger->random_kept = madvise(ledger->random, CYCLES_RANDOM_SIZE,
+                                  MADV_WIPEONFORK)
+                          == 0;
+
+    ledger->dir_fd = open(conf->path, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (ledger->dir_fd == -1) {
+        snprintf(err, errlen, "can't open the ledger's directory \"%s\": %s",
+                 conf->path, strerror(errno));
+        cycles_ledger_free(ledger);
+        return NULL;
+    }
+
+    ledger->lock_fd = openat(ledger->dir_fd, "lock",
+                             O_RDWR|O_CREAT|O_CLOEXEC, 0600);
+
+    if (ledger->lock_fd == -1
+        || cycles_ledger_owner(ledger, ledger->lock_fd) == -1)
+    {
+        snprintf(err, errlen, "can't open \"%s/lock\": %s", conf->path,
+                 strerror(errno));
+        cycles_ledger_free(ledger);
+        return NULL;
+    }
+
+    return ledger;
+}
+
+
+static void
+cycles_ledger_free(cycles_ledger_t *ledger)
+{
+    int  i, fds[5];
+
+    fds[0] = ledger->sync_fd;
+    fds[1] = ledger->log_fd;
+    fds[2] = ledger->memory_fd;
+    fds[3] = ledger->dir_fd;
+    fds[4] = ledger->lock_fd;
+
+    if (ledger->base) {
+        munmap(ledger->base, ledger->size);
+    }
+
+    if (ledger->random && ledger->random != MAP_FAILED) {
+        munmap(ledger->random, CYCLES_RANDOM_SIZE);
+    }
+
+    /* the lock goes last: then the next owner finds nobody else */
+
+    for (i = 0; i < 5; i++) {
+        if (fds[i] != -1) {
+            close(fds[i]);
+        }
+    }
+
+    free(ledger->buffer);
+    free(ledger->path);
+    free(ledger);
+}
+
+
+void
+cycles_ledger_close(cycles_ledger_t *ledger)
+{
+    cycles_ledger_free(ledger);
+}
+
+
+static int
+cycles_ledger_acquire(cycles_ledger_t *ledger,
+    const cycles_ledger_conf_t *conf, char *err, size_t errlen)
+{
+    int              tries;
+    unsigned         i, n;
+    cycles_holder_t  holders[CYCLES_MAX_HOLDERS];
+
+    n = 0;
+
+    for (tries = 0; tries < CYCLES_LOCK_TRIES; tries++) {
+
+        if (cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_OPENING, F_WRLCK)
+            == -1)
+        {
+            cycles_pause();
+            continue;
+        }
+
+        if (cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_PRESENCE, F_WRLCK)
+            == 0)
+        {
+            return cycles_ledger_create(ledger, conf, err, errlen);
+        }
+
+        if (conf->upgrade) {
+            return cycles_ledger_attach(ledger, err, errlen);
+        }
+
+        n = cycles_holders_read(ledger, holders);
+
+        (void) cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_OPENING,
+                                F_UNLCK);
+        cycles_pause();
+    }
+
+    for (i = 0; i < n; i++) {
+        if (kill(holders[i].pid, 0) == 0 || errno == EPERM) {
+            snprintf(err, errlen,
+                     "ledger \"%s\" is in use by the nginx with pid %ld",
+                     ledger->path, holders[i].pid);
+            return -1;
+        }
+    }
+
+    if (n) {
+        snprintf(err, errlen, "ledger \"%s\" is in use by workers that the "
+                 "nginx with pid %ld has left behind", ledger->path,
+                 holders[n - 1].pid);
+
+    } else {
+        snprintf(err, errlen, "ledger \"%s\" is being opened by another "
+                 "process", ledger->path);
+    }
+
+    return -1;
+}
+
+
+/* we are the only one: the state comes from the log */
+
+static int
+cycles_ledger_create(cycles_ledger_t *ledger,
+    const cycles_ledger_conf_t *conf, char *err, size_t errlen)
+{
+    cycles_shm_t  *shm;
+
+    ledger->memory_fd = memfd_create("cycles_ledger", MFD_CLOEXEC);
+
+    if (ledger->memory_fd == -1
+        || ftruncate(ledger->memory_fd, ledger->size) == -1)
+    {
+        snprintf(err, errlen, "can't create shared memory of %zu bytes: %s",
+                 ledger->size, strerror(errno));
+        return -1;
+    }
+
+    if (cycles_ledger_map(ledger, err, errlen) != 0) {
+        return -1;
+    }
+
+    shm = ledger->shm;
+
+    shm->magic = CYCLES_MEMORY_MAGIC;
+    shm->version = CYCLES_MEMORY_VERSION;
+    shm->head_size = sizeof(cycles_shm_t);
+    shm->size = ledger->size;
+    shm->segment_size = conf->segment_size ? conf->segment_size
+                                           : CYCLES_SEGMENT_SIZE;
+
+    if (cycles_mutex_init(&shm->mutex) != 0) {
+        snprintf(err, errlen, "can't create a shared mutex: %s",
+                 strerror(errno));
+        return -1;
+    }
+
+    if (cycles_log_rebuild(ledger, err, errlen) != 0) {
+        return -1;
+    }
+
+    if (ftruncate(ledger->lock_fd, 0) == -1
+        || cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_PRESENCE, F_RDLCK)
+           == -1)
+    {
+        snprintf(err, errlen, "can't write \"%s/lock\": %s", ledger->path,
+                 strerror(errno));
+        return -1;
+    }
+
+    cycles_ledger_announce(ledger, getpid());
+
+    return 0;
+}
+
+
+/* the memory is there already, in a process that runs the old binary */
+
+static int
+cycles_ledger_attach(cycles_ledger_t *ledger, char *err, size_t errlen)
+{
+    int              rc;
+    unsigned         i, n;
+    cycles_holder_t  holders[CYCLES_MAX_HOLDERS], parent;
+
+    n = cycles_holders_read(ledger, holders);
+
+    snprintf(err, errlen, "ledger \"%s\" is in use, and no process that has "
+             "it could be found", ledger->path);
+
+    for (rc = -1, i = n; i > 0 && rc == -1; i--) {
+        rc = cycles_ledger_attach_to(ledger, &holders[i - 1], err, errlen);
+
+        if (rc == -1) {
+
+            /* a daemon has another pid than the process that it was */
+
+            parent.pid = getppid();
+            parent.fd = holders[i - 1].fd;
+            rc = cycles_ledger_attach_to(ledger, &parent, err, errlen);
+        }
+    }
+
+    if (rc != 0) {
+        return -1;
+    }
+
+    if (cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_PRESENCE, F_RDLCK)
+        == -1)
+    {
+        snprintf(err, errlen, "can't lock \"%s/lock\": %s", ledger->path,
+                 strerror(errno));
+        return -1;
+    }
+
+    cycles_ledger_announce(ledger, getpid());
+
+    return 0;
+}
+
+
+/* -1: not this one; -2: this one, but it can't be used */
+
+static int
+cycles_ledger_attach_to(cycles_ledger_t *ledger,
+    const cycles_holder_t *holder, char *err, size_t errlen)
+{
+    int           fd;
+    char          path[64];
+    ssize_t       n;
+    struct stat   st;
+    cycles_shm_t  head;
+
+    snprintf(path, sizeof(path), "/proc/%ld/fd/%d", holder->pid, holder->fd);
+
+    fd = open(path, O_RDWR|O_CLOEXEC);
+
+    if (fd == -1) {
+        return -1;
+    }
+
+    n = pread(fd, &head, sizeof(cycles_shm_t), 0);
+
+    if (fstat(fd, &st) == -1 || n != (ssize_t) sizeof(cycles_shm_t)
+        || head.magic != CYCLES_MEMORY_MAGIC)
+    {
+        close(fd);
+        return -1;
+    }
+
+    if (head.version != CYCLES_MEMORY_VERSION
+        || head.head_size != sizeof(cycles_shm_t))
+    {
+        snprintf(err, errlen, "the running nginx has ledger \"%s\" in "
+                 "another memory layout: stop it and start the new one",
+                 ledger->path);
+        close(fd);
+        return -2;
+    }
+
+    if (head.size != ledger->size || (uint64_t) st.st_size != head.size) {
+        snprintf(err, errlen, "the zone of ledger \"%s\" has %zu bytes in "
+                 "the running nginx, and can't be changed by a binary "
+                 "upgrade", ledger->path, (size_t) head.size);
+        close(fd);
+        return -2;
+    }
+
+    ledger->memory_fd = fd;
+
+    return cycles_ledger_map(ledger, err, errlen) == 0 ? 0 : -2;
+}
+
+
+static int
+cycles_ledger_map(cycles_ledger_t *ledger, char *err, size_t errlen)
+{
+    void  *p;
+
+    p = mmap(NULL, ledger->size, PROT_READ|PROT_WRITE, MAP_SHARED,
+             ledger->memory_fd, 0);
+
+    if (p == MAP_FAILED) {
+        snprintf(err, errlen, "can't map shared memory of %zu bytes: %s",
+                 ledger->size, strerror(errno));
+        return -1;
+    }
+
+    ledger->base = p;
+    ledger->shm = p;
+
+    return 0;
+}
+
+
+static int
+cycles_mutex_init(pthread_mutex_t *mutex)
+{
+    int                  rc;
+    pthread_mutexattr_t  attr;
+
+    rc = pthread_mutexattr_init(&attr);
+
+    if (rc == 0) {
+        rc = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    }
+
+    if (rc == 0) {
+        rc = pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+    }
+
+    if (rc == 0) {
+        rc = pthread_mutex_init(mutex, &attr);
+    }
+
+    pthread_mutexattr_destroy(&attr);
+
+    errno = rc;
+
+    return rc;
+}
+
+
+/* -1: nothing can be done with the ledger any more */
+
+int
+cycles_ledger_lock(cycles_ledger_t *ledger)
+{
+    int       rc;
+    unsigned  i;
+
+    /* the lock is held for a microsecond or two: shorter than going to sleep */
+
+    rc = pthread_mutex_trylock(&ledger->shm->mutex);
+
+    for (i = 0; rc == EBUSY && i < CYCLES_LOCK_SPINS; i++) {
+        cycles_relax();
+        rc = pthread_mutex_trylock(&ledger->shm->mutex);
+    }
+
+    if (rc == EBUSY) {
+        rc = pthread_mutex_lock(&ledger->shm->mutex);
+    }
+
+    if (rc == EOWNERDEAD) {
+        rc = cycles_ledger_recover(ledger);
+    }
+
+    if (rc != 0) {
+        cycles_ledger_trouble_set(ledger, "can't lock the ledger: %s",
+                                  strerror(rc));
+        return -1;
+    }
+
+    if (ledger->shm->broken) {
+
+        if (ledger->trouble[0] == '\0') {
+            cycles_ledger_trouble_set(ledger, "the ledger has stopped, see "
+                                      "the error log");
+        }
+
+        pthread_mutex_unlock(&ledger->shm->mutex);
+        return -1;
+    }
+
+    return 0;
+}
+
+
+void
+cycles_ledger_unlock(cycles_ledger_t *ledger)
+{
+    pthread_mutex_unlock(&ledger->shm->mutex);
+}
+
+
+/*
+ * A process has died with the lock.  While it decided or wrote, memory is
+ * whole, and at most its last record is missing there; in the middle of a
+ * change, all of it is read from the log again.
+ */
+
+static int
+cycles_ledger_recover(cycles_ledger_t *ledger)
+{
+    int            rc;
+    char           err[CYCLES_LEDGER_ERROR_LEN];
+    cycles_shm_t  *shm;
+
+    shm = ledger->shm;
+
+    cycles_ledger_say(ledger, CYCLES_LEDGER_WARN, "a process died while it "
+                      "used ledger \"%s\", %s", ledger->path,
+                      shm->changing ? "reading the log again"
+                                    : "following the log");
+
+    rc = shm->changing ? cycles_log_rebuild(ledger, err, sizeof(err))
+                       : cycles_log_follow(ledger, err, sizeof(err));
+
+    if (rc != 0) {
+        shm->broken = 1;
+        cycles_ledger_trouble_set(ledger, "%s", err);
+        cycles_ledger_say(ledger, CYCLES_LEDGER_ALERT,
+                          "%s: the ledger stops until nginx is restarted",
+                          err);
+    }
+
+    return pthread_mutex_consistent(&shm->mutex);
+}
+
+
+/* one line for each holder: "pid fd" */
+
+static unsigned
+cycles_holders_read(cycles_ledger_t *ledger, cycles_holder_t *holders)
+{
+    char      buf[4096], *p, *end;
+    ssize_t   n;
+    unsigned  i;
+
+    n = pread(ledger->lock_fd, buf, sizeof(buf) - 1, 0);
+
+    if (n <= 0) {
+        return 0;
+    }
+
+    buf[n] = '\0';
+
+    for (i = 0, p = buf; *p && i < CYCLES_MAX_HOLDERS; p = end) {
+        holders[i].pid = strtol(p, &end, 10);
+
+        if (end == p || *end != ' ') {
+            break;
+        }
+
+        p = end;
+        holders[i].fd = strtol(p, &end, 10);
+
+        if (end == p || *end != '\n' || holders[i].pid <= 0) {
+            break;
+        }
+
+        end++;
+        i++;
+    }
+
+    return i;
+}
+
+
+void
+cycles_ledger_announce(cycles_ledger_t *ledger, long pid)
+{
+    int              n;
+    char             line[64];
+    off_t            end;
+    unsigned         i, nholders;
+    cycles_holder_t  holders[CYCLES_MAX_HOLDERS];
+
+    nholders = cycles_holders_read(ledger, holders);
+
+    for (i = 0; i < nholders; i++) {
+        if (holders[i].pid == pid && holders[i].fd == ledger->memory_fd) {
+            return;
+        }
+    }
+
+    if (nholders == CYCLES_MAX_HOLDERS) {
+        (void) !ftruncate(ledger->lock_fd, 0);
+    }
+
+    n = snprintf(line, sizeof(line), "%ld %d\n", pid, ledger->memory_fd);
+    end = lseek(ledger->lock_fd, 0, SEEK_END);
+
+    if (end == -1 || pwrite(ledger->lock_fd, line, n, end) != n) {
+        cycles_ledger_say(ledger, CYCLES_LEDGER_WARN,
+                          "can't write \"%s/lock\": %s", ledger->path,
+                          strerror(errno));
+    }
+}
+
+
+/* the locks belong to the open file: children share them, others don't */
+
+static int
+cycles_lock_byte(int fd, int byte, int type)
+{
+    struct flock  fl;
+
+    memset(&fl, 0, sizeof(fl));
+    fl.l_type = type;
+    fl.l_whence = SEEK_SET;
+    fl.l_start = byte;
+    fl.l_len = 1;
+
+    return fcntl(fd, F_OFD_SETLK, &fl);
+}
+
+
+static void
+cycles_pause(void)
+{
+    struct timespec  ts;
+
+    ts.tv_sec = 0;
+    ts.tv_nsec = CYCLES_LOCK_PAUSE_MS * 1000000;
+
+    nanosleep(&ts, NULL);
+}
+
+
+static void
+cycles_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+
+/* who owns the directory may use the files that root creates there */
+
+int
+cycles_ledger_owner(cycles_ledger_t *ledger, int fd)
+{
+    struct stat  st;
+
+    if (geteuid() != 0) {
+        return 0;
+    }
+
+    if (fstat(ledger->dir_fd, &st) == -1) {
+        return -1;
+    }
+
+    return fchown(fd, st.st_uid, st.st_gid);
+}
+
+
+/*
+ * A random UUID of version 4.  Random bytes are bought in bulk where the
+ * kernel guarantees that a child does not inherit them: the page reads as
+ * zeroes there, as if nothing was left.
+ */
+
+int
+cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id)
+{
+    size_t          want;
+    ssize_t         n;
+    uint32_t        left;
+    unsigned char  *page;
+
+    page = ledger->random;
+    memcpy(&left, page, sizeof(left));
+
+    if (left < 16) {
+        want = ledger->random_kept ? CYCLES_RANDOM_SIZE - 16 : 16;
+
+        do {
+            n = getrandom(page + 16, want, 0);
+        } while (n == -1 && errno == EINTR);
+
+        if (n < 16) {
+            return -1;
+        }
+
+        left = n & ~15;
+    }
+
+    memcpy(id, page + left, 16);
+    memset(page + left, 0, 16);
+
+    left -= 16;
+    memcpy(page, &left, sizeof(left));
+
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+
+    return 0;
+}
+
+
+uint64_t
+cycles_ledger_written(const cycles_ledger_t *ledger)
+{
+    return __atomic_load_n(&ledger->shm->written, __ATOMIC_ACQUIRE);
+}
+
+
+uint64_t
+cycles_ledger_synced(const cycles_ledger_t *ledger)
+{
+    return __atomic_load_n(&ledger->shm->synced, __ATOMIC_ACQUIRE);
+}
+
+
+int
+cycles_ledger_sync(cycles_ledger_t *ledger)
+{
+    int            fd, rc;
+    uint64_t       target, segment, dir_synced;
+    uint64_t       pending[CYCLES_PENDING_SEGMENTS];
+    unsigned       i, npending;
+    cycles_shm_t  *shm;
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        return EIO;
+    }
+
+    shm = ledger->shm;
+
+    target = shm->written;
+    segment = shm->segment;
+    dir_synced = shm->dir_synced;
+    npending = shm->npending;
+    memcpy(pending, shm->pending, sizeof(pending));
+
+    cycles_ledger_unlock(ledger);
+
+    if (target <= cycles_ledger_synced(ledger)) {
+        return 0;
+    }
+
+    for (i = 0; i < npending; i++) {
+        fd = cycles_log_open_segment(ledger, pending[i]);
+
+        if (fd == -1) {
+            return errno;
+        }
+
+        rc = (fdatasync(fd) == -1) ? errno : 0;
+        close(fd);
+
+        if (rc) {
+            return rc;
+        }
+    }
+
+    if (ledger->sync_segment != segment) {
+        fd = cycles_log_open_segment(ledger, segment);
+
+        if (fd == -1) {
+            return errno;
+        }
+
+        if (ledger->sync_fd != -1) {
+            close(ledger->sync_fd);
+        }
+
+        ledger->sync_fd = fd;
+        ledger->sync_segment = segment;
+    }
+
+    if (fdatasync(ledger->sync_fd) == -1
+        || (dir_synced != segment && fsync(ledger->dir_fd) == -1))
+    {
+        return errno;
+    }
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        return EIO;
+    }
+
+    if (shm->synced < target) {
+        __atomic_store_n(&shm->synced, target, __ATOMIC_RELEASE);
+    }
+
+    if (shm->dir_synced < segment) {
+        shm->dir_synced = segment;
+    }
+
+    for (i = 0; i < shm->npending && shm->pending[i] < segment; i++) {
+        /* void */
+    }
+
+    shm->npending -= i;
+    memmove(shm->pending, shm->pending + i,
+            shm->npending * sizeof(uint64_t));
+
+    cycles_ledger_unlock(ledger);
+
+    return 0;
+}
+
+
+void
+cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
+    unsigned max, cycles_ledger_walk_pt walk, void *data)
+{
+    uint64_t           id;
+    cycles_budget_t   *budget;
+    cycles_balance_t   balance;
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        *cursor = 0;
+        return;
+    }
+
+    for (id = *cursor + 1; max && id <= ledger->shm->nbudgets; id++, max--) {
+        budget = cycles_budget_by_id(ledger, id);
+
+        balance.scope_path.len = budget->scope_len;
+        balance.scope_path.data = budget->scope;
+        balance.unit = budget->unit;
+        balance.allocated = budget->allocated;
+        balance.remaining = cycles_budget_remaining(budget);
+        balance.reserved = budget->reserved;
+        balance.spent = budget->spent;
+        balance.debt = budget->debt;
+        balance.overdraft_limit = budget->overdraft_limit;
+        balance.is_over_limit = budget->over_limit;
+
+        if (walk(data, &balance) != 0) {
+            id = ledger->shm->nbudgets + 1;
+            break;
+        }
+    }
+
+    *cursor = (id > ledger->shm->nbudgets) ? 0 : id - 1;
+
+    cycles_ledger_unlock(ledger);
+}
+
+
+void
+cycles_ledger_stat(cycles_ledger_t *ledger, cycles_ledger_stat_t *stat)
+{
+    cycles_shm_t  *shm;
+
+    memset(stat, 0, sizeof(cycles_ledger_stat_t));
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        return;
+    }
+
+    shm = ledger->shm;
+
+    stat->live_reservations = shm->nlive;
+    stat->budgets = shm->nbudgets;
+    stat->zone_size = ledger->size;
+    stat->zone_used = ledger->size - (shm->cells_low - shm->defs_end)
+                      - (uint64_t) (shm->ncells_free + shm->ndone)
+                        * CYCLES_CELL_SIZE;
+    stat->records = shm->written;
+    stat->log_size = shm->log_before + shm->log_end;
+    stat->expired = shm->nexpired;
+
+    cycles_ledger_unlock(ledger);
+}
+
+
+const char *
+cycles_ledger_trouble(const cycles_ledger_t *ledger)
+{
+    return ledger->trouble;
+}
+
+
+void
+cycles_ledger_say(cycles_ledger_t *ledger, cycles_ledger_level_t level,
+    const char *fmt, ...)
+{
+    char     text[CYCLES_LEDGER_ERROR_LEN];
+    va_list  args;
+
+    if (ledger->log == NULL) {
+        return;
+    }
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+
+    ledger->log(ledger->log_data, level, text);
+}
+
+
+void
+cycles_ledger_trouble_set(cycles_ledger_t *ledger, const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    vsnprintf(ledger->trouble, sizeof(ledger->trouble), fmt, args);
+    va_end(args);
+}

@@ -1,0 +1,378 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The embedded ledger: budgets, live reservations and recent idempotency keys
+ * in memory that all processes share, with every operation in an append-only
+ * log.  The memory is the speed, the log is the truth.
+ *
+ * Plain C.  Every function may be called from any process that inherited or
+ * attached the ledger; each takes one short critical section.  Times are
+ * milliseconds since the epoch, given by the caller.  Amounts are int64 of
+ * the budget's unit, never negative on input.
+ */
+
+
+#ifndef _CYCLES_LEDGER_H_INCLUDED_
+#define _CYCLES_LEDGER_H_INCLUDED_
+
+
+#include "../cycles.h"
+
+
+#define CYCLES_LEDGER_MIN_ZONE    (1024 * 1024)
+#define CYCLES_LEDGER_ERROR_LEN   1024
+
+/* "tenant:" + value + "/" ... for six levels */
+
+#define CYCLES_MAX_SCOPE                                                      \
+    (CYCLES_LEVELS * (CYCLES_MAX_SUBJECT_VALUE + 12))
+
+
+typedef struct cycles_ledger_s  cycles_ledger_t;
+
+
+typedef enum {
+    CYCLES_LEDGER_NOTICE = 0,
+    CYCLES_LEDGER_WARN,
+    CYCLES_LEDGER_ERR,
+    CYCLES_LEDGER_ALERT
+} cycles_ledger_level_t;
+
+
+typedef void (*cycles_ledger_log_pt)(void *data, cycles_ledger_level_t level,
+    const char *text);
+
+
+typedef struct {
+    const char            *path;          /* an existing directory */
+    size_t                 zone_size;
+    unsigned               upgrade:1;     /* a binary upgrade: attach to the
+                                             memory of the running nginx */
+    cycles_ledger_log_pt   log;
+    void                  *log_data;
+    size_t                 segment_size;  /* of the log; 0: 64 MB */
+} cycles_ledger_conf_t;
+
+
+/*
+ * Opens the ledger in a directory: rebuilds the state from the log, or, in a
+ * binary upgrade, attaches to the state of the nginx that runs.  To be called
+ * before the workers are forked; they inherit it.  NULL: err says why in one
+ * sentence (in use by another nginx, a damaged log, a zone too small, …).  A
+ * torn tail of the log is logged and cut.
+ */
+
+cycles_ledger_t *cycles_ledger_open(const cycles_ledger_conf_t *conf,
+    char *err, size_t errlen);
+
+/*
+ * Gives up what this process has of the ledger, which the others that have
+ * it open keep; the last one to do so lets go of the directory.
+ */
+
+void cycles_ledger_close(cycles_ledger_t *ledger);
+
+/*
+ * Says which process has the ledger, for the messages and the binary upgrade
+ * of another nginx.  To be called whenever it is no longer the process that
+ * opened the ledger: after it became a daemon.
+ */
+
+void cycles_ledger_announce(cycles_ledger_t *ledger, long pid);
+
+/* why the last CYCLES_INTERNAL_ERROR in this process came about */
+
+const char *cycles_ledger_trouble(const cycles_ledger_t *ledger);
+
+
+/*
+ * The budgets file (JSON).  cycles_budgets_parse() needs no ledger, so that
+ * "nginx -t" can check a file: NULL and a sentence in err when it is wrong.
+ * cycles_ledger_apply() creates what is new, changes limits, keeps what was
+ * spent, and leaves alone what the file no longer names; applying the same
+ * file again appends nothing to the log.
+ */
+
+typedef struct cycles_budgets_s  cycles_budgets_t;
+
+cycles_budgets_t *cycles_budgets_parse(const char *json, size_t len,
+    char *err, size_t errlen);
+void cycles_budgets_free(cycles_budgets_t *budgets);
+
+int cycles_ledger_apply(cycles_ledger_t *ledger,
+    const cycles_budgets_t *budgets, int64_t now, char *err, size_t errlen);
+
+
+/* what a reserve asks for */
+
+typedef struct {
+    cycles_str_t           idempotency_key;
+    cycles_subject_t       subject;
+    cycles_action_t        action;
+    cycles_unit_t          unit;
+    int64_t                estimate;
+    int64_t                ttl_ms;
+    int64_t                grace_ms;
+    cycles_policy_t        policy;
+    cycles_str_t           metadata;      /* JSON object text, or empty */
+    unsigned               dry_run:1;
+    cycles_str_t           trace_id;      /* 32 hex digits, or empty */
+} cycles_reserve_t;
+
+
+/* why it was denied: the scope that could not fund it */
+
+typedef struct {
+    char                   scope[CYCLES_MAX_SCOPE];
+    size_t                 scope_len;
+    int64_t                requested;
+    int64_t                remaining;     /* may be negative */
+    int64_t                held;          /* reserved by running requests */
+    int64_t                allocated;
+    int64_t                reset_at_ms;   /* 0: not known */
+} cycles_denial_t;
+
+
+/*
+ * The answer to a reserve.  Live: code is CYCLES_OK with decision ALLOW or
+ * ALLOW_WITH_CAPS, or the error code.  Dry run: code is CYCLES_OK and
+ * decision may be DENY with reason.
+ */
+
+typedef struct {
+    cycles_code_t          code;
+    cycles_decision_t      decision;
+    char                   reason[64];    /* DecisionReasonCode, "" if none */
+    char                   id[40];        /* UUIDv4, zero-terminated */
+    int64_t                reserved;
+    int64_t                expires_at_ms;
+    int64_t                remaining_ttl_ms;   /* -1: not told */
+    int64_t                remaining;     /* least over the scopes, after;
+                                             or CYCLES_NOT_KNOWN */
+    char                   scope_path[CYCLES_MAX_SCOPE];
+    size_t                 scope_path_len;
+
+    /* the caps of the deepest budget that has them; texts in caps_text */
+
+    cycles_caps_t          caps;
+    unsigned char          caps_text[2048];
+
+    cycles_denial_t        denial;
+    uint64_t               record;        /* its place in the log, see sync */
+} cycles_reserved_t;
+
+
+cycles_code_t cycles_ledger_reserve(cycles_ledger_t *ledger,
+    const cycles_reserve_t *rq, cycles_reserved_t *rs, int64_t now);
+
+
+typedef struct {
+    cycles_code_t          code;
+    int64_t                charged;
+    int64_t                released;
+    int64_t                remaining;     /* least over the scopes, after;
+                                             or CYCLES_NOT_KNOWN */
+    int64_t                expires_at_ms;      /* extend */
+    int64_t                remaining_ttl_ms;   /* extend */
+    char                   event_id[40];       /* event */
+    cycles_denial_t        denial;
+    uint64_t               record;
+} cycles_settled_t;
+
+
+typedef struct {
+    cycles_str_t           idempotency_key;
+    cycles_unit_t          unit;
+    int64_t                actual;
+    cycles_metrics_t       metrics;
+    cycles_str_t           metadata;
+    cycles_str_t           trace_id;
+} cycles_commit_t;
+
+
+cycles_code_t cycles_ledger_commit(cycles_ledger_t *ledger, cycles_str_t id,
+    const cycles_commit_t *rq, cycles_settled_t *rs, int64_t now);
+
+cycles_code_t cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
+    cycles_str_t idempotency_key, cycles_str_t reason, cycles_settled_t *rs,
+    int64_t now);
+
+cycles_code_t cycles_ledger_extend(cycles_ledger_t *ledger, cycles_str_t id,
+    cycles_str_t idempotency_key, int64_t extend_by_ms, cycles_settled_t *rs,
+    int64_t now);
+
+
+typedef struct {
+    cycles_str_t           idempotency_key;
+    cycles_subject_t       subject;
+    cycles_action_t        action;
+    cycles_unit_t          unit;
+    int64_t                actual;
+    cycles_policy_t        policy;
+    cycles_metrics_t       metrics;
+    cycles_str_t           metadata;
+    cycles_str_t           trace_id;
+} cycles_event_t;
+
+
+cycles_code_t cycles_ledger_event(cycles_ledger_t *ledger,
+    const cycles_event_t *rq, cycles_settled_t *rs, int64_t now);
+
+
+/*
+ * Returns the holds whose expiry + grace has passed to their budgets, at most
+ * max of them.  Returns how many; *next_ms is the time of the next one, 0 if
+ * there is none.  Operations do this on their own when it matters; a timer
+ * calls it so that balances are right without traffic.
+ */
+
+unsigned cycles_ledger_expire(cycles_ledger_t *ledger, int64_t now,
+    unsigned max, int64_t *next_ms);
+
+
+/*
+ * Durability.  A record is safe from a crash of any process when the
+ * operation returns.  It is safe from a power failure once
+ * cycles_ledger_synced() has reached its number; cycles_ledger_sync() does
+ * one fdatasync() for all written so far, blocks, takes no lock while it
+ * does, and may run in a thread.  0: done, otherwise an errno.
+ */
+
+uint64_t cycles_ledger_written(const cycles_ledger_t *ledger);
+uint64_t cycles_ledger_synced(const cycles_ledger_t *ledger);
+int cycles_ledger_sync(cycles_ledger_t *ledger);
+
+
+/* Balance of the protocol */
+
+typedef struct {
+    cycles_str_t           scope_path;
+    cycles_unit_t          unit;
+    int64_t                allocated;
+    int64_t                remaining;
+    int64_t                reserved;
+    int64_t                spent;
+    int64_t                debt;
+    int64_t                overdraft_limit;
+    unsigned               is_over_limit:1;
+} cycles_balance_t;
+
+/* a non-zero return value ends the walk */
+
+typedef int (*cycles_ledger_walk_pt)(void *data,
+    const cycles_balance_t *balance);
+
+/*
+ * Walks the budgets from position *cursor (0 at first) for at most max of
+ * them in one critical section; *cursor becomes 0 at the end.  A budget that
+ * exists throughout is seen exactly once.
+ */
+
+void cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
+    unsigned max, cycles_ledger_walk_pt walk, void *data);
+
+
+/*
+ * Questions of the HTTP API; they change nothing.
+ */
+
+/* whose an API key is, "tenant" in lower case */
+
+typedef struct {
+    unsigned char          tenant[CYCLES_MAX_SUBJECT_VALUE];
+    size_t                 tenant_len;
+} cycles_principal_t;
+
+/*
+ * Looks an API key up by the SHA-256 of its secret, 32 bytes; digests are
+ * compared in constant time.  CYCLES_UNAUTHORIZED: there is no such key, or
+ * it or its tenant is suspended.  The key of a closed tenant is still known,
+ * so that its operations can say why they are refused.
+ */
+
+cycles_code_t cycles_ledger_authenticate(cycles_ledger_t *ledger,
+    const uint8_t *sha256, cycles_principal_t *who);
+
+/*
+ * What applies to a subject when a request leaves it out: the policy of its
+ * deepest budget that has one in this unit, else of its tenant, else
+ * ALLOW_IF_AVAILABLE; the tenant's default lifetime, or -1.
+ */
+
+typedef struct {
+    cycles_policy_t        policy;
+    int64_t                ttl_ms;
+} cycles_defaults_t;
+
+void cycles_ledger_defaults(cycles_ledger_t *ledger,
+    const cycles_subject_t *subject, cycles_unit_t unit,
+    cycles_defaults_t *defaults);
+
+/* the units of the budgets of one scope, bits by cycles_unit_t */
+
+unsigned cycles_ledger_units(cycles_ledger_t *ledger, const char *scope,
+    size_t len);
+
+/* a reservation that is live or has ended recently */
+
+typedef struct {
+    cycles_status_t        status;
+    cycles_unit_t          unit;
+    int64_t                reserved;
+    int64_t                charged;       /* of a commit */
+    int64_t                expires_at_ms;
+    int64_t                done_ms;       /* when it ended, 0: live */
+    uint64_t               record;        /* its reserve in the log */
+    uint64_t               settle_record; /* its end there, 0: none */
+    cycles_principal_t     owner;         /* tenant_len 0: of no tenant
+                                             that was known then */
+} cycles_view_t;
+
+/*
+ * CYCLES_NOT_FOUND: there is none with this id, or it ended too long ago.  A
+ * reservation that is past its grace period is EXPIRED, whether or not its
+ * hold has been returned yet.
+ */
+
+cycles_code_t cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
+    cycles_view_t *view, int64_t now);
+
+/* the rest of it, which only the log knows */
+
+typedef struct {
+    int64_t                   created_at_ms;
+    cycles_str_t              idempotency_key;
+    const cycles_subject_t   *subject;
+    const cycles_action_t    *action;
+    cycles_str_t              scope_path;
+    cycles_str_t              metadata;            /* JSON, or empty */
+    cycles_str_t              committed_metadata;
+    void                     *memory;              /* owns all of it */
+} cycles_history_t;
+
+/*
+ * Reads the log for the records of a view.  Blocks for as long as it takes to
+ * read one or two segments, takes no lock, and may run in a thread.  0: done,
+ * to be freed; otherwise an errno, ENOENT when the log no longer has it.
+ */
+
+int cycles_ledger_history(cycles_ledger_t *ledger, const cycles_view_t *view,
+    cycles_history_t *history);
+void cycles_ledger_history_free(cycles_history_t *history);
+
+
+typedef struct {
+    uint64_t               live_reservations;
+    uint64_t               budgets;
+    uint64_t               zone_used;
+    uint64_t               zone_size;
+    uint64_t               records;
+    uint64_t               log_size;
+    uint64_t               expired;
+} cycles_ledger_stat_t;
+
+void cycles_ledger_stat(cycles_ledger_t *ledger, cycles_ledger_stat_t *stat);
+
+
+#endif /* _CYCLES_LEDGER_H_INCLUDED_ */

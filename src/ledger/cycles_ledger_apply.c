@@ -1,0 +1,702 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What a record does to memory.  Operations and the start of the ledger both
+ * come through here; nothing else changes the state.
+ */
+
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cycles_ledger_core.h"
+
+
+static int cycles_apply_effects(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_apply_reserve(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_apply_settle(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_apply_extend(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static void cycles_extension_keep(cycles_ledger_t *ledger,
+    cycles_cell_t *cell, const cycles_record_t *rec);
+static cycles_extensions_t *cycles_extensions_next(cycles_ledger_t *ledger,
+    cycles_cell_t *cell);
+static int cycles_apply_expire(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_apply_event(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_apply_budget(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static cycles_budget_t *cycles_budget_create(cycles_ledger_t *ledger,
+    const cycles_budget_def_t *def);
+static int cycles_budget_caps(cycles_ledger_t *ledger,
+    cycles_budget_t *budget, const cycles_budget_def_t *def);
+static int cycles_apply_tenant(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static cycles_tenant_t *cycles_tenant_create(cycles_ledger_t *ledger,
+    const cycles_tenant_def_t *def);
+static int cycles_apply_api_key(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_name_keep(cycles_ledger_t *ledger, cycles_ref_t *ref,
+    uint16_t *len, cycles_str_t name);
+
+
+/*
+ * -1: the record does not fit the state, or there is no memory for it; an
+ * operation makes sure of both before it writes the record.
+ */
+
+int
+cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
+    char *err, size_t errlen)
+{
+    int  rc;
+
+    switch (rec->type) {
+
+    case CYCLES_RECORD_TENANT:
+        rc = cycles_apply_tenant(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_BUDGET:
+        rc = cycles_apply_budget(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_API_KEY:
+        rc = cycles_apply_api_key(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_ADMIN_KEY:
+        ledger->shm->has_admin_key = 1;
+        memcpy(ledger->shm->admin_key, rec->sha256, 32);
+        rc = 0;
+        break;
+
+    case CYCLES_RECORD_RESERVE:
+        rc = cycles_apply_reserve(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_EXTEND:
+        rc = cycles_apply_extend(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_EXPIRE:
+        rc = cycles_apply_expire(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_EVENT:
+        rc = cycles_apply_event(ledger, rec);
+        break;
+
+    default: /* COMMIT, RELEASE */
+        rc = cycles_apply_settle(ledger, rec);
+    }
+
+    if (rc == 0) {
+        return 0;
+    }
+
+    if (cycles_cells_ensure(ledger, 1) == -1
+        || cycles_defs_room(ledger) < CYCLES_CELL_SIZE)
+    {
+        snprintf(err, errlen, "needs a larger zone than %zu bytes",
+                 ledger->size);
+
+    } else {
+        snprintf(err, errlen, "does not fit the records before it");
+    }
+
+    return -1;
+}
+
+
+static int
+cycles_apply_effects(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    unsigned                i;
+    cycles_budget_t        *budget;
+    const cycles_effect_t  *effect;
+
+    for (i = 0; i < rec->neffects; i++) {
+        if (cycles_budget_by_id(ledger, rec->effects[i].budget) == NULL) {
+            return -1;
+        }
+    }
+
+    for (i = 0; i < rec->neffects; i++) {
+        effect = &rec->effects[i];
+        budget = cycles_budget_by_id(ledger, effect->budget);
+
+        if (__builtin_add_overflow(budget->reserved, effect->reserved,
+                                   &budget->reserved)
+            || __builtin_add_overflow(budget->spent, effect->spent,
+                                      &budget->spent)
+            || __builtin_add_overflow(budget->debt, effect->debt,
+                                      &budget->debt)
+            || budget->reserved < 0 || budget->spent < 0
+            || budget->debt < 0)
+        {
+            return -1;
+        }
+
+        budget->over_limit = effect->over_limit;
+    }
+
+    return 0;
+}
+
+
+static int
+cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    unsigned            i;
+    cycles_ref_t        ref;
+    cycles_cell_t      *cell;
+    cycles_budget_t    *budget;
+    cycles_tenant_t    *tenant;
+    cycles_shm_caps_t  *caps;
+
+    if (rec->amount < 0
+        || rec->grace_ms < 0 || rec->grace_ms > CYCLES_MAX_GRACE_MS
+        || rec->expires_at_ms < 0
+        || rec->expires_at_ms > INT64_MAX - CYCLES_MAX_GRACE_MS
+        || ledger->shm->nlive >= ledger->shm->max_cells)
+    {
+        return -1;
+    }
+
+    ref = cycles_cell_alloc(ledger);
+
+    if (ref == 0) {
+        return -1;
+    }
+
+    cell = cycles_memory_at(ledger, ref);
+
+    cell->kind = CYCLES_CELL_RESERVATION;
+    cell->status = CYCLES_ACTIVE;
+    cell->unit = rec->unit;
+    cell->policy = rec->policy;
+    cell->decision = rec->decision;
+    cell->grace_ms = rec->grace_ms;
+    cell->digest = rec->digest;
+    cell->estimate = rec->amount;
+    cell->granted_ms = rec->expires_at_ms;
+    cell->expires_at_ms = rec->expires_at_ms;
+    cell->remaining = rec->remaining;
+    cell->record = rec->seq;
+    memcpy(cell->id, rec->id, 16);
+
+    cycles_key_digest(ledger, "reserve", rec->owner.data, rec->owner.len,
+                      rec->key, &cell->key);
+
+    tenant = cycles_tenant_find(ledger, rec->owner.data, rec->owner.len);
+
+    if (tenant) {
+        cell->tenant = cycles_memory_ref(ledger, tenant);
+    }
+
+    if (rec->caps_from) {
+        budget = cycles_budget_by_id(ledger, rec->caps_from);
+
+        if (budget == NULL || budget->caps == 0) {
+            return -1;
+        }
+
+        caps = cycles_memory_at(ledger, budget->caps);
+        caps->uses++;
+        cell->caps = budget->caps;
+    }
+
+    cell->nbudgets = rec->neffects;
+
+    for (i = 0; i < rec->neffects; i++) {
+        cell->budgets[i] = rec->effects[i].budget;
+    }
+
+    cycles_cell_index(ledger, cell);
+
+    if (cycles_heap_insert(ledger, cell) != 0) {
+        return -1;
+    }
+
+    return cycles_apply_effects(ledger, rec);
+}
+
+
+static int
+cycles_apply_settle(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_cell_t  *cell;
+
+    cell = cycles_cell_by_id(ledger, rec->id, CYCLES_CELL_RESERVATION);
+
+    if (cell == NULL || cell->status != CYCLES_ACTIVE || rec->charged < 0) {
+        return -1;
+    }
+
+    cell->settle_digest = rec->digest;
+    cell->settle_remaining = rec->remaining;
+    cell->settle_record = rec->seq;
+    cell->charged = rec->charged;
+
+    if (rec->type == CYCLES_RECORD_COMMIT) {
+        cell->status = CYCLES_COMMITTED;
+        cycles_key_digest(ledger, "commit", rec->id, 16, rec->key,
+                          &cell->settle_key);
+
+    } else {
+        cell->status = CYCLES_RELEASED;
+        cycles_key_digest(ledger, "release", rec->id, 16, rec->key,
+                          &cell->settle_key);
+    }
+
+    cycles_heap_remove(ledger, cell);
+    cycles_cell_done(ledger, cell, rec->time);
+
+    return cycles_apply_effects(ledger, rec);
+}
+
+
+static int
+cycles_apply_extend(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_cell_t  *cell;
+
+    cell = cycles_cell_by_id(ledger, rec->id, CYCLES_CELL_RESERVATION);
+
+    if (cell == NULL || cell->status != CYCLES_ACTIVE
+        || rec->expires_at_ms < 0
+        || rec->expires_at_ms > INT64_MAX - CYCLES_MAX_GRACE_MS)
+    {
+        return -1;
+    }
+
+    cell->expires_at_ms = rec->expires_at_ms;
+    cell->extended++;
+
+    cycles_heap_update(ledger, cell);
+    cycles_extension_keep(ledger, cell, rec);
+
+    return 0;
+}
+
+
+static void
+cycles_extension_keep(cycles_ledger_t *ledger, cycles_cell_t *cell,
+    const cycles_record_t *rec)
+{
+    cycles_extension_t   *item;
+    cycles_extensions_t  *ext;
+
+    ext = cycles_extensions_next(ledger, cell);
+
+    if (ext == NULL) {
+        return;
+    }
+
+    item = &ext->items[ext->n++];
+
+    cycles_key_digest(ledger, "extend", rec->id, 16, rec->key, &item->key);
+    item->extend_by_ms = rec->extend_by_ms;
+    item->expires_at_ms = rec->expires_at_ms;
+    item->record = rec->seq;
+}
+
+
+/*
+ * A lease that is extended for hours remembers the latest extensions only;
+ * when memory is short the oldest of them make room.  The newest are in the
+ * first cell.
+ */
+
+static cycles_extensions_t *
+cycles_extensions_next(cycles_ledger_t *ledger, cycles_cell_t *cell)
+{
+    unsigned              n;
+    cycles_ref_t          ref, *link;
+    cycles_extensions_t  *ext;
+
+    if (cell->extensions) {
+        ext = cycles_memory_at(ledger, cell->extensions);
+
+        if (ext->n < CYCLES_CELL_EXTENSIONS) {
+            return ext;
+        }
+    }
+
+    link = &cell->extensions;
+
+    for (n = 1; *link; n++) {
+        ext = cycles_memory_at(ledger, *link);
+
+        if (ext->next == 0) {
+            break;
+        }
+
+        link = &ext->next;
+    }
+
+    ref = 0;
+
+    if (n < CYCLES_MAX_EXTENSIONS / CYCLES_CELL_EXTENSIONS
+        && cycles_cells_ensure(ledger, 1) == 0)
+    {
+        ref = cycles_cell_alloc(ledger);
+    }
+
+    if (ref == 0) {
+        ref = *link;
+        *link = 0;
+    }
+
+    if (ref == 0) {
+        return NULL;
+    }
+
+    ext = cycles_memory_at(ledger, ref);
+    memset(ext, 0, CYCLES_CELL_SIZE);
+
+    ext->kind = CYCLES_CELL_EXTENSION;
+    ext->next = cell->extensions;
+    cell->extensions = ref;
+
+    return ext;
+}
+
+
+static int
+cycles_apply_expire(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    unsigned        i;
+    cycles_cell_t  *cell;
+
+    for (i = 0; i < rec->nids; i++) {
+        cell = cycles_cell_by_id(ledger, rec->ids[i],
+                                 CYCLES_CELL_RESERVATION);
+
+        if (cell == NULL || cell->status != CYCLES_ACTIVE) {
+            return -1;
+        }
+
+        cell->status = CYCLES_EXPIRED;
+        cell->settle_record = rec->seq;
+
+        cycles_heap_remove(ledger, cell);
+        cycles_cell_done(ledger, cell, rec->time);
+
+        ledger->shm->nexpired++;
+    }
+
+    return cycles_apply_effects(ledger, rec);
+}
+
+
+static int
+cycles_apply_event(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_ref_t    ref;
+    cycles_cell_t  *cell;
+
+    ref = cycles_cell_alloc(ledger);
+
+    if (ref == 0) {
+        return -1;
+    }
+
+    cell = cycles_memory_at(ledger, ref);
+
+    cell->kind = CYCLES_CELL_EVENT;
+    cell->status = CYCLES_COMMITTED;
+    cell->unit = rec->unit;
+    cell->policy = rec->policy;
+    cell->digest = rec->digest;
+    cell->charged = rec->charged;
+    cell->settle_remaining = rec->remaining;
+    cell->record = rec->seq;
+    memcpy(cell->id, rec->id, 16);
+
+    cycles_key_digest(ledger, "event", rec->owner.data, rec->owner.len,
+                      rec->key, &cell->key);
+
+    cycles_cell_index(ledger, cell);
+    cycles_cell_done(ledger, cell, rec->time);
+
+    return cycles_apply_effects(ledger, rec);
+}
+
+
+static int
+cycles_apply_budget(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_budget_t            *budget;
+    const cycles_budget_def_t  *def;
+
+    def = &rec->budget;
+
+    if (def->allocated < 0 || def->overdraft_limit < 0) {
+        return -1;
+    }
+
+    budget = cycles_budget_by_id(ledger, rec->def_id);
+
+    if (budget == NULL) {
+
+        if (rec->def_id != ledger->shm->nbudgets + 1) {
+            return -1;
+        }
+
+        budget = cycles_budget_create(ledger, def);
+
+        if (budget == NULL) {
+            return -1;
+        }
+    }
+
+    if (cycles_budget_caps(ledger, budget, def) != 0) {
+        return -1;
+    }
+
+    budget->status = def->status;
+    budget->policy = def->policy;
+    budget->allocated = def->allocated;
+    budget->overdraft_limit = def->overdraft_limit;
+
+    return (rec->effects[0].budget == rec->def_id)
+           ? cycles_apply_effects(ledger, rec) : -1;
+}
+
+
+static cycles_budget_t *
+cycles_budget_create(cycles_ledger_t *ledger, const cycles_budget_def_t *def)
+{
+    cycles_ref_t      ref;
+    cycles_budget_t  *budget;
+
+    ref = cycles_defs_alloc(ledger,
+                            sizeof(cycles_budget_t) + def->scope.len);
+    if (ref == 0) {
+        return NULL;
+    }
+
+    budget = cycles_memory_at(ledger, ref);
+    memset(budget, 0, sizeof(cycles_budget_t));
+
+    budget->unit = def->unit;
+    budget->scope_len = def->scope.len;
+    memcpy(budget->scope, def->scope.data, def->scope.len);
+
+    budget->hash = cycles_scope_hash_str(def->scope);
+
+    if (cycles_budget_register(ledger, budget) != 0) {
+        return NULL;
+    }
+
+    return budget;
+}
+
+
+static int
+cycles_budget_caps(cycles_ledger_t *ledger, cycles_budget_t *budget,
+    const cycles_budget_def_t *def)
+{
+    cycles_ref_t         ref;
+    cycles_shm_caps_t   *caps;
+    const cycles_str_t  *allow, *deny;
+
+    budget->above_percent = def->above_percent;
+
+    ref = 0;
+
+    if (def->has_caps) {
+        allow = &def->caps.tool_allowlist;
+        deny = &def->caps.tool_denylist;
+
+        ref = cycles_defs_alloc(ledger, sizeof(cycles_shm_caps_t)
+                                        + allow->len + deny->len);
+        if (ref == 0) {
+            return -1;
+        }
+
+        caps = cycles_memory_at(ledger, ref);
+
+        caps->uses = 1;
+        caps->max_tokens = def->caps.max_tokens;
+        caps->max_steps_remaining = def->caps.max_steps_remaining;
+        caps->cooldown_ms = def->caps.cooldown_ms;
+        caps->allow_len = allow->len;
+        caps->deny_len = deny->len;
+
+        if (allow->len) {
+            memcpy(caps->text, allow->data, allow->len);
+        }
+
+        if (deny->len) {
+            memcpy(caps->text + allow->len, deny->data, deny->len);
+        }
+    }
+
+    cycles_caps_release(ledger, budget->caps);
+    budget->caps = ref;
+
+    return 0;
+}
+
+
+static int
+cycles_apply_tenant(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_tenant_t            *tenant;
+    const cycles_tenant_def_t  *def;
+
+    def = &rec->tenant;
+
+    tenant = cycles_tenant_find(ledger, def->tenant_id.data,
+                                def->tenant_id.len);
+    if (tenant == NULL) {
+        tenant = cycles_tenant_create(ledger, def);
+
+        if (tenant == NULL) {
+            return -1;
+        }
+    }
+
+    if (tenant->id != rec->def_id) {
+        return -1;
+    }
+
+    tenant->status = def->status;
+    tenant->policy = def->policy;
+    tenant->default_ttl_ms = def->default_ttl_ms;
+    tenant->max_ttl_ms = def->max_ttl_ms;
+    tenant->max_extensions = def->max_extensions;
+
+    return cycles_name_keep(ledger, &tenant->name, &tenant->name_len,
+                            def->name);
+}
+
+
+static cycles_tenant_t *
+cycles_tenant_create(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
+{
+    cycles_ref_t      ref, *bucket;
+    cycles_tenant_t  *tenant;
+
+    ref = cycles_defs_alloc(ledger, sizeof(cycles_tenant_t));
+
+    if (ref == 0) {
+        return NULL;
+    }
+
+    tenant = cycles_memory_at(ledger, ref);
+    memset(tenant, 0, sizeof(cycles_tenant_t));
+
+    tenant->id = ++ledger->shm->ntenants;
+    tenant->id_len = def->tenant_id.len;
+    memcpy(tenant->tenant_id, def->tenant_id.data, def->tenant_id.len);
+
+    bucket = cycles_memory_bucket(ledger, &ledger->shm->tenants,
+                                  cycles_scope_hash_str(def->tenant_id));
+    tenant->next = *bucket;
+    *bucket = ref;
+
+    return tenant;
+}
+
+
+static int
+cycles_apply_api_key(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    uint64_t                 hash;
+    cycles_ref_t             ref, *bucket;
+    cycles_tenant_t         *tenant;
+    cycles_api_key_t        *key;
+    const cycles_key_def_t  *def;
+
+    def = &rec->api_key;
+
+    tenant = cycles_tenant_find(ledger, def->tenant_id.data,
+                                def->tenant_id.len);
+    if (tenant == NULL) {
+        return -1;
+    }
+
+    key = cycles_api_key_find(ledger, def->sha256);
+
+    if (key == NULL) {
+        ref = cycles_defs_alloc(ledger, sizeof(cycles_api_key_t));
+
+        if (ref == 0) {
+            return -1;
+        }
+
+        key = cycles_memory_at(ledger, ref);
+        memset(key, 0, sizeof(cycles_api_key_t));
+        memcpy(key->sha256, def->sha256, 32);
+
+        memcpy(&hash, def->sha256, sizeof(hash));
+        bucket = cycles_memory_bucket(ledger, &ledger->shm->api_keys, hash);
+        key->next = *bucket;
+        *bucket = ref;
+    }
+
+    key->tenant = cycles_memory_ref(ledger, tenant);
+    key->status = def->status;
+
+    return cycles_name_keep(ledger, &key->name, &key->name_len, def->name);
+}
+
+
+static int
+cycles_name_keep(cycles_ledger_t *ledger, cycles_ref_t *ref, uint16_t *len,
+    cycles_str_t name)
+{
+    if (*ref) {
+        cycles_defs_release(ledger, *ref, *len);
+    }
+
+    *ref = 0;
+    *len = name.len;
+
+    if (name.len == 0) {
+        return 0;
+    }
+
+    *ref = cycles_defs_alloc(ledger, name.len);
+
+    if (*ref == 0) {
+        return -1;
+    }
+
+    memcpy(cycles_memory_at(ledger, *ref), name.data, name.len);
+
+    return 0;
+}
+
+
+/*
+ * Keys are kept as digests: of fixed length, and bound to the operation and
+ * to its owner, which is a tenant or a reservation.
+ */
+
+void
+cycles_key_digest(cycles_ledger_t *ledger, const char *operation,
+    const void *owner, size_t owner_len, cycles_str_t key,
+    cycles_digest_t *digest)
+{
+    uint8_t           len;
+    cycles_siphash_t  h;
+
+    len = owner_len;
+
+    cycles_siphash_init(&h, ledger->shm->uuid);
+    cycles_siphash_update(&h, operation, strlen(operation) + 1);
+    cycles_siphash_update(&h, &len, 1);
+    cycles_siphash_update(&h, owner, owner_len);
+    cycles_siphash_update(&h, key.data, key.len);
+    cycles_siphash_final(&h, digest);
+}

@@ -1,0 +1,526 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What the files of the ledger's core share; private to them and their tests.
+ *
+ * An operation takes the lock, decides, writes a record of its effects to the
+ * log, then applies the record to memory.  A start reads the same records and
+ * applies them in the same way, so the log decides what the state is.
+ */
+
+
+#ifndef _CYCLES_LEDGER_CORE_H_INCLUDED_
+#define _CYCLES_LEDGER_CORE_H_INCLUDED_
+
+
+#include <pthread.h>
+
+#include "cycles_ledger.h"
+#include "cycles_hash.h"
+#include "cycles_budgets.h"
+
+
+#define CYCLES_SEGMENT_SIZE   (64 * 1024 * 1024)
+#define CYCLES_SEGMENT_HEAD   64
+#define CYCLES_SEGMENT_NAME   sizeof("log-18446744073709551615.bin")
+#define CYCLES_LOG_VERSION    1
+
+/* preallocated at once, when the disk has it */
+#define CYCLES_LOG_CHUNK      (1024 * 1024)
+
+#define CYCLES_RECORD_HEAD    32
+#define CYCLES_RECORD_MAX     65536
+
+/*
+ * What one live reservation keeps free in the log: the longest commit without
+ * its metadata, which is left out when there is no room for it.
+ */
+#define CYCLES_SETTLE_ROOM    1024
+
+/* what a record may carry besides, so that it fits CYCLES_RECORD_MAX */
+#define CYCLES_MAX_METADATA   32768
+#define CYCLES_MAX_TRACE_ID   32
+#define CYCLES_MAX_MODEL      128
+
+/* holds that one record returns at most */
+#define CYCLES_EXPIRE_BATCH   64
+
+#define CYCLES_MAX_EFFECTS    (CYCLES_EXPIRE_BATCH * CYCLES_LEVELS)
+
+/* keys of extensions that one reservation remembers */
+#define CYCLES_MAX_EXTENSIONS  36
+#define CYCLES_CELL_EXTENSIONS 6
+
+#define CYCLES_PENDING_SEGMENTS  8
+
+/* finished reservations stay at least so long, unless memory is short */
+#define CYCLES_DONE_TIME      600000
+
+
+/* instead of a number of reservations: the room for it was kept free */
+#define CYCLES_LOG_OWED       -1
+
+
+/* a place in the shared memory in units of 16 bytes, 0: none */
+
+typedef uint32_t  cycles_ref_t;
+
+#define CYCLES_GRANULE        16
+
+/* FNV-1a */
+#define CYCLES_HASH_INIT      2166136261u
+
+
+typedef enum {
+    CYCLES_RECORD_TENANT = 1,
+    CYCLES_RECORD_BUDGET = 2,
+    CYCLES_RECORD_API_KEY = 3,
+    CYCLES_RECORD_ADMIN_KEY = 4,
+
+    CYCLES_RECORD_RESERVE = 16,
+    CYCLES_RECORD_COMMIT = 17,
+    CYCLES_RECORD_RELEASE = 18,
+    CYCLES_RECORD_EXTEND = 19,
+    CYCLES_RECORD_EXPIRE = 20,
+    CYCLES_RECORD_EVENT = 21
+} cycles_record_type_t;
+
+
+/* what an operation does to one budget; over_limit is the state after it */
+
+typedef struct {
+    uint32_t              budget;
+    uint32_t              over_limit;
+    int64_t               reserved;
+    int64_t               spent;
+    int64_t               debt;
+} cycles_effect_t;
+
+
+/* a record of any type in memory: the members that its type does not use
+   are not looked at */
+
+typedef struct {
+    uint64_t              seq;
+    int64_t               time;
+    uint16_t              type;
+
+    uint8_t               id[16];         /* reservation or event */
+    cycles_digest_t       digest;         /* of the payload */
+    cycles_str_t          owner;          /* the tenant whose key it is */
+    cycles_str_t          key;
+    cycles_str_t          trace_id;
+    cycles_str_t          metadata;
+    unsigned              metadata_omitted;
+
+    const cycles_subject_t  *subject;
+    const cycles_action_t   *action;
+    cycles_unit_t         unit;
+    cycles_policy_t       policy;
+    int64_t               amount;         /* estimate or actual */
+    int64_t               charged;
+    int64_t               remaining;
+
+    cycles_decision_t     decision;
+    uint32_t              caps_from;      /* id of a budget, 0: no caps */
+    int64_t               ttl_ms;
+    int64_t               grace_ms;
+    int64_t               expires_at_ms;
+    int64_t               extend_by_ms;
+
+    cycles_str_t          reason;
+    cycles_metrics_t      metrics;
+
+    unsigned              nids;           /* of an expire */
+    uint8_t               ids[CYCLES_EXPIRE_BATCH][16];
+
+    unsigned              neffects;
+    cycles_effect_t       effects[CYCLES_MAX_EFFECTS];
+
+    uint32_t              def_id;
+    cycles_tenant_def_t   tenant;
+    cycles_budget_def_t   budget;
+    cycles_key_def_t      api_key;
+    uint8_t               sha256[32];     /* of the admin key */
+
+    /* what subject and action point to after a record has been read */
+
+    cycles_subject_t      subject_read;
+    cycles_action_t       action_read;
+} cycles_record_t;
+
+
+/* caps are never changed: budgets and reservations count their uses */
+
+typedef struct {
+    uint32_t              uses;
+    uint16_t              allow_len;
+    uint16_t              deny_len;
+    int64_t               max_tokens;
+    int64_t               max_steps_remaining;
+    int64_t               cooldown_ms;
+    unsigned char         text[];
+} cycles_shm_caps_t;
+
+
+typedef struct {
+    cycles_ref_t          next;           /* in its bucket */
+    uint32_t              hash;
+    uint32_t              id;
+    cycles_ref_t          caps;
+    uint16_t              scope_len;
+    uint8_t               unit;
+    uint8_t               status;
+    uint8_t               policy;
+    uint8_t               above_percent;
+    uint8_t               over_limit;
+    uint8_t               reserve;
+    int64_t               allocated;
+    int64_t               reserved;
+    int64_t               spent;
+    int64_t               debt;
+    int64_t               overdraft_limit;
+    unsigned char         scope[];
+} cycles_budget_t;
+
+
+typedef struct {
+    cycles_ref_t          next;
+    uint32_t              id;
+    cycles_ref_t          name;           /* text, replaced when it changes */
+    uint16_t              name_len;
+    uint8_t               status;
+    uint8_t               policy;
+    uint8_t               id_len;
+    unsigned char         tenant_id[CYCLES_MAX_TENANT_ID];
+    int64_t               default_ttl_ms;
+    int64_t               max_ttl_ms;
+    int64_t               max_extensions;
+} cycles_tenant_t;
+
+
+typedef struct {
+    cycles_ref_t          next;
+    cycles_ref_t          tenant;
+    cycles_ref_t          name;
+    uint16_t              name_len;
+    uint16_t              status;
+    uint8_t               sha256[32];
+} cycles_api_key_t;
+
+
+typedef struct {
+    cycles_digest_t       key;
+    int64_t               extend_by_ms;
+    int64_t               expires_at_ms;
+    uint64_t              record;
+} cycles_extension_t;
+
+
+typedef enum {
+    CYCLES_CELL_FREE = 0,
+    CYCLES_CELL_RESERVATION,
+    CYCLES_CELL_EVENT,
+    CYCLES_CELL_EXTENSION
+} cycles_cell_kind_t;
+
+
+/*
+ * All that comes and goes is made of cells of one size, so that memory can't
+ * be fragmented: whatever is given back serves whatever is needed next.
+ */
+
+typedef struct {
+    uint8_t               kind;
+    uint8_t               status;
+    uint8_t               unit;
+    uint8_t               policy;
+    uint8_t               decision;
+    uint8_t               nbudgets;
+    uint16_t              nextensions;
+
+    cycles_ref_t          next_id;
+    cycles_ref_t          next_key;
+    cycles_ref_t          next_done;      /* of the finished or free ones */
+    cycles_ref_t          extensions;
+    cycles_ref_t          tenant;
+    cycles_ref_t          caps;
+    uint32_t              heap;           /* its place in the heap */
+    uint32_t              grace_ms;
+
+    uint8_t               id[16];
+    cycles_digest_t       key;
+    cycles_digest_t       digest;
+    cycles_digest_t       settle_key;
+    cycles_digest_t       settle_digest;
+
+    int64_t               estimate;
+    int64_t               granted_ms;     /* expires_at_ms at first */
+    int64_t               expires_at_ms;
+    int64_t               remaining;
+    int64_t               charged;
+    int64_t               settle_remaining;
+    int64_t               done_ms;
+    uint64_t              record;
+    uint64_t              settle_record;
+
+    uint32_t              budgets[CYCLES_LEVELS];
+    uint32_t              extended;       /* how often */
+} cycles_cell_t;
+
+
+typedef struct {
+    uint8_t               kind;
+    uint8_t               n;
+    cycles_ref_t          next;           /* older extensions */
+    cycles_extension_t    items[CYCLES_CELL_EXTENSIONS];
+} cycles_extensions_t;
+
+
+#define CYCLES_CELL_SIZE      256
+
+typedef struct {
+    int64_t               when;
+    cycles_ref_t          cell;
+    uint32_t              reserve;
+} cycles_heap_item_t;
+
+
+typedef struct {
+    uint64_t              offset;         /* of an array of cycles_ref_t */
+    uint64_t              mask;
+} cycles_table_t;
+
+
+/* the head of the shared memory; everything from "written" on is made anew
+   when the state is read from the log */
+
+typedef struct {
+    uint64_t              magic;
+    uint32_t              version;
+    uint32_t              head_size;
+    uint64_t              size;
+    uint8_t               uuid[16];
+    uint64_t              segment_size;
+
+    pthread_mutex_t       mutex;
+    uint32_t              changing;       /* memory is between two states */
+    uint32_t              broken;         /* nothing can be done any more */
+    uint32_t              no_fallocate;
+
+    uint64_t              known;          /* the log must not end before */
+    uint64_t              synced;
+    uint64_t              dir_synced;     /* newest segment whose directory
+                                             entry is on disk */
+
+    uint64_t              written;        /* the last sequence number */
+    uint64_t              segment;        /* that is written to: its name */
+    uint64_t              log_end;
+    uint64_t              log_room;       /* end of what is preallocated */
+    uint64_t              log_before;     /* bytes in earlier segments */
+    uint64_t              rotate_at;
+    uint64_t              pending[CYCLES_PENDING_SEGMENTS];
+    uint32_t              npending;       /* left, but not yet synced */
+
+    cycles_table_t        ids;
+    cycles_table_t        keys;
+    cycles_table_t        scopes;
+    cycles_table_t        tenants;
+    cycles_table_t        api_keys;
+    uint64_t              directory;      /* budgets by id: its chunks */
+    uint64_t              ndirectory;
+    uint64_t              heap;
+    uint64_t              max_cells;
+
+    uint64_t              defs_end;       /* definitions grow upwards */
+    uint64_t              cells_floor;    /* where cells leave them room */
+    uint64_t              cells_low;      /* cells grow downwards */
+    cycles_ref_t          defs_free[256];
+
+    cycles_ref_t          cells_free;
+    uint32_t              ncells_free;
+    uint32_t              nlive;
+    uint32_t              ndone;
+    cycles_ref_t          done_first;
+    cycles_ref_t          done_last;
+
+    uint32_t              nbudgets;
+    uint32_t              ntenants;
+    uint64_t              nexpired;
+    uint32_t              has_admin_key;
+    uint8_t               admin_key[32];
+} cycles_shm_t;
+
+
+struct cycles_ledger_s {
+    cycles_shm_t         *shm;
+    unsigned char        *base;
+    size_t                size;
+    char                 *path;
+
+    int                   dir_fd;
+    int                   lock_fd;
+    int                   memory_fd;
+    int                   log_fd;
+    uint64_t              log_segment;    /* that log_fd is open on */
+    int                   sync_fd;
+    uint64_t              sync_segment;
+
+    cycles_ledger_log_pt  log;
+    void                 *log_data;
+
+    /* used under the lock only */
+
+    unsigned char        *buffer;
+    cycles_record_t       record;
+    char                  trouble[256];
+
+    unsigned char        *random;         /* a page, wiped in a child */
+    unsigned              random_kept;
+};
+
+
+/* the scopes of a subject, tenant first: prefixes of one path */
+
+typedef struct {
+    char                  path[CYCLES_MAX_SCOPE];
+    unsigned              n;
+    struct {
+        size_t            len;
+        uint32_t          hash;
+    } prefix[CYCLES_LEVELS];
+    cycles_str_t          tenant;         /* in path, lower case */
+} cycles_scopes_t;
+
+
+/* cycles_ledger.c */
+
+int cycles_ledger_lock(cycles_ledger_t *ledger);
+void cycles_ledger_unlock(cycles_ledger_t *ledger);
+void cycles_ledger_say(cycles_ledger_t *ledger, cycles_ledger_level_t level,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void cycles_ledger_trouble_set(cycles_ledger_t *ledger, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+int cycles_ledger_owner(cycles_ledger_t *ledger, int fd);
+int cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id);
+
+
+/* cycles_ledger_memory.c */
+
+void cycles_memory_init(cycles_ledger_t *ledger);
+void *cycles_memory_at(cycles_ledger_t *ledger, cycles_ref_t ref);
+cycles_ref_t cycles_memory_ref(cycles_ledger_t *ledger, const void *p);
+cycles_ref_t *cycles_memory_bucket(cycles_ledger_t *ledger,
+    const cycles_table_t *table, uint64_t hash);
+
+cycles_ref_t cycles_defs_alloc(cycles_ledger_t *ledger, size_t size);
+void cycles_defs_release(cycles_ledger_t *ledger, cycles_ref_t ref,
+    size_t size);
+uint64_t cycles_defs_room(cycles_ledger_t *ledger);
+
+int cycles_cells_ensure(cycles_ledger_t *ledger, int live);
+cycles_ref_t cycles_cell_alloc(cycles_ledger_t *ledger);
+void cycles_cell_release(cycles_ledger_t *ledger, cycles_ref_t ref);
+void cycles_caps_release(cycles_ledger_t *ledger, cycles_ref_t ref);
+void cycles_cell_index(cycles_ledger_t *ledger, cycles_cell_t *cell);
+void cycles_cell_done(cycles_ledger_t *ledger, cycles_cell_t *cell,
+    int64_t now);
+cycles_cell_t *cycles_cell_by_id(cycles_ledger_t *ledger, const uint8_t *id,
+    cycles_cell_kind_t kind);
+cycles_cell_t *cycles_cell_by_key(cycles_ledger_t *ledger,
+    const cycles_digest_t *key);
+
+int cycles_heap_insert(cycles_ledger_t *ledger, cycles_cell_t *cell);
+void cycles_heap_update(cycles_ledger_t *ledger, cycles_cell_t *cell);
+void cycles_heap_remove(cycles_ledger_t *ledger, cycles_cell_t *cell);
+cycles_cell_t *cycles_heap_min(cycles_ledger_t *ledger, int64_t *when);
+unsigned cycles_heap_due(cycles_ledger_t *ledger, int64_t now,
+    cycles_cell_t **cells, unsigned max);
+
+uint32_t cycles_scope_hash(uint32_t hash, unsigned char ch);
+uint32_t cycles_scope_hash_str(cycles_str_t str);
+cycles_budget_t *cycles_budget_find(cycles_ledger_t *ledger,
+    const char *scope, size_t len, uint32_t hash, int unit);
+cycles_budget_t *cycles_budget_by_id(cycles_ledger_t *ledger, uint32_t id);
+int cycles_budget_register(cycles_ledger_t *ledger, cycles_budget_t *budget);
+int64_t cycles_budget_remaining(const cycles_budget_t *budget);
+cycles_tenant_t *cycles_tenant_find(cycles_ledger_t *ledger,
+    const unsigned char *id, size_t len);
+cycles_api_key_t *cycles_api_key_find(cycles_ledger_t *ledger,
+    const uint8_t *sha256);
+
+
+/* cycles_ledger_record.c */
+
+size_t cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
+    size_t size);
+int cycles_record_read(cycles_record_t *rec, const unsigned char *buf,
+    size_t len);
+const char *cycles_record_frame(const unsigned char *buf, uint64_t seq);
+uint64_t cycles_get64(const unsigned char *p);
+uint32_t cycles_get32(const unsigned char *p);
+void cycles_put64(unsigned char *p, uint64_t n);
+void cycles_put32(unsigned char *p, uint32_t n);
+
+
+/* cycles_ledger_apply.c */
+
+int cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
+    char *err, size_t errlen);
+void cycles_key_digest(cycles_ledger_t *ledger, const char *operation,
+    const void *owner, size_t owner_len, cycles_str_t key,
+    cycles_digest_t *digest);
+
+
+/* cycles_ledger_log.c */
+
+int cycles_log_rebuild(cycles_ledger_t *ledger, char *err, size_t errlen);
+int cycles_log_follow(cycles_ledger_t *ledger, char *err, size_t errlen);
+int cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live);
+int cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
+    int64_t now, int live);
+int cycles_log_open_segment(cycles_ledger_t *ledger, uint64_t segment);
+
+
+/* cycles_ledger_reserve.c */
+
+int cycles_expire_due(cycles_ledger_t *ledger, int64_t now);
+void cycles_denial_fill(cycles_denial_t *denial,
+    const cycles_budget_t *budget, int64_t requested);
+int64_t cycles_least_remaining(cycles_budget_t *const *budgets, unsigned n);
+void cycles_effect_add(cycles_record_t *rec, const cycles_budget_t *budget,
+    int64_t reserved, int64_t spent, int64_t debt);
+cycles_code_t cycles_ledger_no_space(cycles_ledger_t *ledger);
+
+
+/* cycles_ledger_terms.c */
+
+int cycles_subject_ok(const cycles_subject_t *subject);
+int cycles_action_ok(const cycles_action_t *action);
+int cycles_key_ok(cycles_str_t key);
+int cycles_trace_ok(cycles_str_t trace_id);
+int cycles_id_parse(cycles_str_t text, uint8_t *id);
+void cycles_id_print(const uint8_t *id, char *text);
+
+void cycles_scopes_derive(const cycles_subject_t *subject,
+    cycles_scopes_t *scopes);
+unsigned cycles_scopes_find(cycles_ledger_t *ledger,
+    const cycles_scopes_t *scopes, cycles_unit_t unit,
+    cycles_budget_t **budgets);
+cycles_code_t cycles_scopes_missing(cycles_ledger_t *ledger,
+    const cycles_scopes_t *scopes, int64_t requested,
+    cycles_denial_t *denial);
+
+void cycles_digest_begin(cycles_ledger_t *ledger, cycles_siphash_t *h,
+    const char *operation);
+void cycles_digest_str(cycles_siphash_t *h, cycles_str_t str);
+void cycles_digest_int(cycles_siphash_t *h, int64_t n);
+void cycles_digest_subject(cycles_siphash_t *h,
+    const cycles_subject_t *subject);
+void cycles_digest_action(cycles_siphash_t *h, const cycles_action_t *action);
+void cycles_digest_metrics(cycles_siphash_t *h,
+    const cycles_metrics_t *metrics);
+
+
+#endif /* _CYCLES_LEDGER_CORE_H_INCLUDED_ */

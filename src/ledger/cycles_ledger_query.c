@@ -1,0 +1,214 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Questions that change nothing.
+ */
+
+
+#include <string.h>
+
+#include "cycles_ledger_core.h"
+
+
+static const cycles_api_key_t *cycles_key_match(cycles_ledger_t *ledger,
+    const uint8_t *sha256);
+static void cycles_principal_fill(cycles_principal_t *who,
+    const cycles_tenant_t *tenant);
+
+
+cycles_code_t
+cycles_ledger_authenticate(cycles_ledger_t *ledger, const uint8_t *sha256,
+    cycles_principal_t *who)
+{
+    cycles_code_t            code;
+    const cycles_tenant_t   *tenant;
+    const cycles_api_key_t  *key;
+
+    who->tenant_len = 0;
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
+    code = CYCLES_UNAUTHORIZED;
+    key = cycles_key_match(ledger, sha256);
+
+    if (key && key->status == 0 && key->tenant) {
+        tenant = cycles_memory_at(ledger, key->tenant);
+
+        if (tenant->status != CYCLES_TENANT_SUSPENDED) {
+            cycles_principal_fill(who, tenant);
+            code = CYCLES_OK;
+        }
+    }
+
+    cycles_ledger_unlock(ledger);
+
+    return code;
+}
+
+
+/* the walk takes as long for a digest that begins well as for any other */
+
+static const cycles_api_key_t *
+cycles_key_match(cycles_ledger_t *ledger, const uint8_t *sha256)
+{
+    uint64_t           hash;
+    unsigned           i, differs;
+    cycles_ref_t       ref;
+    cycles_api_key_t  *key, *found;
+
+    memcpy(&hash, sha256, sizeof(hash));
+    found = NULL;
+
+    for (ref = *cycles_memory_bucket(ledger, &ledger->shm->api_keys, hash);
+         ref;
+         ref = key->next)
+    {
+        key = cycles_memory_at(ledger, ref);
+
+        for (differs = 0, i = 0; i < 32; i++) {
+            differs |= key->sha256[i] ^ sha256[i];
+        }
+
+        if (!differs) {
+            found = key;
+        }
+    }
+
+    return found;
+}
+
+
+static void
+cycles_principal_fill(cycles_principal_t *who, const cycles_tenant_t *tenant)
+{
+    who->tenant_len = tenant->id_len;
+    memcpy(who->tenant, tenant->tenant_id, tenant->id_len);
+}
+
+
+void
+cycles_ledger_defaults(cycles_ledger_t *ledger,
+    const cycles_subject_t *subject, cycles_unit_t unit,
+    cycles_defaults_t *defaults)
+{
+    unsigned                n;
+    cycles_budget_t        *budgets[CYCLES_LEVELS];
+    cycles_scopes_t         scopes;
+    const cycles_tenant_t  *tenant;
+
+    defaults->policy = CYCLES_ALLOW_IF_AVAILABLE;
+    defaults->ttl_ms = -1;
+
+    cycles_scopes_derive(subject, &scopes);
+
+    if (scopes.n == 0 || cycles_ledger_lock(ledger) != 0) {
+        return;
+    }
+
+    tenant = cycles_tenant_find(ledger, scopes.tenant.data,
+                                scopes.tenant.len);
+
+    if (tenant) {
+
+        if (tenant->policy != CYCLES_POLICY_NONE) {
+            defaults->policy = tenant->policy;
+        }
+
+        if (tenant->default_ttl_ms > 0) {
+            defaults->ttl_ms = tenant->default_ttl_ms;
+        }
+    }
+
+    n = cycles_scopes_find(ledger, &scopes, unit, budgets);
+
+    while (n--) {
+        if (budgets[n]->policy != CYCLES_POLICY_NONE) {
+            defaults->policy = budgets[n]->policy;
+            break;
+        }
+    }
+
+    cycles_ledger_unlock(ledger);
+}
+
+
+unsigned
+cycles_ledger_units(cycles_ledger_t *ledger, const char *scope, size_t len)
+{
+    int           unit;
+    unsigned      units;
+    uint32_t      hash;
+    cycles_str_t  text;
+
+    text.len = len;
+    text.data = (unsigned char *) scope;
+
+    hash = cycles_scope_hash_str(text);
+    units = 0;
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        return 0;
+    }
+
+    for (unit = 0; unit < CYCLES_UNITS; unit++) {
+        if (cycles_budget_find(ledger, scope, len, hash, unit)) {
+            units |= 1u << unit;
+        }
+    }
+
+    cycles_ledger_unlock(ledger);
+
+    return units;
+}
+
+
+cycles_code_t
+cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
+    cycles_view_t *view, int64_t now)
+{
+    uint8_t               bin[16];
+    const cycles_cell_t  *cell;
+
+    memset(view, 0, sizeof(cycles_view_t));
+
+    if (cycles_id_parse(id, bin) != 0) {
+        return CYCLES_NOT_FOUND;
+    }
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
+    cell = cycles_cell_by_id(ledger, bin, CYCLES_CELL_RESERVATION);
+
+    if (cell) {
+        view->status = cell->status;
+        view->unit = cell->unit;
+        view->reserved = cell->estimate;
+        view->charged = cell->charged;
+        view->expires_at_ms = cell->expires_at_ms;
+        view->done_ms = cell->done_ms;
+        view->record = cell->record;
+        view->settle_record = cell->settle_record;
+
+        if (cell->status == CYCLES_ACTIVE) {
+            view->done_ms = 0;
+
+            if (now > cell->expires_at_ms + cell->grace_ms) {
+                view->status = CYCLES_EXPIRED;
+            }
+        }
+
+        if (cell->tenant) {
+            cycles_principal_fill(&view->owner,
+                                  cycles_memory_at(ledger, cell->tenant));
+        }
+    }
+
+    cycles_ledger_unlock(ledger);
+
+    return cell ? CYCLES_OK : CYCLES_NOT_FOUND;
+}

@@ -1,0 +1,859 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Records of the log as bytes.  docs/ledger-format.md describes the format;
+ * a change to it needs a new version of the record type that changes.
+ */
+
+
+#include <string.h>
+
+#include "cycles_ledger_core.h"
+
+
+#define CYCLES_RECORD_VERSION    1
+
+/* flags */
+#define CYCLES_EFFECT_OVER_LIMIT  1
+#define CYCLES_METADATA_OMITTED   1
+
+
+typedef struct {
+    unsigned char         *p;
+    unsigned char         *end;
+    unsigned               failed;
+} cycles_out_t;
+
+
+typedef struct {
+    const unsigned char   *p;
+    const unsigned char   *end;
+    unsigned               failed;
+} cycles_in_t;
+
+
+static void cycles_write_reserve(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_settlement(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_extend(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_expire(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_budget(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_tenant(cycles_out_t *out,
+    const cycles_tenant_def_t *def, uint32_t id);
+static void cycles_write_api_key(cycles_out_t *out,
+    const cycles_key_def_t *def);
+static void cycles_write_head(cycles_out_t *out, const cycles_record_t *rec);
+static void cycles_write_subject(cycles_out_t *out,
+    const cycles_subject_t *subject);
+static void cycles_write_action(cycles_out_t *out,
+    const cycles_action_t *action);
+static void cycles_write_effects(cycles_out_t *out,
+    const cycles_record_t *rec);
+
+static void cycles_out_bytes(cycles_out_t *out, const void *p, size_t len);
+static void cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size);
+static void cycles_out_str(cycles_out_t *out, cycles_str_t str);
+static void cycles_out_text(cycles_out_t *out, cycles_str_t str);
+
+static void cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_extend(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_expire(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_budget(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_head(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_subject(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_action(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_effects(cycles_in_t *in, cycles_record_t *rec,
+    unsigned max);
+
+static void cycles_in_bytes(cycles_in_t *in, void *p, size_t len);
+static uint64_t cycles_in_int(cycles_in_t *in, unsigned size);
+static unsigned cycles_in_enum(cycles_in_t *in, unsigned n);
+static cycles_str_t cycles_in_str(cycles_in_t *in);
+static cycles_str_t cycles_in_text(cycles_in_t *in);
+static cycles_str_t cycles_in_data(cycles_in_t *in, size_t len);
+
+
+/* returns the length, 0 if the buffer is too small for it */
+
+size_t
+cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
+    size_t size)
+{
+    size_t        len;
+    cycles_out_t  out;
+
+    out.p = buf + CYCLES_RECORD_HEAD;
+    out.end = buf + size;
+    out.failed = 0;
+
+    switch (rec->type) {
+
+    case CYCLES_RECORD_TENANT:
+        cycles_write_tenant(&out, &rec->tenant, rec->def_id);
+        break;
+
+    case CYCLES_RECORD_BUDGET:
+        cycles_write_budget(&out, rec);
+        break;
+
+    case CYCLES_RECORD_API_KEY:
+        cycles_write_api_key(&out, &rec->api_key);
+        break;
+
+    case CYCLES_RECORD_ADMIN_KEY:
+        cycles_out_bytes(&out, rec->sha256, 32);
+        break;
+
+    case CYCLES_RECORD_RESERVE:
+        cycles_write_reserve(&out, rec);
+        break;
+
+    case CYCLES_RECORD_EXTEND:
+        cycles_write_extend(&out, rec);
+        break;
+
+    case CYCLES_RECORD_EXPIRE:
+        cycles_write_expire(&out, rec);
+        break;
+
+    default: /* COMMIT, RELEASE, EVENT */
+        cycles_write_settlement(&out, rec);
+    }
+
+    if (out.failed) {
+        return 0;
+    }
+
+    len = out.p - buf;
+
+    cycles_put32(buf + 4, len);
+    cycles_put64(buf + 8, rec->seq);
+    cycles_put64(buf + 16, rec->time);
+
+    buf[24] = rec->type & 0xff;
+    buf[25] = rec->type >> 8;
+    buf[26] = CYCLES_RECORD_VERSION;
+    memset(buf + 27, 0, 5);
+
+    cycles_put32(buf, cycles_crc32c(0, buf + 4, len - 4));
+
+    return len;
+}
+
+
+static void
+cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_write_head(out, rec);
+    cycles_out_str(out, rec->owner);
+    cycles_out_int(out, rec->unit, 1);
+    cycles_out_int(out, rec->policy, 1);
+    cycles_out_int(out, rec->decision, 1);
+    cycles_out_int(out, 0, 1);
+    cycles_out_int(out, rec->caps_from, 4);
+    cycles_out_int(out, rec->amount, 8);
+    cycles_out_int(out, rec->remaining, 8);
+    cycles_out_int(out, rec->ttl_ms, 8);
+    cycles_out_int(out, rec->grace_ms, 8);
+    cycles_out_int(out, rec->expires_at_ms, 8);
+    cycles_write_subject(out, rec->subject);
+    cycles_write_action(out, rec->action);
+    cycles_write_effects(out, rec);
+    cycles_out_text(out, rec->metadata);
+}
+
+
+/* commit, release and event differ in a few members only */
+
+static void
+cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_write_head(out, rec);
+
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        cycles_out_str(out, rec->owner);
+        cycles_write_subject(out, rec->subject);
+        cycles_write_action(out, rec->action);
+    }
+
+    cycles_out_int(out, rec->unit, 1);
+    cycles_out_int(out, rec->policy, 1);
+    cycles_out_int(out, rec->metadata_omitted ? CYCLES_METADATA_OMITTED : 0,
+                   1);
+    cycles_out_int(out, 0, 1);
+    cycles_out_int(out, rec->amount, 8);
+    cycles_out_int(out, rec->charged, 8);
+    cycles_out_int(out, rec->remaining, 8);
+    cycles_write_effects(out, rec);
+
+    if (rec->type == CYCLES_RECORD_RELEASE) {
+        cycles_out_str(out, rec->reason);
+        return;
+    }
+
+    cycles_out_int(out, rec->metrics.tokens_input, 8);
+    cycles_out_int(out, rec->metrics.tokens_output, 8);
+    cycles_out_int(out, rec->metrics.latency_ms, 8);
+    cycles_out_str(out, rec->metrics.model_version);
+    cycles_out_text(out, rec->metadata);
+}
+
+
+static void
+cycles_write_extend(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_write_head(out, rec);
+    cycles_out_int(out, rec->extend_by_ms, 8);
+    cycles_out_int(out, rec->expires_at_ms, 8);
+    cycles_out_text(out, rec->metadata);
+}
+
+
+static void
+cycles_write_expire(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_out_int(out, rec->nids, 2);
+    cycles_out_bytes(out, rec->ids, (size_t) rec->nids * 16);
+    cycles_write_effects(out, rec);
+}
+
+
+static void
+cycles_write_tenant(cycles_out_t *out, const cycles_tenant_def_t *def,
+    uint32_t id)
+{
+    cycles_str_t  none;
+
+    none.len = 0;
+    none.data = NULL;
+
+    cycles_out_int(out, id, 4);
+    cycles_out_str(out, def->tenant_id);
+    cycles_out_str(out, def->name);
+    cycles_out_int(out, def->status, 1);
+    cycles_out_int(out, def->policy, 1);
+    cycles_out_int(out, 0, 2);
+    cycles_out_int(out, def->default_ttl_ms, 8);
+    cycles_out_int(out, def->max_ttl_ms, 8);
+    cycles_out_int(out, def->max_extensions, 8);
+    cycles_out_text(out, none);
+}
+
+
+static void
+cycles_write_budget(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_str_t                none;
+    const cycles_budget_def_t  *def;
+
+    def = &rec->budget;
+    none.len = 0;
+    none.data = NULL;
+
+    cycles_out_int(out, rec->def_id, 4);
+    cycles_out_str(out, def->scope);
+    cycles_out_int(out, def->unit, 1);
+    cycles_out_int(out, def->status, 1);
+    cycles_out_int(out, def->policy, 1);
+    cycles_out_int(out, def->has_caps, 1);
+    cycles_out_int(out, def->allocated, 8);
+    cycles_out_int(out, def->overdraft_limit, 8);
+
+    if (def->has_caps) {
+        cycles_out_int(out, def->above_percent, 1);
+        cycles_out_int(out, def->caps.max_tokens, 8);
+        cycles_out_int(out, def->caps.max_steps_remaining, 8);
+        cycles_out_int(out, def->caps.cooldown_ms, 8);
+        cycles_out_str(out, def->caps.tool_allowlist);
+        cycles_out_str(out, def->caps.tool_denylist);
+    }
+
+    cycles_out_int(out, 0, 1);          /* no period */
+    cycles_write_effects(out, rec);
+    cycles_out_text(out, none);
+}
+
+
+static void
+cycles_write_api_key(cycles_out_t *out, const cycles_key_def_t *def)
+{
+    cycles_str_t  none;
+
+    none.len = 0;
+    none.data = NULL;
+
+    cycles_out_bytes(out, def->sha256, 32);
+    cycles_out_str(out, def->tenant_id);
+    cycles_out_str(out, def->name);
+    cycles_out_int(out, def->status, 1);
+    cycles_out_int(out, 0, 8);          /* never expires */
+    cycles_out_text(out, none);
+}
+
+
+static void
+cycles_write_head(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_out_bytes(out, rec->id, 16);
+    cycles_out_bytes(out, rec->digest.bytes, 16);
+    cycles_out_str(out, rec->key);
+    cycles_out_str(out, rec->trace_id);
+}
+
+
+static void
+cycles_write_subject(cycles_out_t *out, const cycles_subject_t *subject)
+{
+    unsigned  i, mask;
+
+    for (mask = 0, i = 0; i < CYCLES_LEVELS; i++) {
+        mask |= (subject->levels[i].len != 0) << i;
+    }
+
+    cycles_out_int(out, mask, 1);
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        if (mask & (1 << i)) {
+            cycles_out_str(out, subject->levels[i]);
+        }
+    }
+
+    cycles_out_int(out, subject->ndimensions, 1);
+
+    for (i = 0; i < subject->ndimensions; i++) {
+        cycles_out_str(out, subject->dimensions[i].key);
+        cycles_out_str(out, subject->dimensions[i].value);
+    }
+}
+
+
+static void
+cycles_write_action(cycles_out_t *out, const cycles_action_t *action)
+{
+    unsigned  i;
+
+    cycles_out_str(out, action->kind);
+    cycles_out_str(out, action->name);
+    cycles_out_int(out, action->ntags, 1);
+
+    for (i = 0; i < action->ntags; i++) {
+        cycles_out_str(out, action->tags[i]);
+    }
+}
+
+
+static void
+cycles_write_effects(cycles_out_t *out, const cycles_record_t *rec)
+{
+    unsigned                i;
+    const cycles_effect_t  *effect;
+
+    cycles_out_int(out, rec->neffects, 2);
+
+    for (i = 0; i < rec->neffects; i++) {
+        effect = &rec->effects[i];
+
+        cycles_out_int(out, effect->budget, 4);
+        cycles_out_int(out, effect->over_limit ? CYCLES_EFFECT_OVER_LIMIT
+                                               : 0, 4);
+        cycles_out_int(out, effect->reserved, 8);
+        cycles_out_int(out, effect->spent, 8);
+        cycles_out_int(out, effect->debt, 8);
+    }
+}
+
+
+static void
+cycles_out_bytes(cycles_out_t *out, const void *p, size_t len)
+{
+    if (len > (size_t) (out->end - out->p)) {
+        out->failed = 1;
+        return;
+    }
+
+    if (len) {
+        memcpy(out->p, p, len);
+        out->p += len;
+    }
+}
+
+
+static void
+cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size)
+{
+    unsigned char  bytes[8];
+
+    cycles_put64(bytes, n);
+    cycles_out_bytes(out, bytes, size);
+}
+
+
+static void
+cycles_out_str(cycles_out_t *out, cycles_str_t str)
+{
+    if (str.len > UINT16_MAX) {
+        out->failed = 1;
+        return;
+    }
+
+    cycles_out_int(out, str.len, 2);
+    cycles_out_bytes(out, str.data, str.len);
+}
+
+
+static void
+cycles_out_text(cycles_out_t *out, cycles_str_t str)
+{
+    if (str.len > CYCLES_RECORD_MAX) {
+        out->failed = 1;
+        return;
+    }
+
+    cycles_out_int(out, str.len, 4);
+    cycles_out_bytes(out, str.data, str.len);
+}
+
+
+/*
+ * Whether a record can be read by this version: NULL, or what is wrong with
+ * it.  buf holds a record whose checksum is right.
+ */
+
+const char *
+cycles_record_frame(const unsigned char *buf, uint64_t seq)
+{
+    unsigned  type;
+
+    if (cycles_get64(buf + 8) != seq) {
+        return "is out of sequence";
+    }
+
+    type = buf[24] | buf[25] << 8;
+
+    if (!((type >= CYCLES_RECORD_TENANT && type <= CYCLES_RECORD_ADMIN_KEY)
+          || (type >= CYCLES_RECORD_RESERVE && type <= CYCLES_RECORD_EVENT)))
+    {
+        return "is of a type that only a newer version of the module knows";
+    }
+
+    if ((buf[26] | buf[27] << 8) != CYCLES_RECORD_VERSION) {
+        return "was written by a newer version of the module";
+    }
+
+    return NULL;
+}
+
+
+/* strings point into buf */
+
+int
+cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
+{
+    cycles_in_t  in;
+
+    rec->seq = cycles_get64(buf + 8);
+    rec->time = cycles_get64(buf + 16);
+    rec->type = buf[24] | buf[25] << 8;
+    rec->neffects = 0;
+    rec->metadata_omitted = 0;
+
+    in.p = buf + CYCLES_RECORD_HEAD;
+    in.end = buf + len;
+    in.failed = 0;
+
+    switch (rec->type) {
+
+    case CYCLES_RECORD_TENANT:
+        cycles_read_tenant(&in, rec);
+        break;
+
+    case CYCLES_RECORD_BUDGET:
+        cycles_read_budget(&in, rec);
+        break;
+
+    case CYCLES_RECORD_API_KEY:
+        cycles_read_api_key(&in, rec);
+        break;
+
+    case CYCLES_RECORD_ADMIN_KEY:
+        cycles_in_bytes(&in, rec->sha256, 32);
+        break;
+
+    case CYCLES_RECORD_RESERVE:
+        cycles_read_reserve(&in, rec);
+        break;
+
+    case CYCLES_RECORD_EXTEND:
+        cycles_read_extend(&in, rec);
+        break;
+
+    case CYCLES_RECORD_EXPIRE:
+        cycles_read_expire(&in, rec);
+        break;
+
+    default: /* COMMIT, RELEASE, EVENT */
+        cycles_read_settlement(&in, rec);
+    }
+
+    return (in.failed || in.p != in.end) ? -1 : 0;
+}
+
+
+static void
+cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_read_head(in, rec);
+    rec->owner = cycles_in_str(in);
+    rec->unit = cycles_in_enum(in, CYCLES_UNITS);
+    rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
+    rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);
+    (void) cycles_in_int(in, 1);
+    rec->caps_from = cycles_in_int(in, 4);
+    rec->amount = cycles_in_int(in, 8);
+    rec->remaining = cycles_in_int(in, 8);
+    rec->ttl_ms = cycles_in_int(in, 8);
+    rec->grace_ms = cycles_in_int(in, 8);
+    rec->expires_at_ms = cycles_in_int(in, 8);
+    cycles_read_subject(in, rec);
+    cycles_read_action(in, rec);
+    cycles_read_effects(in, rec, CYCLES_LEVELS);
+    rec->metadata = cycles_in_text(in);
+}
+
+
+static void
+cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_read_head(in, rec);
+
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        rec->owner = cycles_in_str(in);
+        cycles_read_subject(in, rec);
+        cycles_read_action(in, rec);
+    }
+
+    rec->unit = cycles_in_enum(in, CYCLES_UNITS);
+    rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
+    rec->metadata_omitted = cycles_in_int(in, 1) & CYCLES_METADATA_OMITTED;
+    (void) cycles_in_int(in, 1);
+    rec->amount = cycles_in_int(in, 8);
+    rec->charged = cycles_in_int(in, 8);
+    rec->remaining = cycles_in_int(in, 8);
+    cycles_read_effects(in, rec, CYCLES_LEVELS);
+
+    if (rec->type == CYCLES_RECORD_RELEASE) {
+        rec->reason = cycles_in_str(in);
+        return;
+    }
+
+    rec->metrics.tokens_input = cycles_in_int(in, 8);
+    rec->metrics.tokens_output = cycles_in_int(in, 8);
+    rec->metrics.latency_ms = cycles_in_int(in, 8);
+    rec->metrics.model_version = cycles_in_str(in);
+    rec->metadata = cycles_in_text(in);
+}
+
+
+static void
+cycles_read_extend(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_read_head(in, rec);
+    rec->extend_by_ms = cycles_in_int(in, 8);
+    rec->expires_at_ms = cycles_in_int(in, 8);
+    rec->metadata = cycles_in_text(in);
+}
+
+
+static void
+cycles_read_expire(cycles_in_t *in, cycles_record_t *rec)
+{
+    rec->nids = cycles_in_int(in, 2);
+
+    if (rec->nids > CYCLES_EXPIRE_BATCH) {
+        in->failed = 1;
+        return;
+    }
+
+    cycles_in_bytes(in, rec->ids, (size_t) rec->nids * 16);
+    cycles_read_effects(in, rec, CYCLES_MAX_EFFECTS);
+}
+
+
+static void
+cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_tenant_def_t  *def;
+
+    def = &rec->tenant;
+
+    rec->def_id = cycles_in_int(in, 4);
+    def->tenant_id = cycles_in_str(in);
+    def->name = cycles_in_str(in);
+    def->status = cycles_in_enum(in, CYCLES_TENANT_IS_CLOSED + 1);
+    def->policy = cycles_in_int(in, 1);
+    (void) cycles_in_int(in, 2);
+    def->default_ttl_ms = cycles_in_int(in, 8);
+    def->max_ttl_ms = cycles_in_int(in, 8);
+    def->max_extensions = cycles_in_int(in, 8);
+    (void) cycles_in_text(in);
+
+    if (def->tenant_id.len > CYCLES_MAX_TENANT_ID) {
+        in->failed = 1;
+    }
+}
+
+
+static void
+cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_budget_def_t  *def;
+
+    def = &rec->budget;
+    memset(&def->caps, 0, sizeof(cycles_caps_t));
+
+    rec->def_id = cycles_in_int(in, 4);
+    def->scope = cycles_in_str(in);
+    def->unit = cycles_in_enum(in, CYCLES_UNITS);
+    def->status = cycles_in_enum(in, CYCLES_BUDGET_IS_CLOSED + 1);
+    def->policy = cycles_in_int(in, 1);
+    def->has_caps = cycles_in_enum(in, 2);
+    def->allocated = cycles_in_int(in, 8);
+    def->overdraft_limit = cycles_in_int(in, 8);
+    def->above_percent = 0;
+
+    if (def->has_caps) {
+        def->above_percent = cycles_in_int(in, 1);
+        def->caps.max_tokens = cycles_in_int(in, 8);
+        def->caps.max_steps_remaining = cycles_in_int(in, 8);
+        def->caps.cooldown_ms = cycles_in_int(in, 8);
+        def->caps.tool_allowlist = cycles_in_str(in);
+        def->caps.tool_denylist = cycles_in_str(in);
+    }
+
+    /* a period that is not known here would never end */
+
+    (void) cycles_in_enum(in, 1);
+
+    cycles_read_effects(in, rec, 1);
+    (void) cycles_in_text(in);
+
+    if (def->scope.len > CYCLES_MAX_SCOPE
+        || def->caps.tool_allowlist.len + def->caps.tool_denylist.len
+           > CYCLES_MAX_CAPS_TEXT
+        || rec->neffects != 1)
+    {
+        in->failed = 1;
+    }
+}
+
+
+static void
+cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_in_bytes(in, rec->api_key.sha256, 32);
+    rec->api_key.tenant_id = cycles_in_str(in);
+    rec->api_key.name = cycles_in_str(in);
+    rec->api_key.status = cycles_in_int(in, 1);
+    (void) cycles_in_int(in, 8);
+    (void) cycles_in_text(in);
+}
+
+
+static void
+cycles_read_head(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_in_bytes(in, rec->id, 16);
+    cycles_in_bytes(in, rec->digest.bytes, 16);
+    rec->key = cycles_in_str(in);
+    rec->trace_id = cycles_in_str(in);
+}
+
+
+static void
+cycles_read_subject(cycles_in_t *in, cycles_record_t *rec)
+{
+    unsigned           i, mask;
+    cycles_subject_t  *subject;
+
+    subject = &rec->subject_read;
+    rec->subject = subject;
+    memset(subject->levels, 0, sizeof(subject->levels));
+
+    mask = cycles_in_enum(in, 1 << CYCLES_LEVELS);
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        if (mask & (1 << i)) {
+            subject->levels[i] = cycles_in_str(in);
+        }
+    }
+
+    subject->ndimensions = cycles_in_enum(in, CYCLES_MAX_DIMENSIONS + 1);
+
+    for (i = 0; i < subject->ndimensions; i++) {
+        subject->dimensions[i].key = cycles_in_str(in);
+        subject->dimensions[i].value = cycles_in_str(in);
+    }
+}
+
+
+static void
+cycles_read_action(cycles_in_t *in, cycles_record_t *rec)
+{
+    unsigned          i;
+    cycles_action_t  *action;
+
+    action = &rec->action_read;
+    rec->action = action;
+
+    action->kind = cycles_in_str(in);
+    action->name = cycles_in_str(in);
+    action->ntags = cycles_in_enum(in, CYCLES_MAX_ACTION_TAGS + 1);
+
+    for (i = 0; i < action->ntags; i++) {
+        action->tags[i] = cycles_in_str(in);
+    }
+}
+
+
+static void
+cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
+{
+    unsigned          i, n;
+    cycles_effect_t  *effect;
+
+    n = cycles_in_int(in, 2);
+
+    if (n > max) {
+        in->failed = 1;
+        return;
+    }
+
+    rec->neffects = n;
+
+    for (i = 0; i < n; i++) {
+        effect = &rec->effects[i];
+
+        effect->budget = cycles_in_int(in, 4);
+        effect->over_limit = cycles_in_int(in, 4) & CYCLES_EFFECT_OVER_LIMIT;
+        effect->reserved = cycles_in_int(in, 8);
+        effect->spent = cycles_in_int(in, 8);
+        effect->debt = cycles_in_int(in, 8);
+    }
+}
+
+
+static void
+cycles_in_bytes(cycles_in_t *in, void *p, size_t len)
+{
+    if (len > (size_t) (in->end - in->p)) {
+        in->failed = 1;
+        memset(p, 0, len);
+        return;
+    }
+
+    memcpy(p, in->p, len);
+    in->p += len;
+}
+
+
+static uint64_t
+cycles_in_int(cycles_in_t *in, unsigned size)
+{
+    unsigned char  bytes[8];
+
+    memset(bytes, 0, sizeof(bytes));
+    cycles_in_bytes(in, bytes, size);
+
+    return cycles_get64(bytes);
+}
+
+
+/* one byte that must be less than n */
+
+static unsigned
+cycles_in_enum(cycles_in_t *in, unsigned n)
+{
+    unsigned  value;
+
+    value = cycles_in_int(in, 1);
+
+    if (value >= n) {
+        in->failed = 1;
+        return 0;
+    }
+
+    return value;
+}
+
+
+static cycles_str_t
+cycles_in_str(cycles_in_t *in)
+{
+    return cycles_in_data(in, cycles_in_int(in, 2));
+}
+
+
+static cycles_str_t
+cycles_in_text(cycles_in_t *in)
+{
+    return cycles_in_data(in, cycles_in_int(in, 4));
+}
+
+
+static cycles_str_t
+cycles_in_data(cycles_in_t *in, size_t len)
+{
+    cycles_str_t  str;
+
+    if (len > (size_t) (in->end - in->p)) {
+        in->failed = 1;
+        len = 0;
+    }
+
+    str.len = len;
+    str.data = (unsigned char *) in->p;
+    in->p += len;
+
+    return str;
+}
+
+
+uint64_t
+cycles_get64(const unsigned char *p)
+{
+    return cycles_get32(p) | (uint64_t) cycles_get32(p + 4) << 32;
+}
+
+
+uint32_t
+cycles_get32(const unsigned char *p)
+{
+    return p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16
+           | (uint32_t) p[3] << 24;
+}
+
+
+void
+cycles_put64(unsigned char *p, uint64_t n)
+{
+    cycles_put32(p, n);
+    cycles_put32(p + 4, n >> 32);
+}
+
+
+void
+cycles_put32(unsigned char *p, uint32_t n)
+{
+    p[0] = n;
+    p[1] = n >> 8;
+    p[2] = n >> 16;
+    p[3] = n >> 24;
+}

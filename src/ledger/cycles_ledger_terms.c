@@ -1,0 +1,392 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What a request says: whether it may be said, which scopes its subject has,
+ * and a digest of it, by which a replay is told from another request.
+ */
+
+
+#include <string.h>
+
+#include "cycles_ledger_core.h"
+
+
+static unsigned char cycles_lower(unsigned char ch);
+static int cycles_hex(unsigned char ch);
+static int cycles_str_cmp(cycles_str_t a, cycles_str_t b);
+
+
+int
+cycles_subject_ok(const cycles_subject_t *subject)
+{
+    unsigned  i, n;
+
+    for (n = 0, i = 0; i < CYCLES_LEVELS; i++) {
+
+        if (subject->levels[i].len == 0) {
+            continue;
+        }
+
+        if (!cycles_subject_value_ok(subject->levels[i].data,
+                                     subject->levels[i].len))
+        {
+            return 0;
+        }
+
+        n++;
+    }
+
+    if (n == 0 || subject->ndimensions > CYCLES_MAX_DIMENSIONS) {
+        return 0;
+    }
+
+    for (i = 0; i < subject->ndimensions; i++) {
+        if (subject->dimensions[i].key.len == 0
+            || subject->dimensions[i].key.len > CYCLES_MAX_DIMENSION_VALUE
+            || subject->dimensions[i].value.len > CYCLES_MAX_DIMENSION_VALUE)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+int
+cycles_action_ok(const cycles_action_t *action)
+{
+    unsigned  i;
+
+    if (action->kind.len == 0 || action->kind.len > CYCLES_MAX_ACTION_KIND
+        || action->name.len == 0 || action->name.len > CYCLES_MAX_ACTION_NAME
+        || action->ntags > CYCLES_MAX_ACTION_TAGS)
+    {
+        return 0;
+    }
+
+    for (i = 0; i < action->ntags; i++) {
+        if (action->tags[i].len > CYCLES_MAX_ACTION_TAG) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+int
+cycles_key_ok(cycles_str_t key)
+{
+    return key.len > 0 && key.len <= CYCLES_MAX_IDEMPOTENCY_KEY;
+}
+
+
+int
+cycles_trace_ok(cycles_str_t trace_id)
+{
+    return trace_id.len <= CYCLES_MAX_TRACE_ID;
+}
+
+
+/* -1: not a UUID, so nothing has it */
+
+int
+cycles_id_parse(cycles_str_t text, uint8_t *id)
+{
+    int       high, low;
+    size_t    i;
+    unsigned  n;
+
+    if (text.len != 36) {
+        return -1;
+    }
+
+    for (n = 0, i = 0; i < 36; /* void */ ) {
+
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+
+            if (text.data[i++] != '-') {
+                return -1;
+            }
+
+            continue;
+        }
+
+        high = cycles_hex(text.data[i]);
+        low = cycles_hex(text.data[i + 1]);
+
+        if (high == -1 || low == -1) {
+            return -1;
+        }
+
+        id[n++] = high << 4 | low;
+        i += 2;
+    }
+
+    return 0;
+}
+
+
+void
+cycles_id_print(const uint8_t *id, char *text)
+{
+    unsigned           i;
+    static const char  hex[] = "0123456789abcdef";
+
+    for (i = 0; i < 16; i++) {
+
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            *text++ = '-';
+        }
+
+        *text++ = hex[id[i] >> 4];
+        *text++ = hex[id[i] & 0x0f];
+    }
+
+    *text = '\0';
+}
+
+
+static int
+cycles_hex(unsigned char ch)
+{
+    if (ch >= '0' && ch <= '9') {
+        return ch - '0';
+    }
+
+    ch |= 0x20;
+
+    if (ch >= 'a' && ch <= 'f') {
+        return ch - 'a' + 10;
+    }
+
+    return -1;
+}
+
+
+static unsigned char
+cycles_lower(unsigned char ch)
+{
+    return (ch >= 'A' && ch <= 'Z') ? (ch | 0x20) : ch;
+}
+
+
+void
+cycles_scopes_derive(const cycles_subject_t *subject,
+    cycles_scopes_t *scopes)
+{
+    char          *p, *start;
+    size_t         i;
+    unsigned       level;
+    uint32_t       hash;
+    const char    *name;
+    cycles_str_t   value;
+
+    p = scopes->path;
+    hash = CYCLES_HASH_INIT;
+
+    scopes->n = 0;
+    scopes->tenant.len = 0;
+    scopes->tenant.data = NULL;
+
+    for (level = 0; level < CYCLES_LEVELS; level++) {
+        value = subject->levels[level];
+
+        if (value.len == 0) {
+            continue;
+        }
+
+        start = p;
+
+        if (scopes->n) {
+            *p++ = '/';
+        }
+
+        for (name = cycles_level_name(level); *name; name++) {
+            *p++ = *name;
+        }
+
+        *p++ = ':';
+
+        if (level == CYCLES_TENANT) {
+            scopes->tenant.len = value.len;
+            scopes->tenant.data = (unsigned char *) p;
+        }
+
+        for (i = 0; i < value.len; i++) {
+            *p++ = cycles_lower(value.data[i]);
+        }
+
+        while (start < p) {
+            hash = cycles_scope_hash(hash, *start++);
+        }
+
+        scopes->prefix[scopes->n].len = p - scopes->path;
+        scopes->prefix[scopes->n].hash = hash;
+        scopes->n++;
+    }
+}
+
+
+/* scopes without a budget in this unit are skipped */
+
+unsigned
+cycles_scopes_find(cycles_ledger_t *ledger, const cycles_scopes_t *scopes,
+    cycles_unit_t unit, cycles_budget_t **budgets)
+{
+    unsigned          i, n;
+    cycles_budget_t  *budget;
+
+    for (n = 0, i = 0; i < scopes->n; i++) {
+        budget = cycles_budget_find(ledger, scopes->path,
+                                    scopes->prefix[i].len,
+                                    scopes->prefix[i].hash, unit);
+        if (budget) {
+            budgets[n++] = budget;
+        }
+    }
+
+    return n;
+}
+
+
+/* there is no budget in the unit that was asked for: is there another one? */
+
+cycles_code_t
+cycles_scopes_missing(cycles_ledger_t *ledger, const cycles_scopes_t *scopes,
+    int64_t requested, cycles_denial_t *denial)
+{
+    unsigned       i;
+    cycles_code_t  code;
+
+    code = CYCLES_NOT_FOUND;
+
+    for (i = 0; i < scopes->n; i++) {
+        if (cycles_budget_find(ledger, scopes->path, scopes->prefix[i].len,
+                               scopes->prefix[i].hash, -1))
+        {
+            code = CYCLES_UNIT_MISMATCH;
+            break;
+        }
+    }
+
+    if (i == scopes->n) {
+        i = scopes->n - 1;
+    }
+
+    memset(denial, 0, sizeof(cycles_denial_t));
+    denial->scope_len = scopes->prefix[i].len;
+    memcpy(denial->scope, scopes->path, denial->scope_len);
+    denial->requested = requested;
+
+    return code;
+}
+
+
+void
+cycles_digest_begin(cycles_ledger_t *ledger, cycles_siphash_t *h,
+    const char *operation)
+{
+    cycles_siphash_init(h, ledger->shm->uuid);
+    cycles_siphash_update(h, operation, strlen(operation) + 1);
+}
+
+
+/* lengths keep "ab" + "c" apart from "a" + "bc" */
+
+void
+cycles_digest_str(cycles_siphash_t *h, cycles_str_t str)
+{
+    cycles_digest_int(h, str.len);
+    cycles_siphash_update(h, str.data, str.len);
+}
+
+
+void
+cycles_digest_int(cycles_siphash_t *h, int64_t n)
+{
+    unsigned char  bytes[8];
+
+    cycles_put64(bytes, n);
+    cycles_siphash_update(h, bytes, sizeof(bytes));
+}
+
+
+/* the order of dimensions means nothing */
+
+void
+cycles_digest_subject(cycles_siphash_t *h, const cycles_subject_t *subject)
+{
+    unsigned              i, k, order[CYCLES_MAX_DIMENSIONS];
+    const cycles_pair_t  *dim;
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        cycles_digest_str(h, subject->levels[i]);
+    }
+
+    dim = subject->dimensions;
+
+    for (i = 0; i < subject->ndimensions; i++) {
+
+        for (k = i;
+             k > 0 && cycles_str_cmp(dim[order[k - 1]].key, dim[i].key) > 0;
+             k--)
+        {
+            order[k] = order[k - 1];
+        }
+
+        order[k] = i;
+    }
+
+    for (i = 0; i < subject->ndimensions; i++) {
+        cycles_digest_str(h, dim[order[i]].key);
+        cycles_digest_str(h, dim[order[i]].value);
+    }
+
+    cycles_digest_int(h, subject->ndimensions);
+}
+
+
+static int
+cycles_str_cmp(cycles_str_t a, cycles_str_t b)
+{
+    int     rc;
+    size_t  len;
+
+    len = a.len < b.len ? a.len : b.len;
+    rc = len ? memcmp(a.data, b.data, len) : 0;
+
+    if (rc) {
+        return rc;
+    }
+
+    return (a.len > b.len) - (a.len < b.len);
+}
+
+
+void
+cycles_digest_action(cycles_siphash_t *h, const cycles_action_t *action)
+{
+    unsigned  i;
+
+    cycles_digest_str(h, action->kind);
+    cycles_digest_str(h, action->name);
+
+    for (i = 0; i < action->ntags; i++) {
+        cycles_digest_str(h, action->tags[i]);
+    }
+
+    cycles_digest_int(h, action->ntags);
+}
+
+
+void
+cycles_digest_metrics(cycles_siphash_t *h, const cycles_metrics_t *metrics)
+{
+    cycles_digest_int(h, metrics->tokens_input);
+    cycles_digest_int(h, metrics->tokens_output);
+    cycles_digest_int(h, metrics->latency_ms);
+    cycles_digest_str(h, metrics->model_version);
+}

@@ -1,0 +1,143 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The embedded ledger in nginx: the directive, its life over start, reload
+ * and upgrade, durability in the background, and the ledger as an authority.
+ */
+
+
+#ifndef _NGX_HTTP_CYCLES_LEDGER_H_INCLUDED_
+#define _NGX_HTTP_CYCLES_LEDGER_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "cycles_ledger.h"
+#include "../gateway/ngx_http_cycles_authority.h"
+
+
+#define NGX_HTTP_CYCLES_LEDGER_INTERVAL  0
+#define NGX_HTTP_CYCLES_LEDGER_ALWAYS    1
+
+
+/* one "cycles_ledger" of a cycle; members are for the files in this folder */
+
+typedef struct {
+    ngx_str_t                        name;
+    ngx_path_t                      *path;
+    size_t                           zone;
+    ngx_uint_t                       sync_mode;
+
+    ngx_str_t                        budgets_file;
+    cycles_budgets_t                *budgets;     /* until it is applied */
+
+    cycles_ledger_t                 *core;
+
+    /* of a worker */
+
+    ngx_event_t                      sync;        /* the next one */
+    ngx_event_t                      synced;      /* without a thread */
+    ngx_event_t                      expire;
+    ngx_queue_t                      waiting;     /* for a sync */
+    ngx_int_t                        sync_error;
+    time_t                           complained;
+
+#if (NGX_THREADS)
+    ngx_thread_pool_t               *threads;
+    ngx_thread_task_t               *task;
+#endif
+
+    unsigned                         syncing:1;
+} ngx_http_cycles_ledger_t;
+
+
+typedef struct {
+    ngx_array_t                      ledgers;   /* ngx_http_cycles_ledger_t * */
+} ngx_http_cycles_ledger_main_conf_t;
+
+
+/*
+ * The ledger that "cycles_ledger NAME" declares, for authority->data and the
+ * handlers; NULL if there is none of this name.  Valid as soon as all of the
+ * http block has been parsed, and as long as the cycle.
+ */
+
+void *ngx_http_cycles_ledger_find(ngx_conf_t *cf, ngx_str_t *name);
+
+/* the core object, for a request's handler; NULL under "nginx -t" */
+
+cycles_ledger_t *ngx_http_cycles_ledger_core(void *data);
+
+/*
+ * To be called after an operation on the core object has been done outside of
+ * the authority's operations: has it synced in the background.
+ */
+
+void ngx_http_cycles_ledger_wrote(void *data);
+
+/*
+ * Waits, with "sync=always", until a record is on the disk.  NGX_OK: there is
+ * nothing to wait for.  NGX_AGAIN: the handler is called from the event loop,
+ * exactly once, with 0 or the errno of a failed sync; until then the caller
+ * keeps "wait", or cancels it.  Does what ngx_http_cycles_ledger_wrote() does.
+ */
+
+typedef struct ngx_http_cycles_ledger_wait_s  ngx_http_cycles_ledger_wait_t;
+
+typedef void (*ngx_http_cycles_ledger_wait_pt)(
+    ngx_http_cycles_ledger_wait_t *wait, ngx_int_t error);
+
+struct ngx_http_cycles_ledger_wait_s {
+    ngx_queue_t                      queue;
+    uint64_t                         record;
+    ngx_http_cycles_ledger_wait_pt   handler;
+    void                            *data;
+    unsigned                         waiting:1;
+};
+
+ngx_int_t ngx_http_cycles_ledger_wait(void *data, uint64_t record,
+    ngx_http_cycles_ledger_wait_t *wait);
+
+void ngx_http_cycles_ledger_wait_cancel(ngx_http_cycles_ledger_wait_t *wait);
+
+/* milliseconds since the epoch: the "now" of all ledger operations */
+
+int64_t ngx_http_cycles_ledger_now(void);
+
+/*
+ * The state of all ledgers of this cycle as one JSON object in memory buffers
+ * of pool:
+ *
+ *     { "ledgers": { NAME: { "budgets": [ Balance… ],
+ *                            "live_reservations": n, … } },
+ *       "budgets": [ Balance… of all ledgers ], "live_reservations": n }
+ *
+ * *len is the length of the text.  The last buffer has neither last_buf nor
+ * last_in_chain set.  At most 10,000 budgets of each ledger are shown; then
+ * there is also "budgets_truncated": true.  NGX_ERROR: out of memory.
+ */
+
+ngx_int_t ngx_http_cycles_ledger_status_json(ngx_pool_t *pool,
+    ngx_chain_t **out, size_t *len);
+
+
+/*
+ * The ledger as an authority.  A commit that comes too late becomes an event
+ * with the same key: rsv->kind is NGX_HTTP_CYCLES_EVENT then.
+ */
+
+/* the rest is between the files in this folder */
+
+ngx_int_t ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
+    ngx_cycle_t *cycle);
+
+
+extern const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops;
+
+extern ngx_module_t  ngx_http_cycles_ledger_module;
+
+
+#endif /* _NGX_HTTP_CYCLES_LEDGER_H_INCLUDED_ */

@@ -1,0 +1,774 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The embedded ledger behind the interface of authorities.  Answers come at
+ * once, but for those that have to wait for the disk: with "sync=always", or
+ * when a settlement could not be written.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_ledger.h"
+
+
+/* how much a power failure may take, in milliseconds */
+#define NGX_HTTP_CYCLES_LEDGER_SYNC       50
+
+#define NGX_HTTP_CYCLES_LEDGER_EXPIRE     1000
+#define NGX_HTTP_CYCLES_LEDGER_EXPIRE_MIN 10
+#define NGX_HTTP_CYCLES_LEDGER_EXPIRE_MAX 256
+
+#define NGX_HTTP_CYCLES_LEDGER_RETRY      100
+#define NGX_HTTP_CYCLES_LEDGER_RETRY_MAX  5000
+
+/* attempts of a worker that is about to exit, until it gives up */
+#define NGX_HTTP_CYCLES_LEDGER_LAST_TRIES 10
+
+#define NGX_HTTP_CYCLES_LEDGER_COMPLAIN   60
+
+#define NGX_HTTP_CYCLES_TRACE_ID_LEN      32
+
+
+typedef struct {
+    ngx_http_cycles_ledger_wait_t    wait;
+    ngx_http_cycles_reservation_t   *reservation;
+    ngx_http_cycles_ledger_t        *ledger;
+    ngx_event_t                      retry;
+    ngx_msec_t                       delay;
+    ngx_uint_t                       last_tries;
+    unsigned                         settling:1;
+} ngx_http_cycles_ledger_call_t;
+
+
+#if (NGX_THREADS)
+
+typedef struct {
+    cycles_ledger_t                 *core;
+    ngx_int_t                        error;
+} ngx_http_cycles_ledger_sync_t;
+
+
+static void ngx_http_cycles_ledger_sync_thread(void *data, ngx_log_t *log);
+static void ngx_http_cycles_ledger_sync_ready(ngx_event_t *ev);
+
+#endif
+
+static ngx_int_t ngx_http_cycles_ledger_reserve(
+    ngx_http_cycles_reservation_t *rsv);
+static ngx_http_cycles_ledger_call_t *ngx_http_cycles_ledger_call(
+    ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_trace(ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_complain(ngx_http_cycles_ledger_t *l);
+static void ngx_http_cycles_ledger_abandon(
+    ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_destroy(
+    ngx_http_cycles_reservation_t *rsv);
+static ngx_int_t ngx_http_cycles_ledger_extend(
+    ngx_http_cycles_reservation_t *rsv);
+static ngx_int_t ngx_http_cycles_ledger_settle(
+    ngx_http_cycles_reservation_t *rsv);
+static ngx_int_t ngx_http_cycles_ledger_settle_once(
+    ngx_http_cycles_ledger_call_t *call);
+static ngx_int_t ngx_http_cycles_ledger_settle_failed(
+    ngx_http_cycles_ledger_call_t *call);
+static void ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_retry(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l);
+static void ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_sync_inline(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l);
+static void ngx_http_cycles_ledger_finish(
+    ngx_http_cycles_ledger_wait_t *wait, ngx_int_t error);
+static void ngx_http_cycles_ledger_expire(ngx_event_t *ev);
+static cycles_str_t ngx_http_cycles_ledger_str(ngx_str_t *str);
+
+
+const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
+    ngx_http_cycles_ledger_reserve,
+    ngx_http_cycles_ledger_abandon,
+    ngx_http_cycles_ledger_extend,
+    ngx_http_cycles_ledger_settle
+};
+
+
+/* debug logs of events look for a descriptor in there */
+
+static ngx_connection_t  ngx_http_cycles_ledger_connection;
+
+
+ngx_int_t
+ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
+    ngx_cycle_t *cycle)
+{
+    ngx_http_cycles_ledger_connection.fd = (ngx_socket_t) -1;
+
+    ngx_queue_init(&l->waiting);
+
+    l->sync.handler = ngx_http_cycles_ledger_sync_timer;
+    l->sync.data = &ngx_http_cycles_ledger_connection;
+    l->sync.log = cycle->log;
+    l->sync.cancelable = 1;
+
+    l->synced.handler = ngx_http_cycles_ledger_sync_inline;
+    l->synced.data = &ngx_http_cycles_ledger_connection;
+    l->synced.log = cycle->log;
+
+    l->expire.handler = ngx_http_cycles_ledger_expire;
+    l->expire.data = &ngx_http_cycles_ledger_connection;
+    l->expire.log = cycle->log;
+    l->expire.cancelable = 1;
+
+#if (NGX_THREADS)
+    {
+    ngx_http_cycles_ledger_sync_t  *sync;
+
+    l->task = ngx_thread_task_alloc(cycle->pool,
+                                    sizeof(ngx_http_cycles_ledger_sync_t));
+    if (l->task == NULL) {
+        return NGX_ERROR;
+    }
+
+    sync = l->task->ctx;
+    sync->core = l->core;
+
+    l->task->handler = ngx_http_cycles_ledger_sync_thread;
+    l->task->event.handler = ngx_http_cycles_ledger_sync_ready;
+    l->task->event.data = l;
+    }
+#endif
+
+    ngx_add_timer(&l->expire, NGX_HTTP_CYCLES_LEDGER_EXPIRE_MIN);
+
+    /* what the master has written, which has no event loop to sync in */
+
+    ngx_http_cycles_ledger_wrote(l);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_reserve(ngx_http_cycles_reservation_t *rsv)
+{
+    cycles_code_t                   code;
+    ngx_http_cycles_ledger_t       *l;
+    ngx_http_cycles_ledger_call_t  *call;
+
+    l = rsv->authority->data;
+
+    ngx_str_null(&rsv->id);
+    ngx_str_null(&rsv->request_id);
+    ngx_str_null(&rsv->trace_id);
+
+    rsv->outcome = NGX_HTTP_CYCLES_OUTAGE;
+    rsv->reserve_time = 0;
+
+    call = ngx_http_cycles_ledger_call(rsv);
+
+    if (call == NULL) {
+        return NGX_OK;
+    }
+
+    call->settling = 0;
+
+    ngx_http_cycles_ledger_trace(rsv);
+
+    code = cycles_ledger_reserve(l->core, &rsv->terms, &rsv->reserved,
+                                 ngx_http_cycles_ledger_now());
+
+    if (code == CYCLES_INTERNAL_ERROR) {
+        ngx_http_cycles_ledger_complain(l);
+        return NGX_OK;
+    }
+
+    rsv->outcome = NGX_HTTP_CYCLES_ANSWERED;
+    rsv->id.data = (u_char *) rsv->reserved.id;
+    rsv->id.len = ngx_strlen(rsv->reserved.id);
+
+    return ngx_http_cycles_ledger_wait(l, rsv->reserved.record,
+                                       &call->wait);
+}
+
+
+static ngx_http_cycles_ledger_call_t *
+ngx_http_cycles_ledger_call(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_http_cycles_ledger_call_t  *call;
+
+    if (rsv->call_data) {
+        return rsv->call_data;
+    }
+
+    call = ngx_pcalloc(rsv->pool, sizeof(ngx_http_cycles_ledger_call_t));
+    if (call == NULL) {
+        return NULL;
+    }
+
+    call->reservation = rsv;
+    call->ledger = rsv->authority->data;
+
+    call->wait.handler = ngx_http_cycles_ledger_finish;
+    call->wait.data = call;
+
+    call->retry.handler = ngx_http_cycles_ledger_retry;
+    call->retry.data = &ngx_http_cycles_ledger_connection;
+    call->retry.log = ngx_cycle->log;
+
+    rsv->call_data = call;
+
+    return call;
+}
+
+
+/* the log of the ledger keeps it */
+
+static void
+ngx_http_cycles_ledger_trace(ngx_http_cycles_reservation_t *rsv)
+{
+    if (rsv->traceparent.len == 0) {
+        return;
+    }
+
+    rsv->trace_id.data = rsv->traceparent.data + sizeof("00-") - 1;
+    rsv->trace_id.len = NGX_HTTP_CYCLES_TRACE_ID_LEN;
+    rsv->terms.trace_id = ngx_http_cycles_ledger_str(&rsv->trace_id);
+}
+
+
+static void
+ngx_http_cycles_ledger_complain(ngx_http_cycles_ledger_t *l)
+{
+    if (l->complained
+        && ngx_time() - l->complained < NGX_HTTP_CYCLES_LEDGER_COMPLAIN)
+    {
+        return;
+    }
+
+    l->complained = ngx_time();
+
+    ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
+                  "ledger \"%V\" can't take reservations: %s", &l->name,
+                  cycles_ledger_trouble(l->core));
+}
+
+
+static void
+ngx_http_cycles_ledger_abandon(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_http_cycles_ledger_call_t  *call;
+
+    call = rsv->call_data;
+
+    if (call) {
+        ngx_http_cycles_ledger_wait_cancel(&call->wait);
+    }
+
+    if (rsv->id.len == 0) {
+        ngx_http_cycles_ledger_destroy(rsv);
+        return;
+    }
+
+    rsv->kind = NGX_HTTP_CYCLES_RELEASE;
+    rsv->settle_done = ngx_http_cycles_ledger_destroy;
+    ngx_str_set(&rsv->reason, "client_disconnect");
+
+    /* keys are by operation: the one of the reserve is as good */
+
+    rsv->settle_key.len = rsv->terms.idempotency_key.len;
+    rsv->settle_key.data = rsv->terms.idempotency_key.data;
+
+    if (ngx_http_cycles_ledger_settle(rsv) == NGX_OK) {
+        ngx_http_cycles_ledger_destroy(rsv);
+    }
+}
+
+
+static void
+ngx_http_cycles_ledger_destroy(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_destroy_pool(rsv->pool);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_extend(ngx_http_cycles_reservation_t *rsv)
+{
+    cycles_str_t               id, key;
+    cycles_code_t              code;
+    ngx_http_cycles_ledger_t  *l;
+
+    l = rsv->authority->data;
+
+    id = ngx_http_cycles_ledger_str(&rsv->id);
+    key = ngx_http_cycles_ledger_str(&rsv->extend_key);
+
+    rsv->extend_status = 0;
+    rsv->extend_rtt = 0;
+    rsv->extend_retry_after = 0;
+
+    code = cycles_ledger_extend(l->core, id, key, rsv->terms.ttl_ms,
+                                &rsv->extended, ngx_http_cycles_ledger_now());
+
+    if (code == CYCLES_INTERNAL_ERROR) {
+        rsv->extend_outcome = NGX_HTTP_CYCLES_OUTAGE;
+        ngx_http_cycles_ledger_complain(l);
+        return NGX_OK;
+    }
+
+    rsv->extend_outcome = NGX_HTTP_CYCLES_ANSWERED;
+
+    ngx_http_cycles_ledger_wrote(l);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_http_cycles_ledger_call_t  *call;
+
+    ngx_memzero(&rsv->settled, sizeof(cycles_settled_t));
+
+    call = ngx_http_cycles_ledger_call(rsv);
+
+    if (call == NULL) {
+        rsv->settle_outcome = NGX_HTTP_CYCLES_OUTAGE;
+        return NGX_OK;
+    }
+
+    call->settling = 1;
+    call->delay = NGX_HTTP_CYCLES_LEDGER_RETRY;
+    call->last_tries = 0;
+
+    return ngx_http_cycles_ledger_settle_once(call);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_settle_once(ngx_http_cycles_ledger_call_t *call)
+{
+    ngx_http_cycles_ledger_t       *l;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    l = call->ledger;
+    rsv = call->reservation;
+
+    switch (rsv->kind) {
+
+    case NGX_HTTP_CYCLES_COMMIT:
+        ngx_http_cycles_ledger_commit(l, rsv);
+        break;
+
+    case NGX_HTTP_CYCLES_RELEASE:
+        ngx_http_cycles_ledger_release(l, rsv);
+        break;
+
+    default: /* NGX_HTTP_CYCLES_EVENT */
+        ngx_http_cycles_ledger_event(l, rsv);
+    }
+
+    if (rsv->settled.code == CYCLES_INTERNAL_ERROR) {
+        return ngx_http_cycles_ledger_settle_failed(call);
+    }
+
+    rsv->settle_outcome = NGX_HTTP_CYCLES_ANSWERED;
+
+    return ngx_http_cycles_ledger_wait(l, rsv->settled.record, &call->wait);
+}
+
+
+/*
+ * The disk is full beyond what was kept free.  The reservation still holds
+ * the money, so there is time; a commit that gets too late becomes an event.
+ */
+
+static ngx_int_t
+ngx_http_cycles_ledger_settle_failed(ngx_http_cycles_ledger_call_t *call)
+{
+    ngx_http_cycles_ledger_t       *l;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    l = call->ledger;
+    rsv = call->reservation;
+
+    if (ngx_exiting
+        && ++call->last_tries > NGX_HTTP_CYCLES_LEDGER_LAST_TRIES)
+    {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
+                      "reservation \"%V\" of ledger \"%V\" was not settled "
+                      "with %L before the process ended: %s", &rsv->id,
+                      &l->name,
+                      (rsv->kind == NGX_HTTP_CYCLES_RELEASE) ? 0
+                                                             : rsv->actual,
+                      cycles_ledger_trouble(l->core));
+
+        rsv->settle_outcome = NGX_HTTP_CYCLES_OUTAGE;
+        return NGX_OK;
+    }
+
+    if (call->delay == NGX_HTTP_CYCLES_LEDGER_RETRY) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "reservation \"%V\" of ledger \"%V\" can't be settled "
+                      "yet: %s", &rsv->id, &l->name,
+                      cycles_ledger_trouble(l->core));
+    }
+
+    ngx_add_timer(&call->retry, call->delay);
+
+    call->delay = ngx_min(call->delay * 2, NGX_HTTP_CYCLES_LEDGER_RETRY_MAX);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv)
+{
+    cycles_commit_t  rq;
+
+    rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
+    rq.unit = rsv->terms.unit;
+    rq.actual = rsv->actual;
+    rq.metrics = rsv->metrics;
+    rq.metadata = ngx_http_cycles_ledger_str(&rsv->settle_metadata);
+    rq.trace_id = rsv->terms.trace_id;
+
+    cycles_ledger_commit(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
+                         &rsv->settled, ngx_http_cycles_ledger_now());
+
+    if (rsv->settled.code != CYCLES_RESERVATION_EXPIRED) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                  "reservation \"%V\" of ledger \"%V\" had expired, %L is "
+                  "recorded as an event", &rsv->id, &l->name, rsv->actual);
+
+    rsv->kind = NGX_HTTP_CYCLES_EVENT;
+
+    ngx_http_cycles_ledger_event(l, rsv);
+}
+
+
+static void
+ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv)
+{
+    cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id),
+                          ngx_http_cycles_ledger_str(&rsv->settle_key),
+                          ngx_http_cycles_ledger_str(&rsv->reason),
+                          &rsv->settled, ngx_http_cycles_ledger_now());
+}
+
+
+/* the money is gone already: a policy that could refuse it is of no use */
+
+static void
+ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv)
+{
+    cycles_event_t  rq;
+
+    rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
+    rq.subject = rsv->terms.subject;
+    rq.action = rsv->terms.action;
+    rq.unit = rsv->terms.unit;
+    rq.actual = rsv->actual;
+    rq.policy = CYCLES_ALLOW_IF_AVAILABLE;
+    rq.metrics = rsv->metrics;
+    rq.metadata = ngx_http_cycles_ledger_str(&rsv->settle_metadata);
+    rq.trace_id = rsv->terms.trace_id;
+
+    cycles_ledger_event(l->core, &rq, &rsv->settled,
+                        ngx_http_cycles_ledger_now());
+}
+
+
+static void
+ngx_http_cycles_ledger_retry(ngx_event_t *ev)
+{
+    ngx_http_cycles_ledger_call_t  *call;
+
+    call = (ngx_http_cycles_ledger_call_t *)
+               ((u_char *) ev - offsetof(ngx_http_cycles_ledger_call_t,
+                                         retry));
+
+    if (ngx_http_cycles_ledger_settle_once(call) == NGX_OK) {
+        call->reservation->settle_done(call->reservation);
+    }
+}
+
+
+ngx_int_t
+ngx_http_cycles_ledger_wait(void *data, uint64_t record,
+    ngx_http_cycles_ledger_wait_t *wait)
+{
+    ngx_http_cycles_ledger_t  *l = data;
+
+    if (l->sync_mode != NGX_HTTP_CYCLES_LEDGER_ALWAYS
+        || record <= cycles_ledger_synced(l->core))
+    {
+        ngx_http_cycles_ledger_wrote(l);
+        return NGX_OK;
+    }
+
+    wait->record = record;
+    wait->waiting = 1;
+    ngx_queue_insert_tail(&l->waiting, &wait->queue);
+
+    ngx_http_cycles_ledger_sync(l);
+
+    return NGX_AGAIN;
+}
+
+
+void
+ngx_http_cycles_ledger_wait_cancel(ngx_http_cycles_ledger_wait_t *wait)
+{
+    if (wait->waiting) {
+        wait->waiting = 0;
+        ngx_queue_remove(&wait->queue);
+    }
+}
+
+
+void
+ngx_http_cycles_ledger_wrote(void *data)
+{
+    ngx_http_cycles_ledger_t  *l = data;
+
+    if (l->syncing || l->sync.timer_set
+        || cycles_ledger_written(l->core) <= cycles_ledger_synced(l->core))
+    {
+        return;
+    }
+
+    ngx_add_timer(&l->sync, NGX_HTTP_CYCLES_LEDGER_SYNC);
+}
+
+
+static void
+ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev)
+{
+    ngx_http_cycles_ledger_t  *l;
+
+    l = (ngx_http_cycles_ledger_t *)
+            ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, sync));
+
+    /* another worker may have done it for all */
+
+    if (cycles_ledger_written(l->core) > cycles_ledger_synced(l->core)) {
+        ngx_http_cycles_ledger_sync(l);
+    }
+}
+
+
+/*
+ * One sync is under way at a time; what comes meanwhile shares the next one.
+ * Without threads it is done at the end of this turn of the event loop, for
+ * all that was written in it.
+ */
+
+static void
+ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l)
+{
+    if (l->syncing) {
+        return;
+    }
+
+    l->syncing = 1;
+
+#if (NGX_THREADS)
+
+    if (ngx_thread_task_post(l->threads, l->task) == NGX_OK) {
+        return;
+    }
+
+#endif
+
+    ngx_post_event(&l->synced, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_cycles_ledger_sync_inline(ngx_event_t *ev)
+{
+    ngx_http_cycles_ledger_t  *l;
+
+    l = (ngx_http_cycles_ledger_t *)
+            ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, synced));
+
+    l->sync_error = cycles_ledger_sync(l->core);
+
+    ngx_http_cycles_ledger_sync_done(l);
+}
+
+
+#if (NGX_THREADS)
+
+static void
+ngx_http_cycles_ledger_sync_thread(void *data, ngx_log_t *log)
+{
+    ngx_http_cycles_ledger_sync_t  *sync = data;
+
+    sync->error = cycles_ledger_sync(sync->core);
+}
+
+
+static void
+ngx_http_cycles_ledger_sync_ready(ngx_event_t *ev)
+{
+    ngx_http_cycles_ledger_t       *l;
+    ngx_http_cycles_ledger_sync_t  *sync;
+
+    l = ev->data;
+    sync = l->task->ctx;
+
+    ev->complete = 0;
+    l->sync_error = sync->error;
+
+    ngx_http_cycles_ledger_sync_done(l);
+}
+
+#endif
+
+
+static void
+ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
+{
+    uint64_t                        synced;
+    ngx_queue_t                     ready, *q;
+    ngx_http_cycles_ledger_wait_t  *wait;
+
+    l->syncing = 0;
+    synced = cycles_ledger_synced(l->core);
+
+    if (l->sync_error) {
+        ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, l->sync_error,
+                      "ledger \"%V\" could not be synced, a power failure "
+                      "could lose its last records", &l->name);
+    }
+
+    ngx_queue_init(&ready);
+
+    if (!ngx_queue_empty(&l->waiting)) {
+        ngx_queue_add(&ready, &l->waiting);
+        ngx_queue_init(&l->waiting);
+    }
+
+    while (!ngx_queue_empty(&ready)) {
+        q = ngx_queue_head(&ready);
+        wait = ngx_queue_data(q, ngx_http_cycles_ledger_wait_t, queue);
+
+        ngx_queue_remove(q);
+
+        if (wait->record > synced && l->sync_error == 0) {
+            ngx_queue_insert_tail(&l->waiting, q);
+            continue;
+        }
+
+        wait->waiting = 0;
+        wait->handler(wait, wait->record > synced ? l->sync_error : 0);
+    }
+
+    if (!ngx_queue_empty(&l->waiting)) {
+        ngx_http_cycles_ledger_sync(l);
+        return;
+    }
+
+    ngx_http_cycles_ledger_wrote(l);
+}
+
+
+/*
+ * A reservation that may be forgotten is no reservation; a settlement that
+ * may be forgotten has still been made, and the log has said so.
+ */
+
+static void
+ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
+    ngx_int_t error)
+{
+    ngx_str_t                       reason;
+    cycles_settled_t                settled;
+    ngx_http_cycles_ledger_call_t  *call;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    call = wait->data;
+    rsv = call->reservation;
+
+    if (call->settling) {
+        rsv->settle_done(rsv);
+        return;
+    }
+
+    if (error) {
+        ngx_str_set(&reason, "not_durable");
+
+        cycles_ledger_release(call->ledger->core,
+                              ngx_http_cycles_ledger_str(&rsv->id),
+                              rsv->terms.idempotency_key,
+                              ngx_http_cycles_ledger_str(&reason),
+                              &settled, ngx_http_cycles_ledger_now());
+
+        ngx_str_null(&rsv->id);
+        rsv->outcome = NGX_HTTP_CYCLES_OUTAGE;
+    }
+
+    rsv->reserve_done(rsv);
+}
+
+
+/* for the balances when there is no traffic; operations expire on their own */
+
+static void
+ngx_http_cycles_ledger_expire(ngx_event_t *ev)
+{
+    int64_t                    now, next;
+    ngx_msec_t                 delay;
+    ngx_http_cycles_ledger_t  *l;
+
+    l = (ngx_http_cycles_ledger_t *)
+            ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, expire));
+
+    now = ngx_http_cycles_ledger_now();
+
+    if (cycles_ledger_expire(l->core, now, NGX_HTTP_CYCLES_LEDGER_EXPIRE_MAX,
+                             &next))
+    {
+        ngx_http_cycles_ledger_wrote(l);
+    }
+
+    delay = NGX_HTTP_CYCLES_LEDGER_EXPIRE;
+
+    if (next && next - now < NGX_HTTP_CYCLES_LEDGER_EXPIRE) {
+        delay = (next - now > NGX_HTTP_CYCLES_LEDGER_EXPIRE_MIN)
+                ? (ngx_msec_t) (next - now)
+                : NGX_HTTP_CYCLES_LEDGER_EXPIRE_MIN;
+    }
+
+    ngx_add_timer(ev, delay);
+}
+
+
+static cycles_str_t
+ngx_http_cycles_ledger_str(ngx_str_t *str)
+{
+    cycles_str_t  s;
+
+    s.len = str->len;
+    s.data = str->data;
+
+    return s;
+}

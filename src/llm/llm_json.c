@@ -1,0 +1,865 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Most bytes of a body are inside strings, and most strings are of no
+ * interest: these are passed eight bytes at a time.
+ */
+
+
+#include <string.h>
+
+#include "llm_json.h"
+
+
+#define LLM_JSON_NONE       (LLM_JSON_NULL + 1)
+
+/* every whole number up to here has a double of its own */
+
+#define LLM_JSON_WHOLE_MAX  ((int64_t) 1 << 53)
+
+#define LLM_ONES            0x0101010101010101ull
+#define LLM_HIGHS           0x8080808080808080ull
+
+
+typedef enum {
+    sw_value = 0,
+    sw_value_or_end,
+    sw_key_or_end,
+    sw_key,
+    sw_colon,
+    sw_next,
+    sw_done,
+    sw_string,
+    sw_escape,
+    sw_unicode,
+    sw_minus,
+    sw_zero,
+    sw_digits,
+    sw_point,
+    sw_fraction,
+    sw_exponent_sign,
+    sw_exponent_first,
+    sw_exponent,
+    sw_literal,
+    sw_error
+} llm_json_state_t;
+
+
+static int llm_json_fail(llm_json_t *js, const char *error);
+static int llm_json_token(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
+static int llm_json_value(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
+static int llm_json_open(llm_json_t *js, int array);
+static int llm_json_close(llm_json_t *js, int array);
+static void llm_json_after(llm_json_t *js);
+static int llm_json_string(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
+static const unsigned char *llm_json_contents(llm_json_t *js,
+    const unsigned char *p, const unsigned char *last);
+static const unsigned char *llm_json_plain(const unsigned char *p,
+    const unsigned char *last, int strict);
+static int llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n,
+    int last);
+static int llm_json_key(llm_json_t *js, const unsigned char *p, size_t n,
+    int last);
+static int llm_json_number(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
+static int llm_json_digit(llm_json_t *js, unsigned ch);
+static int llm_json_literal(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
+
+
+static const char  llm_json_syntax[] = "the body is not JSON";
+
+
+void
+llm_json_init(llm_json_t *js, int strict)
+{
+    js->offset = 0;
+    js->start = 0;
+    js->text = NULL;
+    js->len = 0;
+    js->first = 0;
+    js->last = 0;
+    js->empty = 0;
+    js->depth = 0;
+    js->error = NULL;
+    js->skip = 0;
+    js->state = sw_value;
+    js->strict = (unsigned char) strict;
+    js->key = 0;
+    js->started = 0;
+    js->event = LLM_JSON_NONE;
+    js->utf8.left = 0;
+}
+
+
+int
+llm_json_next(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    int                   event;
+    const unsigned char  *p;
+
+    p = *pos;
+    js->begin = p;
+
+    for ( ;; ) {
+
+        switch (js->state) {
+
+        case sw_string:
+        case sw_escape:
+        case sw_unicode:
+            event = llm_json_string(js, &p, last);
+            break;
+
+        case sw_literal:
+            event = llm_json_literal(js, &p, last);
+            break;
+
+        case sw_error:
+            event = LLM_JSON_ERROR;
+            break;
+
+        default:
+            event = (js->state >= sw_minus) ? llm_json_number(js, &p, last)
+                                            : llm_json_token(js, &p, last);
+        }
+
+        if (event == LLM_JSON_NONE) {
+            continue;
+        }
+
+        if (event <= LLM_JSON_AGAIN) {
+            break;
+        }
+
+        if (js->skip == 0) {
+            js->event = (unsigned char) event;
+            break;
+        }
+
+        /* a skipped value ends where its member or element does */
+
+        if (js->depth < js->skip
+            && (js->state == sw_next || js->state == sw_done))
+        {
+            js->skip = 0;
+        }
+    }
+
+    js->offset += (uint64_t) (p - *pos);
+    *pos = p;
+
+    return event;
+}
+
+
+void
+llm_json_skip(llm_json_t *js)
+{
+    /* one more than the depth at which the value is over */
+
+    js->skip = (js->event == LLM_JSON_KEY) ? js->depth + 1 : js->depth;
+}
+
+
+int
+llm_json_complete(const llm_json_t *js)
+{
+    /* only a number does not know its own end */
+
+    return js->state == sw_done
+           || (js->depth == 0
+               && (js->state == sw_zero || js->state == sw_digits
+                   || js->state == sw_fraction || js->state == sw_exponent));
+}
+
+
+int
+llm_json_blank(const llm_json_t *js)
+{
+    return js->state == sw_value && js->depth == 0;
+}
+
+
+int
+llm_json_in_array(const llm_json_t *js)
+{
+    unsigned  level;
+
+    if (js->depth == 0) {
+        return 0;
+    }
+
+    level = js->depth - 1;
+
+    return (js->stack[level / 8] >> (level % 8)) & 1;
+}
+
+
+static int
+llm_json_fail(llm_json_t *js, const char *error)
+{
+    js->state = sw_error;
+    js->error = error;
+
+    return LLM_JSON_ERROR;
+}
+
+
+/* the bytes between strings, numbers and literals */
+
+static int
+llm_json_token(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    unsigned              ch;
+    const unsigned char  *p;
+
+    for (p = *pos; p < last; p++) {
+
+        ch = *p;
+
+        if (ch == ' ' || ch == '\n' || ch == '\r' || ch == '\t') {
+            continue;
+        }
+
+        *pos = p + 1;
+        js->start = js->offset + (uint64_t) (p - js->begin);
+
+        switch (js->state) {
+
+        case sw_key_or_end:
+            if (ch == '}') {
+                return llm_json_close(js, 0);
+            }
+
+            /* fall through */
+
+        case sw_key:
+            if (ch != '"') {
+                return llm_json_fail(js, llm_json_syntax);
+            }
+
+            js->state = sw_string;
+            js->key = 1;
+            js->started = 0;
+            js->escaped = 0;
+            return llm_json_string(js, pos, last);
+
+        case sw_colon:
+            if (ch != ':') {
+                return llm_json_fail(js, llm_json_syntax);
+            }
+
+            js->state = sw_value;
+            break;
+
+        case sw_next:
+            if (ch == ',') {
+                js->state = llm_json_in_array(js) ? sw_value : sw_key;
+                break;
+            }
+
+            if (ch == '}' || ch == ']') {
+                return llm_json_close(js, ch == ']');
+            }
+
+            return llm_json_fail(js, llm_json_syntax);
+
+        case sw_done:
+            return llm_json_fail(js, "there is text behind the JSON");
+
+        default: /* sw_value, sw_value_or_end */
+            *pos = p;
+            return llm_json_value(js, pos, last);
+        }
+    }
+
+    *pos = p;
+
+    return LLM_JSON_AGAIN;
+}
+
+
+static int
+llm_json_value(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    unsigned  ch;
+
+    ch = *(*pos)++;
+
+    switch (ch) {
+
+    case '"':
+        js->state = sw_string;
+        js->key = 0;
+        js->started = 0;
+        js->escaped = 0;
+        return llm_json_string(js, pos, last);
+
+    case '{':
+        return llm_json_open(js, 0);
+
+    case '[':
+        return llm_json_open(js, 1);
+
+    case ']':
+        if (js->state != sw_value_or_end) {
+            return llm_json_fail(js, llm_json_syntax);
+        }
+
+        return llm_json_close(js, 1);
+
+    case 't':
+        js->literal = "rue";
+        break;
+
+    case 'f':
+        js->literal = "alse";
+        break;
+
+    case 'n':
+        js->literal = "ull";
+        break;
+
+    default:
+        (*pos)--;
+        js->state = sw_value;
+        js->started = 0;
+        return llm_json_number(js, pos, last);
+    }
+
+    js->state = sw_literal;
+
+    return llm_json_literal(js, pos, last);
+}
+
+
+static int
+llm_json_open(llm_json_t *js, int array)
+{
+    unsigned       level;
+    unsigned char  bit;
+
+    if (js->depth == LLM_JSON_DEPTH) {
+        return llm_json_fail(js, "the body is nested too deeply");
+    }
+
+    level = js->depth++;
+    bit = (unsigned char) (1 << (level % 8));
+
+    if (array) {
+        js->stack[level / 8] |= bit;
+        js->state = sw_value_or_end;
+        return LLM_JSON_ARRAY;
+    }
+
+    js->stack[level / 8] &= (unsigned char) ~bit;
+    js->state = sw_key_or_end;
+
+    return LLM_JSON_OBJECT;
+}
+
+
+static int
+llm_json_close(llm_json_t *js, int array)
+{
+    if (llm_json_in_array(js) != array) {
+        return llm_json_fail(js, llm_json_syntax);
+    }
+
+    js->empty = (js->state == sw_key_or_end || js->state == sw_value_or_end);
+    js->depth--;
+    llm_json_after(js);
+
+    return array ? LLM_JSON_ARRAY_END : LLM_JSON_OBJECT_END;
+}
+
+
+static void
+llm_json_after(llm_json_t *js)
+{
+    js->state = js->depth ? sw_next : sw_done;
+}
+
+
+static int
+llm_json_string(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    size_t                n;
+    const unsigned char  *p, *begin;
+
+    begin = *pos;
+    p = llm_json_contents(js, begin, last);
+    n = (size_t) (p - begin);
+
+    if (js->state == sw_error) {
+        js->start = js->offset + (uint64_t) (p - js->begin);
+        *pos = p;
+
+        /* what precedes the error is delivered as if it had come alone */
+
+        return (n == 0 || js->key || js->skip) ? LLM_JSON_ERROR
+                                               : llm_json_piece(js, begin, n,
+                                                                0);
+    }
+
+    if (p == last) {
+        *pos = p;
+        return js->key ? llm_json_key(js, begin, n, 0)
+                       : llm_json_piece(js, begin, n, 0);
+    }
+
+    *pos = p + 1;
+
+    if (js->key) {
+
+        if (p + 1 < last && p[1] == ':') {
+            *pos = p + 2;
+            js->state = sw_value;
+
+        } else {
+            js->state = sw_colon;
+        }
+
+        return llm_json_key(js, begin, n, 1);
+    }
+
+    llm_json_after(js);
+
+    return llm_json_piece(js, begin, n, 1);
+}
+
+
+/* returns the closing quote, or last */
+
+static const unsigned char *
+llm_json_contents(llm_json_t *js, const unsigned char *p,
+    const unsigned char *last)
+{
+    unsigned  ch;
+
+    while (p < last) {
+
+        if (js->state == sw_string && js->utf8.left == 0) {
+            p = llm_json_plain(p, last, js->strict);
+
+            if (p == last) {
+                break;
+            }
+        }
+
+        ch = *p;
+
+        if (js->state == sw_escape) {
+
+            if (ch == 'u') {
+                js->state = sw_unicode;
+                js->digits = 0;
+
+            } else if (ch != '\0' && strchr("\"\\/bfnrt", (int) ch)) {
+                js->state = sw_string;
+
+            } else {
+                (void) llm_json_fail(js, llm_json_syntax);
+                return p;
+            }
+
+        } else if (js->state == sw_unicode) {
+
+            if (llm_hex(ch) > 15) {
+                (void) llm_json_fail(js, llm_json_syntax);
+                return p;
+            }
+
+            if (++js->digits == 4) {
+                js->state = sw_string;
+            }
+
+        } else if (js->utf8.left || (js->strict && ch >= 0x80)) {
+
+            if (llm_utf8_next(&js->utf8, ch) != LLM_OK) {
+                (void) llm_json_fail(js, "a string in the body is not UTF-8");
+                return p;
+            }
+
+        } else if (ch == '"') {
+            return p;
+
+        } else if (ch == '\\') {
+            js->state = sw_escape;
+            js->escaped = 1;
+
+        } else {
+            (void) llm_json_fail(js, "a string in the body contains"
+                                 " a control character");
+            return p;
+        }
+
+        p++;
+    }
+
+    return p;
+}
+
+
+/*
+ * The first byte that is not plain contents of a string.  The test for a zero
+ * byte may be wrong only above a byte for which it is right, so the lowest
+ * one is always the first.
+ */
+
+static const unsigned char *
+llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
+{
+    unsigned  ch;
+    uint64_t  word, quote, slash, found;
+
+    while (last - p >= 8) {
+
+        memcpy(&word, p, 8);
+
+        quote = word ^ (LLM_ONES * '"');
+        slash = word ^ (LLM_ONES * '\\');
+
+        found = ((quote - LLM_ONES) & ~quote) | ((slash - LLM_ONES) & ~slash);
+
+        if (strict) {
+            found |= (word - LLM_ONES * 0x20) | word;
+        }
+
+        found &= LLM_HIGHS;
+
+        if (found) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            return p + (__builtin_ctzll(found) >> 3);
+#else
+            break;
+#endif
+        }
+
+        p += 8;
+    }
+
+    for ( /* void */ ; p < last; p++) {
+
+        ch = *p;
+
+        if (ch == '"' || ch == '\\') {
+            break;
+        }
+
+        if (strict && (ch < 0x20 || ch >= 0x80)) {
+            break;
+        }
+    }
+
+    return p;
+}
+
+
+static int
+llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n, int last)
+{
+    if (js->skip) {
+
+        /* the end of the value, not its text, is what ends the skipping */
+
+        return last ? LLM_JSON_STRING : LLM_JSON_AGAIN;
+    }
+
+    if (n == 0 && !last) {
+        return LLM_JSON_AGAIN;
+    }
+
+    js->text = p;
+    js->len = n;
+    js->first = !js->started;
+    js->last = (unsigned) last;
+    js->started = 1;
+
+    return LLM_JSON_STRING;
+}
+
+
+static int
+llm_json_key(llm_json_t *js, const unsigned char *p, size_t n, int last)
+{
+    if (js->skip) {
+        return last ? LLM_JSON_NONE : LLM_JSON_AGAIN;
+    }
+
+    if (last && !js->started && !js->escaped) {
+        js->text = (n > LLM_JSON_TEXT) ? NULL : p;
+        js->len = n;
+        return LLM_JSON_KEY;
+    }
+
+    if (!js->started) {
+        llm_text_init(&js->token, js->buffer, LLM_JSON_TEXT);
+        js->started = 1;
+        js->raw = 0;
+    }
+
+    llm_text_add(&js->token, p, n);
+    js->raw += n;
+
+    if (!last) {
+        return LLM_JSON_AGAIN;
+    }
+
+    if (js->token.len > LLM_JSON_TEXT) {
+        js->text = NULL;
+        js->len = js->raw;
+
+    } else {
+        js->text = js->buffer;
+        js->len = js->token.len;
+    }
+
+    return LLM_JSON_KEY;
+}
+
+
+static int
+llm_json_number(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    int                   rc;
+    const unsigned char  *p, *begin;
+
+    begin = *pos;
+    rc = LLM_OK;
+
+    for (p = begin; p < last; p++) {
+
+        rc = llm_json_digit(js, *p);
+
+        if (rc != LLM_OK) {
+            break;
+        }
+    }
+
+    *pos = p;
+
+    if (rc == LLM_ERROR) {
+        js->start = js->offset + (uint64_t) (p - js->begin);
+        return llm_json_fail(js, llm_json_syntax);
+    }
+
+    if (p < last && !js->started) {
+        js->text = begin;
+        js->len = (size_t) (p - begin);
+
+    } else {
+
+        if (!js->started) {
+            llm_text_init(&js->token, js->buffer, LLM_JSON_TEXT);
+            js->started = 1;
+        }
+
+        llm_text_add(&js->token, begin, (size_t) (p - begin));
+
+        if (p == last) {
+            return LLM_JSON_AGAIN;
+        }
+
+        js->text = js->buffer;
+        js->len = js->token.len;
+    }
+
+    if (js->len > LLM_JSON_TEXT) {
+        js->text = NULL;
+    }
+
+    llm_json_after(js);
+
+    return LLM_JSON_NUMBER;
+}
+
+
+/* LLM_NOT_FOUND: the number has ended in front of ch */
+
+static int
+llm_json_digit(llm_json_t *js, unsigned ch)
+{
+    int  digit;
+
+    digit = (ch >= '0' && ch <= '9');
+
+    switch (js->state) {
+
+    case sw_value:
+        if (ch == '-') {
+            js->state = sw_minus;
+            return LLM_OK;
+        }
+
+        /* fall through */
+
+    case sw_minus:
+        js->state = (ch == '0') ? sw_zero : sw_digits;
+        return digit ? LLM_OK : LLM_ERROR;
+
+    case sw_digits:
+        if (digit) {
+            return LLM_OK;
+        }
+
+        /* fall through */
+
+    case sw_zero:
+        if (ch == '.') {
+            js->state = sw_point;
+            return LLM_OK;
+        }
+
+        break;
+
+    case sw_point:
+        js->state = sw_fraction;
+        return digit ? LLM_OK : LLM_ERROR;
+
+    case sw_exponent_sign:
+        js->state = sw_exponent_first;
+
+        if (ch == '+' || ch == '-') {
+            return LLM_OK;
+        }
+
+        /* fall through */
+
+    case sw_exponent_first:
+        js->state = sw_exponent;
+        return digit ? LLM_OK : LLM_ERROR;
+
+    default: /* sw_fraction, sw_exponent */
+        if (digit) {
+            return LLM_OK;
+        }
+    }
+
+    if (js->state == sw_exponent) {
+        return LLM_NOT_FOUND;
+    }
+
+    if (ch == 'e' || ch == 'E') {
+        js->state = sw_exponent_sign;
+        return LLM_OK;
+    }
+
+    return LLM_NOT_FOUND;
+}
+
+
+static int
+llm_json_literal(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    int                   event;
+    const unsigned char  *p;
+
+    for (p = *pos; p < last && *js->literal; p++) {
+
+        if (*p != (unsigned char) *js->literal) {
+            js->start = js->offset + (uint64_t) (p - js->begin);
+            *pos = p;
+            return llm_json_fail(js, llm_json_syntax);
+        }
+
+        js->literal++;
+    }
+
+    *pos = p;
+
+    if (*js->literal) {
+        return LLM_JSON_AGAIN;
+    }
+
+    /* the letter in front of the last one tells them apart */
+
+    event = (js->literal[-2] == 'u') ? LLM_JSON_TRUE
+            : (js->literal[-2] == 's') ? LLM_JSON_FALSE : LLM_JSON_NULL;
+
+    llm_json_after(js);
+
+    return event;
+}
+
+
+int64_t
+llm_json_whole(const unsigned char *text, size_t len)
+{
+    int      point, minus;
+    size_t   i;
+    int64_t  value, zeros, shift, exponent;
+
+    if (text == NULL || len == 0 || text[0] == '-') {
+        return -1;
+    }
+
+    value = 0;
+    zeros = 0;
+    shift = 0;
+    point = 0;
+
+    /* zeros are held back: they count only when another digit follows */
+
+    for (i = 0; i < len && (text[i] | 0x20) != 'e'; i++) {
+
+        if (text[i] == '.') {
+            point = 1;
+            continue;
+        }
+
+        shift -= point;
+        zeros++;
+
+        if (text[i] == '0') {
+            continue;
+        }
+
+        for ( /* void */ ; zeros; zeros--) {
+
+            if (value > LLM_JSON_WHOLE_MAX) {
+                return -1;
+            }
+
+            value *= 10;
+        }
+
+        value += text[i] - '0';
+    }
+
+    minus = 0;
+    exponent = 0;
+
+    for (i++; i < len; i++) {
+
+        if (text[i] == '-') {
+            minus = 1;
+
+        } else if (text[i] != '+' && exponent < 1000000) {
+            exponent = exponent * 10 + (text[i] - '0');
+        }
+    }
+
+    shift += zeros + (minus ? -exponent : exponent);
+
+    if (value == 0) {
+        return 0;
+    }
+
+    for ( /* void */ ; shift > 0 && value <= LLM_JSON_WHOLE_MAX; shift--) {
+        value *= 10;
+    }
+
+    return (shift || value > LLM_JSON_WHOLE_MAX) ? -1 : value;
+}

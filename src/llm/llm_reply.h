@@ -1,0 +1,141 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Usage read out of a reply as it passes, and the one event of a stream that
+ * a client did not ask for.
+ */
+
+
+#ifndef _LLM_REPLY_H_INCLUDED_
+#define _LLM_REPLY_H_INCLUDED_
+
+
+#include "llm.h"
+#include "llm_walk.h"
+#include "llm_estimate.h"
+
+
+/* choices of which each has its own words; further ones share the last */
+
+#define LLM_REPLY_CHOICES  128
+
+/* counts in one usage object; their order is that of llm_count_t */
+
+#define LLM_REPLY_COUNTS   6
+
+
+typedef enum {
+    LLM_REPLY_JSON = 0,
+    LLM_REPLY_SSE
+} llm_reply_format_t;
+
+
+/* allocated by the caller; llm_reply.c may add members of its own */
+
+typedef struct {
+    llm_provider_t       provider;
+    llm_reply_format_t   format;
+
+    /* results, valid at any time: what was seen so far */
+
+    /*
+     * The last usage reported, count by count.  Once there is one, a cached,
+     * cache-write or reasoning count that it leaves out is 0; but reasoning
+     * is -1 when the total shows that there was some.
+     */
+
+    llm_usage_t          usage;
+    unsigned char        model[LLM_MODEL_MAX];
+    size_t               model_len;       /* 0: the reply names none */
+
+    /*
+     * Estimate of the text that passed: contents, refusals, reasoning that
+     * is shown, names and arguments of calls.  At least 1 for any text.
+     */
+
+    int64_t              output_tokens;
+
+    unsigned             usage_seen:1;    /* both input and output are */
+    unsigned             later:1;         /* text came behind the usage */
+    unsigned             done:1;          /* the terminator has passed */
+    unsigned             error:1;         /* the provider reported an error */
+    unsigned             unreadable:1;    /* not JSON / not SSE of this kind */
+
+    /* the reader's own state */
+
+    unsigned             started:1;       /* data in this event */
+    unsigned             object:1;        /* has begun in this event */
+    unsigned             broken:1;        /* its JSON can't be read */
+    unsigned             data:1;          /* data in any event */
+    unsigned             other:1;         /* a field that SSE lacks */
+    unsigned             named_error:1;   /* "event: error" */
+    unsigned             cr:1;
+    unsigned             model_open:1;
+    unsigned             line;
+    unsigned             value;           /* what is behind the colon */
+    unsigned             matched;         /* bytes of "[DONE]" or "error" */
+    unsigned             field_len;
+    unsigned             choice;
+    int64_t              position;        /* of the choice in this event */
+    int64_t              counts[LLM_REPLY_COUNTS];
+    llm_walk_t           walk;
+    llm_text_t           text;
+    llm_estimate_t       estimate;
+    unsigned char        field[8];
+    unsigned char        previous[LLM_REPLY_CHOICES];
+} llm_reply_t;
+
+
+void llm_reply_init(llm_reply_t *rp, llm_provider_t provider,
+    llm_reply_format_t format);
+
+
+/*
+ * Reads the next n bytes of the body.  Never fails: what can't be read only
+ * leaves the results as they are and sets rp->unreadable.
+ */
+
+void llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n);
+
+
+/*
+ * No more bytes will come: an event without its blank line still counts.  A
+ * body that ends too early is not unreadable, but it is not done either.
+ */
+
+void llm_reply_finish(llm_reply_t *rp);
+
+
+/*
+ * Finds the end of an SSE event in any portions: returns the first byte
+ * behind its blank line (LF, CRLF or CR line ends), or NULL when the event
+ * goes on behind last.  When a blank line's CR is the last byte there is, the
+ * event ends there, and an LF that follows belongs to the next one.
+ */
+
+typedef struct {
+    unsigned             state;
+} llm_sse_t;
+
+void llm_sse_init(llm_sse_t *sse);
+const unsigned char *llm_sse_event_end(llm_sse_t *sse,
+    const unsigned char *p, const unsigned char *last);
+
+
+/* the first LF or CR, or NULL */
+
+const unsigned char *llm_sse_line_end(const unsigned char *p,
+    const unsigned char *last);
+
+
+/*
+ * Whether a whole SSE event, blank line included, is the extra chunk that
+ * "include_usage" brings: an empty array "choices" and an object "usage" at
+ * the top level.  Returns 1 or 0.
+ */
+
+int llm_sse_usage_only(const unsigned char *p, size_t n);
+
+
+#endif /* _LLM_REPLY_H_INCLUDED_ */

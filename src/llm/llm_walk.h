@@ -1,0 +1,79 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The members of a JSON text that matter, as a tree of tables, and a reader
+ * that stops at these only.  A dialect is such a tree.
+ */
+
+
+#ifndef _LLM_WALK_H_INCLUDED_
+#define _LLM_WALK_H_INCLUDED_
+
+
+#include "llm_json.h"
+
+
+/* containers that one path through a tree may enter */
+
+#define LLM_WALK_DEPTH      12
+
+
+/* llm_member_t.flags: where the reader looks into a value */
+
+#define LLM_WALK_OBJECT     0x01          /* into an object */
+#define LLM_WALK_ARRAY      0x02          /* into each object of an array */
+#define LLM_WALK_ALL        0x04          /* into everything, at any depth */
+
+
+typedef struct llm_member_s  llm_member_t;
+
+struct llm_member_s {
+    const char           *name;
+    size_t                len;
+    unsigned              kind;           /* what its value means */
+    unsigned              flags;
+    unsigned              slot;           /* which one of its kind */
+    const llm_member_t   *members;        /* ended by an empty name */
+    const char           *twice;          /* sentence for a duplicate */
+    const char           *wrong;          /* sentence for a wrong type */
+};
+
+#define llm_members_end  { NULL, 0, 0, 0, 0, NULL, NULL, NULL }
+
+
+typedef struct {
+    llm_json_t            json;
+
+    /* of the event that was returned */
+
+    const llm_member_t   *member;
+    unsigned              element;        /* of the member's array */
+
+    /* the reader's own state */
+
+    unsigned              depth;
+    unsigned              all;
+    const llm_member_t   *root;
+    const llm_member_t   *at[LLM_WALK_DEPTH];
+    unsigned char         array[LLM_WALK_DEPTH];
+} llm_walk_t;
+
+
+/* ready for the first byte of a text whose members are those of root */
+
+void llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict);
+
+
+/*
+ * As llm_json_next(), but only of values of members in the tree, w->member
+ * being the one.  An object or array that is not looked into gives only its
+ * begin.  LLM_JSON_KEY comes below LLM_WALK_ALL, and with w->member NULL
+ * for a member of the root that the tree does not have.
+ */
+
+int llm_walk_next(llm_walk_t *w, const unsigned char **pos,
+    const unsigned char *last);
+
+
+#endif /* _LLM_WALK_H_INCLUDED_ */

@@ -1,0 +1,58 @@
+# Copyright (C) nginx-cycles authors
+
+"""Fixtures of the suites that run a real nginx; see t/lib/gateway.py."""
+
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))
+
+import gateway                                            # noqa: E402
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, 'report_' + call.when, outcome.get_result())
+
+
+@pytest.fixture
+def provider():
+    """A FakeProvider that ends with the test."""
+
+    with gateway.FakeProvider() as server:
+        yield server
+
+
+@pytest.fixture
+def nginx(request):
+    """Starts an Nginx: nginx(http=..., server=...); at the end of the test
+    each is stopped, its logs are checked, its directory removed."""
+
+    started = []
+
+    def start(**kw):
+        server = gateway.Nginx(**kw)
+        started.append(server)
+        return server.start()
+
+    yield start
+
+    passed = getattr(request.node, 'report_call', None)
+    passed = passed is not None and passed.passed
+
+    try:
+        for server in started:
+            server.finish()
+        for server in started:
+            if passed:
+                server.check()
+            else:
+                print('error.log of %s:\n%s' % (
+                    server.dir, server.error_log()[-8000:]))
+                print('\n'.join(server.reports())[:8000])
+    finally:
+        for server in started:
+            server.close()

@@ -1,0 +1,354 @@
+# Copyright (C) nginx-cycles authors
+
+"""Reads the append-only log of an embedded ledger (docs/ledger-format.md).
+
+An independent reader: it shares no code with the module, so what the tests
+conclude from it does not depend on the code that they test.
+
+    Log(directory).records()    list of Record, in their order
+    State(records)              balances and reservations that follow
+"""
+
+import os
+import struct
+import uuid
+
+
+HEAD = 32
+SEGMENT_HEAD = 64
+
+TYPES = {1: 'tenant', 2: 'budget', 3: 'api_key', 4: 'admin_key',
+         16: 'reserve', 17: 'commit', 18: 'release', 19: 'extend',
+         20: 'expire', 21: 'event'}
+
+LEVELS = ('tenant', 'workspace', 'app', 'workflow', 'agent', 'toolset')
+
+
+def _crc32c_table():
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = (n >> 1) ^ (0x82f63b78 if n & 1 else 0)
+        table.append(n)
+    return table
+
+
+_TABLE = _crc32c_table()
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    table = _TABLE
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xff] ^ (crc >> 8)
+    return crc ^ 0xffffffff
+
+
+class Damage(Exception):
+    pass
+
+
+class Record:
+    """seq, time, kind, and the members of its kind; effects is a list of
+    (budget, over_limit, reserved, spent, debt)."""
+
+    def __init__(self, seq, time, kind):
+        self.seq = seq
+        self.time = time
+        self.kind = kind
+        self.effects = []
+
+    def __repr__(self):
+        fields = {k: v for k, v in vars(self).items()
+                  if k in ('seq', 'kind', 'id', 'amount', 'charged', 'scope')}
+        return '<%s>' % ' '.join('%s=%s' % item for item in fields.items())
+
+
+class _In:
+
+    def __init__(self, data):
+        self.data = data
+        self.pos = 0
+
+    def bytes(self, n):
+        if self.pos + n > len(self.data):
+            raise Damage('record is too short')
+        value = self.data[self.pos:self.pos + n]
+        self.pos += n
+        return value
+
+    def int(self, n, signed=False):
+        return int.from_bytes(self.bytes(n), 'little', signed=signed)
+
+    def str(self):
+        return self.bytes(self.int(2)).decode('utf-8', 'replace')
+
+    def text(self):
+        return self.bytes(self.int(4)).decode('utf-8', 'replace')
+
+    def head(self, rec):
+        rec.id = str(uuid.UUID(bytes=self.bytes(16)))
+        rec.digest = self.bytes(16)
+        rec.key = self.str()
+        rec.trace_id = self.str()
+
+    def subject(self, rec):
+        mask = self.int(1)
+        rec.subject = {LEVELS[i]: self.str() for i in range(6)
+                       if mask & 1 << i}
+        rec.dimensions = {self.str(): self.str() for _ in range(self.int(1))}
+
+    def action(self, rec):
+        rec.action = (self.str(), self.str())
+        rec.tags = [self.str() for _ in range(self.int(1))]
+
+    def effects(self, rec):
+        for _ in range(self.int(2)):
+            rec.effects.append((self.int(4), self.int(4) & 1,
+                                self.int(8, True), self.int(8, True),
+                                self.int(8, True)))
+
+
+def _read_reserve(f, rec):
+    f.head(rec)
+    rec.owner = f.str()
+    rec.unit, rec.policy, rec.decision, _ = f.bytes(4)
+    rec.caps_from = f.int(4)
+    rec.amount = f.int(8, True)
+    rec.remaining = f.int(8, True)
+    rec.ttl_ms = f.int(8, True)
+    rec.grace_ms = f.int(8, True)
+    rec.expires_at_ms = f.int(8, True)
+    f.subject(rec)
+    f.action(rec)
+    f.effects(rec)
+    rec.metadata = f.text()
+
+
+def _read_settlement(f, rec):
+    f.head(rec)
+    if rec.kind == 'event':
+        rec.owner = f.str()
+        f.subject(rec)
+        f.action(rec)
+    rec.unit, rec.policy, _, _ = f.bytes(4)
+    rec.amount = f.int(8, True)
+    rec.charged = f.int(8, True)
+    rec.remaining = f.int(8, True)
+    f.effects(rec)
+    if rec.kind == 'release':
+        rec.reason = f.str()
+        return
+    rec.tokens_input = f.int(8, True)
+    rec.tokens_output = f.int(8, True)
+    rec.latency_ms = f.int(8, True)
+    rec.model_version = f.str()
+    rec.metadata = f.text()
+
+
+def _read_extend(f, rec):
+    f.head(rec)
+    rec.extend_by_ms = f.int(8, True)
+    rec.expires_at_ms = f.int(8, True)
+    rec.metadata = f.text()
+
+
+def _read_expire(f, rec):
+    rec.ids = [str(uuid.UUID(bytes=f.bytes(16))) for _ in range(f.int(2))]
+    f.effects(rec)
+
+
+def _read_budget(f, rec):
+    rec.budget = f.int(4)
+    rec.scope = f.str()
+    rec.unit, rec.status, rec.policy, has_caps = f.bytes(4)
+    rec.allocated = f.int(8, True)
+    rec.overdraft_limit = f.int(8, True)
+    if has_caps:
+        f.bytes(1 + 8 + 8 + 8)
+        f.str()
+        f.str()
+    f.int(1)
+    f.effects(rec)
+    f.text()
+
+
+READERS = {'reserve': _read_reserve, 'commit': _read_settlement,
+           'release': _read_settlement, 'event': _read_settlement,
+           'extend': _read_extend, 'expire': _read_expire,
+           'budget': _read_budget}
+
+
+def _read(data, pos, name):
+    """The record at pos and its end; (None, pos) where the log ends."""
+
+    if pos + HEAD > len(data):
+        return None, pos
+
+    crc, size = struct.unpack_from('<II', data, pos)
+    end = pos + size
+
+    if (size < HEAD or end > len(data)
+            or crc32c(data[pos + 4:end]) != crc):
+        return None, pos
+
+    seq, time = struct.unpack_from('<QQ', data, pos + 8)
+    kind = TYPES.get(struct.unpack_from('<H', data, pos + 24)[0])
+    if kind is None:
+        raise Damage('%s: unknown type at %d' % (name, pos))
+
+    rec = Record(seq, time, kind)
+    if kind in READERS:
+        f = _In(data[pos + HEAD:end])
+        READERS[kind](f, rec)
+        if f.pos != len(f.data):
+            raise Damage('%s: %s at %d is too long' % (name, kind, pos))
+
+    return rec, end
+
+
+class _Segment:
+
+    def __init__(self, path):
+        self.path = path
+        self.clear()
+
+    def clear(self):
+        self.records = []
+        self.end = SEGMENT_HEAD
+        self.last = (SEGMENT_HEAD, b'')       # where, and its first bytes
+
+    def read(self):
+        with open(self.path, 'rb') as file:
+            data = file.read()
+
+        if data[:8] != b'CYCLELOG':
+            raise Damage('%s has no header' % self.path)
+
+        # a tail that was cut has taken with it what we knew
+
+        at, head = self.last
+        if data[at:at + len(head)] != head:
+            self.clear()
+
+        while True:
+            rec, end = _read(data, self.end, self.path)
+            if rec is None:
+                return
+            self.last = (self.end, data[self.end:self.end + HEAD])
+            self.records.append(rec)
+            self.end = end
+
+
+class Log:
+    """The log of a ledger that may grow between two looks at it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.segments = {}
+
+    def records(self):
+        """All whole records, in their order."""
+
+        names = sorted(name for name in os.listdir(self.directory)
+                       if name.startswith('log-') and name.endswith('.bin'))
+        found = []
+
+        for name in names:
+            segment = self.segments.get(name)
+            if segment is None:
+                segment = _Segment(os.path.join(self.directory, name))
+                self.segments[name] = segment
+            segment.read()
+            found += segment.records
+
+        for before, after in zip(found, found[1:]):
+            if after.seq != before.seq + 1:
+                raise Damage('record %d follows %d' % (after.seq, before.seq))
+
+        return found
+
+    def tail(self):
+        """(path of the last segment, end of its last record)"""
+
+        self.records()
+        segment = self.segments[max(self.segments)]
+        return segment.path, segment.end
+
+
+class State:
+    """What a log says: .budgets {scope: dict}, .reservations {id: dict},
+    .events; .problems lists what must not happen in any log."""
+
+    def __init__(self, recs):
+        self.budgets = {}
+        self.reservations = {}
+        self.events = []
+        self.problems = []
+        self._by_id = {}
+        for rec in recs:
+            self._apply(rec)
+
+    def _apply(self, rec):
+        if rec.kind == 'budget':
+            item = self.budgets.setdefault(rec.scope, {
+                'reserved': 0, 'spent': 0, 'debt': 0})
+            item['allocated'] = rec.allocated
+            self._by_id[rec.budget] = item
+
+        elif rec.kind == 'reserve':
+            if rec.id in self.reservations:
+                self._problem(rec, 'reserved twice')
+            self.reservations[rec.id] = {
+                'estimate': rec.amount, 'status': 'ACTIVE', 'key': rec.key,
+                'subject': rec.subject, 'charged': None, 'extends': 0}
+
+        elif rec.kind in ('commit', 'release'):
+            self._end(rec, rec.id,
+                      'COMMITTED' if rec.kind == 'commit' else 'RELEASED',
+                      rec.charged)
+
+        elif rec.kind == 'expire':
+            for id in rec.ids:
+                self._end(rec, id, 'EXPIRED', 0)
+
+        elif rec.kind == 'extend':
+            self.reservations[rec.id]['extends'] += 1
+
+        elif rec.kind == 'event':
+            self.events.append(rec)
+
+        for budget, over_limit, reserved, spent, debt in rec.effects:
+            item = self._by_id[budget]
+            item['reserved'] += reserved
+            item['spent'] += spent
+            item['debt'] += debt
+            for name in 'reserved', 'spent', 'debt':
+                if item[name] < 0:
+                    self._problem(rec, name + ' is negative')
+
+    def _end(self, rec, id, status, charged):
+        item = self.reservations.get(id)
+        if item is None:
+            self._problem(rec, 'unknown reservation ' + id)
+        elif item['status'] != 'ACTIVE':
+            self._problem(rec, '%s is %s already' % (id, item['status']))
+        else:
+            item['status'] = status
+            item['charged'] = charged
+
+    def _problem(self, rec, text):
+        self.problems.append('%r: %s' % (rec, text))
+
+    def sums(self):
+        """Estimates by the status of their reservations, and what was
+        charged."""
+
+        sums = {'reserved': 0, 'charged': 0, 'ACTIVE': 0, 'COMMITTED': 0,
+                'RELEASED': 0, 'EXPIRED': 0}
+        for item in self.reservations.values():
+            sums['reserved'] += item['estimate']
+            sums[item['status']] += item['estimate']
+            sums['charged'] += item['charged'] or 0
+        sums['charged'] += sum(rec.charged for rec in self.events)
+        return sums

@@ -1,0 +1,380 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The JSON of the HTTP API: bodies of requests, and of answers.
+ */
+
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/cycles_api.h"
+#include "tap.h"
+
+
+static int read_text(cycles_api_request_t *rq, cycles_api_operation_t op,
+    const char *text);
+static int refused(cycles_api_operation_t op, const char *text,
+    const char *want);
+static cycles_str_t str(const char *text);
+static const char *text_of(cycles_json_t *js);
+static void test_reserve(void);
+static void test_canonical(void);
+static void test_refused(void);
+static void test_every_prefix(void);
+static void test_errors(void);
+static void test_reserved(void);
+static void test_settled(void);
+static void test_statuses(void);
+
+
+#define SUBJECT  "\"subject\":{\"tenant\":\"acme\",\"agent\":\"a\"," \
+                 "\"dimensions\":{\"team\":\"x\"}}"
+#define ACTION   "\"action\":{\"kind\":\"k\",\"name\":\"n\",\"tags\":[\"t\"]}"
+#define ESTIMATE "\"estimate\":{\"unit\":\"TOKENS\"," \
+                 "\"amount\":9007199254740993}"
+#define RESERVE  "{\"idempotency_key\":\"k\"," SUBJECT "," ACTION "," \
+                 ESTIMATE
+
+
+static char           err[CYCLES_API_MESSAGE];
+static unsigned char  buf[16384];
+
+
+int
+main(void)
+{
+    test_reserve();
+    test_canonical();
+    test_refused();
+    test_every_prefix();
+    test_errors();
+    test_reserved();
+    test_settled();
+    test_statuses();
+
+    return done_testing();
+}
+
+
+static int
+read_text(cycles_api_request_t *rq, cycles_api_operation_t op,
+    const char *text)
+{
+    err[0] = '\0';
+
+    return cycles_api_read(rq, op, (const unsigned char *) text, strlen(text),
+                           err, sizeof(err));
+}
+
+
+static int
+refused(cycles_api_operation_t op, const char *text, const char *want)
+{
+    cycles_api_request_t  rq;
+
+    if (read_text(&rq, op, text) == 0) {
+        cycles_api_free(&rq);
+        return ok(0, "%s is refused", text);
+    }
+
+    return ok(strstr(err, want) != NULL, "%.100s: %s", text, err);
+}
+
+
+static cycles_str_t
+str(const char *text)
+{
+    cycles_str_t  s;
+
+    s.len = strlen(text);
+    s.data = (unsigned char *) text;
+
+    return s;
+}
+
+
+static const char *
+text_of(cycles_json_t *js)
+{
+    buf[js->len < sizeof(buf) ? js->len : sizeof(buf) - 1] = '\0';
+
+    return (const char *) buf;
+}
+
+
+static void
+test_reserve(void)
+{
+    cycles_api_request_t  rq;
+
+    is_int(read_text(&rq, CYCLES_API_RESERVE, RESERVE "}"), 0,
+           "the least: %s", err);
+    ok(rq.amount == 9007199254740993LL, "an amount above 2^53");
+    is_int(rq.unit, CYCLES_TOKENS, "its unit");
+    is_int(rq.ttl_ms, -1, "no lifetime");
+    is_int(rq.grace_ms, 5000, "the default grace period");
+    is_int(rq.policy, CYCLES_POLICIES, "no policy");
+    is_int(rq.dry_run, 0, "no dry run");
+    is_int(rq.metadata.len, 0, "no metadata");
+    is_int(rq.subject.levels[CYCLES_AGENT].len, 1, "a level");
+    is_int(rq.subject.levels[CYCLES_APP].len, 0, "another one is missing");
+    is_int(rq.subject.ndimensions, 1, "a dimension");
+    is_int(rq.action.ntags, 1, "a tag");
+    cycles_api_free(&rq);
+    cycles_api_free(&rq);
+
+    is_int(read_text(&rq, CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":1000,"
+                     "\"grace_period_ms\":0,\"overage_policy\":\"REJECT\","
+                     "\"dry_run\":true,\"metadata\":{}}"), 0, "all: %s", err);
+    is_int(rq.ttl_ms, 1000, "lifetime");
+    is_int(rq.grace_ms, 0, "grace period");
+    is_int(rq.policy, CYCLES_REJECT, "policy");
+    is_int(rq.dry_run, 1, "dry run");
+    is_int(rq.metadata.len, 2, "metadata");
+    cycles_api_free(&rq);
+}
+
+
+static void
+test_canonical(void)
+{
+    char                  one[128];
+    cycles_api_request_t  rq;
+
+    is_int(read_text(&rq, CYCLES_API_RESERVE, RESERVE ", \"metadata\": "
+                     "{\"b\": [1, {\"d\": 2, \"c\": null}], \"a\": \"\\u0041\""
+                     "}}"), 0, "metadata: %s", err);
+    snprintf(one, sizeof(one), "%.*s", (int) rq.metadata.len,
+             rq.metadata.data);
+    is_str(one, "{\"a\":\"A\",\"b\":[1,{\"c\":null,\"d\":2}]}",
+           "sorted, without white space");
+    cycles_api_free(&rq);
+}
+
+
+static void
+test_refused(void)
+{
+    refused(CYCLES_API_RESERVE, "", "not the JSON");
+    refused(CYCLES_API_RESERVE, "[]", "must be a JSON object");
+    refused(CYCLES_API_RESERVE, "{}", "\"idempotency_key\" is missing");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"x\":1}",
+            "\"x\" is not a member of this request");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"actual\":1}",
+            "\"actual\" is not a member of this request");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":1000.0}",
+            "\"ttl_ms\" must be an integer");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":null}",
+            "\"ttl_ms\" must be an integer");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":999}",
+            "\"ttl_ms\" must be at least 1000");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":86400001}",
+            "\"ttl_ms\" must be at most 86400000");
+    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":1000,\"ttl_ms\":1000}",
+            "duplicate");
+    refused(CYCLES_API_DECIDE, RESERVE ",\"ttl_ms\":1000}",
+            "\"ttl_ms\" is not a member");
+    refused(CYCLES_API_RELEASE, "{\"idempotency_key\":\"k\",\"metadata\":{}}",
+            "\"metadata\" is not a member");
+    refused(CYCLES_API_EXTEND, "{\"idempotency_key\":\"k\"}",
+            "\"extend_by_ms\" is missing");
+    refused(CYCLES_API_COMMIT, "{\"idempotency_key\":\"k\",\"actual\":"
+            "{\"unit\":\"TOKENS\",\"amount\":-1}}",
+            "\"actual.amount\" must be at least 0");
+    refused(CYCLES_API_COMMIT, "{\"idempotency_key\":\"k\",\"actual\":"
+            "{\"unit\":\"TOKENS\",\"amount\":1,\"x\":1}}",
+            "\"x\" is not a member of \"actual\"");
+    refused(CYCLES_API_COMMIT, "{\"idempotency_key\":\"k\",\"actual\":"
+            "{\"unit\":\"TOKENS\",\"amount\":9223372036854775808}}",
+            "too big");
+    refused(CYCLES_API_RELEASE, "{\"idempotency_key\":\"k\",\"reason\":"
+            "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1"
+            "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
+            "32 levels");
+}
+
+
+/* a body that breaks off anywhere is refused, with a sentence */
+
+static void
+test_every_prefix(void)
+{
+    int                   rc;
+    char                 *copy;
+    size_t                i, len;
+    unsigned              bad;
+    static const char     text[] = RESERVE ",\"metadata\":{\"a\":"
+                                   "\"\\u00e9\"}}";
+    cycles_api_request_t  rq;
+
+    for (bad = 0, len = sizeof(text) - 1, i = 0; i < len; i++) {
+
+        /* of its own size: what reads past the end is seen */
+
+        copy = malloc(i + 1);
+        memcpy(copy, text, i);
+        err[0] = '\0';
+
+        rc = cycles_api_read(&rq, CYCLES_API_RESERVE, (unsigned char *) copy,
+                             i, err, sizeof(err));
+        bad += (rc == 0 || err[0] == '\0');
+
+        if (rc == 0) {
+            cycles_api_free(&rq);
+        }
+
+        free(copy);
+    }
+
+    is_int(bad, 0, "%zu beginnings of a body", i);
+}
+
+
+static void
+test_errors(void)
+{
+    cycles_json_t       js;
+    cycles_denial_t     denial;
+    cycles_api_error_t  error;
+
+    memset(&denial, 0, sizeof(denial));
+    memcpy(denial.scope, "tenant:a", 8);
+    denial.scope_len = 8;
+    denial.requested = INT64_MAX;
+    denial.remaining = -5;
+    denial.held = 7;
+
+    cycles_api_refused(&error, CYCLES_BUDGET_EXCEEDED, CYCLES_TOKENS, &denial);
+    error.request_id = str("r");
+    error.trace_id = str("t");
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_error(&js, &error);
+    is_str(text_of(&js), "{\"error\":\"BUDGET_EXCEEDED\",\"message\":"
+           "\"Budget exceeded for scope: tenant:a\",\"request_id\":\"r\","
+           "\"trace_id\":\"t\",\"details\":{\"scope\":\"tenant:a\","
+           "\"requested\":9223372036854775807,\"remaining\":-5,\"held\":7,"
+           "\"unit\":\"TOKENS\"}}", "a denial");
+
+    cycles_api_refused(&error, CYCLES_UNIT_MISMATCH, CYCLES_CREDITS, &denial);
+    error.expected_units = 1u << CYCLES_TOKENS | 1u << CYCLES_USD_MICROCENTS;
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_error(&js, &error);
+    ok(strstr(text_of(&js), "\"details\":{\"scope\":\"tenant:a\","
+              "\"requested_unit\":\"CREDITS\",\"expected_units\":"
+              "[\"USD_MICROCENTS\",\"TOKENS\"]}}") != NULL, "another unit: %s",
+       text_of(&js));
+
+    cycles_api_error_init(&error, CYCLES_INVALID_REQUEST, "a \"%s\"", "\x01");
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_error(&js, &error);
+    ok(strstr(text_of(&js), "\"message\":\"a \\\"\\u0001\\\"\"") != NULL
+       && strstr(text_of(&js), "details") == NULL, "no details: %s",
+       text_of(&js));
+}
+
+
+static void
+test_reserved(void)
+{
+    cycles_json_t         js;
+    cycles_reserved_t     rs;
+    cycles_api_request_t  rq;
+
+    memset(&rs, 0, sizeof(rs));
+    memset(&rq, 0, sizeof(rq));
+
+    rs.decision = CYCLES_ALLOW_WITH_CAPS;
+    rs.reserved = INT64_MAX;
+    rs.expires_at_ms = 2;
+    rs.remaining_ttl_ms = -1;
+    memcpy(rs.id, "id", 3);
+    memcpy(rs.scope_path, "tenant:a/app:b", 14);
+    rs.scope_path_len = 14;
+    rs.caps.max_tokens = 0;
+    rs.caps.max_steps_remaining = -1;
+    rs.caps.cooldown_ms = -1;
+    rs.caps.tool_denylist = str("[\"x\"]");
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_reserved(&js, CYCLES_API_RESERVE, &rq, &rs);
+    is_str(text_of(&js), "{\"decision\":\"ALLOW_WITH_CAPS\","
+           "\"affected_scopes\":[\"tenant:a\",\"tenant:a/app:b\"],"
+           "\"scope_path\":\"tenant:a/app:b\",\"reservation_id\":\"id\","
+           "\"reserved\":{\"unit\":\"USD_MICROCENTS\","
+           "\"amount\":9223372036854775807},\"expires_at_ms\":2,"
+           "\"remaining_ttl_ms\":0,\"caps\":{\"max_tokens\":0,"
+           "\"tool_denylist\":[\"x\"]}}", "a live one");
+
+    rq.dry_run = 1;
+    rs.decision = CYCLES_DENY;
+    memcpy(rs.reason, "BUDGET_NOT_FOUND", 17);
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_reserved(&js, CYCLES_API_RESERVE, &rq, &rs);
+    is_str(text_of(&js), "{\"decision\":\"DENY\",\"affected_scopes\":"
+           "[\"tenant:a\",\"tenant:a/app:b\"],\"scope_path\":"
+           "\"tenant:a/app:b\",\"reason_code\":\"BUDGET_NOT_FOUND\"}",
+           "a dry run");
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_reserved(&js, CYCLES_API_DECIDE, &rq, &rs);
+    ok(strstr(text_of(&js), "scope_path") == NULL, "a decision: %s",
+       text_of(&js));
+}
+
+
+static void
+test_settled(void)
+{
+    cycles_json_t         js;
+    cycles_settled_t      rs;
+    cycles_api_request_t  rq;
+
+    memset(&rs, 0, sizeof(rs));
+    memset(&rq, 0, sizeof(rq));
+
+    rs.charged = 5;
+    rq.amount = 5;
+    memcpy(rs.event_id, "e", 2);
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_settled(&js, CYCLES_API_COMMIT, &rq, &rs, CYCLES_TOKENS);
+    is_str(text_of(&js), "{\"status\":\"COMMITTED\",\"charged\":"
+           "{\"unit\":\"TOKENS\",\"amount\":5}}", "nothing is left");
+
+    rs.released = 2;
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_settled(&js, CYCLES_API_COMMIT, &rq, &rs, CYCLES_TOKENS);
+    ok(strstr(text_of(&js), "\"released\":{\"unit\":\"TOKENS\",\"amount\":2}")
+       != NULL, "something is left");
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_settled(&js, CYCLES_API_EVENT, &rq, &rs, CYCLES_TOKENS);
+    is_str(text_of(&js), "{\"status\":\"APPLIED\",\"event_id\":\"e\"}",
+           "an event is charged in full");
+
+    rs.charged = 0;
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_api_write_settled(&js, CYCLES_API_EVENT, &rq, &rs, CYCLES_TOKENS);
+    is_str(text_of(&js), "{\"status\":\"APPLIED\",\"event_id\":\"e\","
+           "\"charged\":{\"unit\":\"TOKENS\",\"amount\":0}}", "or capped");
+}
+
+
+static void
+test_statuses(void)
+{
+    is_int(cycles_api_status(CYCLES_INVALID_REQUEST), 400, "400");
+    is_int(cycles_api_status(CYCLES_UNIT_MISMATCH), 400, "unit: 400");
+    is_int(cycles_api_status(CYCLES_UNAUTHORIZED), 401, "401");
+    is_int(cycles_api_status(CYCLES_FORBIDDEN), 403, "403");
+    is_int(cycles_api_status(CYCLES_NOT_FOUND), 404, "404");
+    is_int(cycles_api_status(CYCLES_TENANT_CLOSED), 409, "409");
+    is_int(cycles_api_status(CYCLES_RESERVATION_EXPIRED), 410, "410");
+    is_int(cycles_api_status(CYCLES_LIMIT_EXCEEDED), 429, "429");
+    is_int(cycles_api_status(CYCLES_INTERNAL_ERROR), 500, "500");
+}
