@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Copyright (C) nginx-cycles authors
 #
-# tools/build-nginx-asan.sh DIR: builds Debian's nginx 1.26 (the source
-# package of trixie) with AddressSanitizer and UBSan; the sources stay in
-# DIR/src for the module, the binary is DIR/nginx.
+# tools/build-nginx-asan.sh DIR: builds nginx 1.26 (the upstream tarball of
+# trixie's source package; bookworm's 1.22 if the archive lacks it) with
+# AddressSanitizer and UBSan; the sources stay in DIR/src for the module, the
+# binary is DIR/nginx.
 
 . tools/common.sh
 
 dir=$1
-series=trixie
+series=(trixie bookworm)
 
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
@@ -51,8 +52,7 @@ write_apt_root() {
     mkdir -p "$apt"/etc/{sources.list.d,preferences.d}
 
     local key=/usr/share/keyrings/debian-archive-keyring.gpg
-    echo "deb-src [signed-by=$key] $uri $series main" \
-        > "$apt/etc/sources.list"
+    echo "deb-src [signed-by=$key] $uri $1 main" > "$apt/etc/sources.list"
 
     cat > "$apt/apt.conf" << END
 Dir::Etc::sourcelist "$apt/etc/sources.list";
@@ -71,11 +71,29 @@ apt_here() {
 }
 
 
+# The tarball alone, its checksum taken from the signed index: a mirror may
+# not have Debian's part yet when an update of the package is new.
+
+get_tarball() {
+    write_apt_root "$1"
+    rm -rf "$dir/src" "$dir/unpacked" "$dir"/nginx_*
+    mkdir "$dir/unpacked"
+    apt_here update \
+        && ( cd "$dir" && apt_here source --tar-only nginx ) \
+        && tar -xf "$dir"/nginx_*.orig.tar.gz -C "$dir/unpacked" \
+               --strip-components=1 \
+        && mv "$dir/unpacked" "$dir/src"
+}
+
+
 get_sources() {
-    rm -rf "$dir/src" "$dir"/nginx_*
-    apt_here update
-    ( cd "$dir" && apt_here source --download-only nginx )
-    ( cd "$dir" && dpkg-source --no-check -x nginx_*.dsc src )
+    local one
+
+    for one in "${series[@]}"; do
+        get_tarball "$one" && return
+    done
+
+    return 1
 }
 
 
@@ -87,11 +105,10 @@ build() {
 
 
 if [ ! -f "$dir/src/configure" ]; then
-    say "getting the nginx source package of Debian $series"
-    write_apt_root
+    say "getting the nginx sources of Debian ${series[0]}"
     retry "the download" quiet "$BUILD/log/nginx-source.log" get_sources \
-        || die "the archive does not have the nginx source package of" \
-               "$series (see $BUILD/log/nginx-source.log): check the" \
+        || die "the archive has no nginx sources of ${series[*]}" \
+               "(see $BUILD/log/nginx-source.log): check the" \
                "network, then run make again"
 fi
 
