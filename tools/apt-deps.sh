@@ -11,8 +11,8 @@ packages_of() {
         build) echo gcc make libc6-dev nginx nginx-dev libjansson-dev \
                     libsqlite3-dev libssl-dev zlib1g-dev ;;
         demo)  echo python3 python3-venv ca-certificates ;;
-        test)  echo clang perl python3 python3-venv curl wrk ca-certificates \
-                    dpkg-dev libpcre2-dev procps ;;
+        test)  echo clang perl python3 python3-venv curl jq wrk \
+                    ca-certificates dpkg-dev libpcre2-dev procps tzdata ;;
         bench) echo wrk python3 util-linux ;;
         lint)  echo clang shellcheck python3 ;;
         *)     die "no package group \"$1\"" ;;
