@@ -6,29 +6,15 @@
  */
 
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include "cycles_api_reader.h"
 
-#include "cycles_api.h"
-
-
-#define CYCLES_API_MAX_PATH   64
-
-/* how much of a client's name is repeated in a sentence */
-#define CYCLES_API_MAX_QUOTE  64
 
 #define CYCLES_API_MAX_MODEL  128
 
-
-typedef struct {
-    cycles_api_request_t  *rq;
-    char                  *err;
-    size_t                 errlen;
-} cycles_api_reader_t;
 
 typedef int (*cycles_api_read_pt)(cycles_api_reader_t *rd, json_t *value,
     const char *path);
@@ -49,22 +35,10 @@ typedef struct {
 } cycles_api_document_t;
 
 
-static int cycles_api_depth_ok(const unsigned char *text, size_t len);
 static int cycles_api_read_root(cycles_api_reader_t *rd,
     cycles_api_operation_t op, json_t *root);
 static const cycles_api_member_t *cycles_api_member_find(const char *name,
     size_t len, cycles_api_operation_t op);
-static int cycles_api_fail(cycles_api_reader_t *rd, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-static int cycles_api_unknown(cycles_api_reader_t *rd, const char *path,
-    const char *name, size_t len);
-static int cycles_api_only(cycles_api_reader_t *rd, json_t *value,
-    const char *path, const char *const *names);
-static int cycles_api_string(cycles_api_reader_t *rd, json_t *value,
-    const char *path, size_t min, size_t max, cycles_str_t *str);
-static int cycles_api_integer(cycles_api_reader_t *rd, json_t *value,
-    const char *path, int64_t min, int64_t max, int64_t *n);
-
 static int cycles_api_read_key(cycles_api_reader_t *rd, json_t *value,
     const char *path);
 static int cycles_api_read_subject(cycles_api_reader_t *rd, json_t *value,
@@ -141,11 +115,6 @@ static const char *const  cycles_api_action_members[] = {
 };
 
 
-static const char *const  cycles_api_amount_members[] = {
-    "unit", "amount", NULL
-};
-
-
 static const char *const  cycles_api_metrics_members[] = {
     "tokens_input", "tokens_output", "latency_ms", "model_version", "custom",
     NULL
@@ -157,7 +126,6 @@ cycles_api_read(cycles_api_request_t *rq, cycles_api_operation_t op,
     const unsigned char *text, size_t len, char *err, size_t errlen)
 {
     int                     rc;
-    json_error_t            error;
     cycles_api_reader_t     rd;
     cycles_api_document_t  *doc;
 
@@ -174,11 +142,6 @@ cycles_api_read(cycles_api_request_t *rq, cycles_api_operation_t op,
     rd.err = err;
     rd.errlen = errlen;
 
-    if (!cycles_api_depth_ok(text, len)) {
-        return cycles_api_fail(&rd, "The body has more than %d levels of "
-                               "objects and arrays", CYCLES_API_MAX_DEPTH);
-    }
-
     doc = calloc(1, sizeof(cycles_api_document_t));
 
     if (doc == NULL) {
@@ -186,21 +149,9 @@ cycles_api_read(cycles_api_request_t *rq, cycles_api_operation_t op,
     }
 
     rq->document = doc;
+    doc->root = cycles_api_parse(&rd, text, len);
 
-    doc->root = json_loadb((const char *) text, len,
-                           JSON_REJECT_DUPLICATES|JSON_ALLOW_NUL, &error);
-
-    if (doc->root == NULL) {
-        rc = cycles_api_fail(&rd, "The body is not the JSON that is expected:"
-                             " %s (line %d, column %d)", error.text,
-                             error.line, error.column);
-
-    } else if (!json_is_object(doc->root)) {
-        rc = cycles_api_fail(&rd, "The body must be a JSON object");
-
-    } else {
-        rc = cycles_api_read_root(&rd, op, doc->root);
-    }
+    rc = doc->root ? cycles_api_read_root(&rd, op, doc->root) : -1;
 
     if (rc != 0) {
         cycles_api_free(rq);
@@ -223,57 +174,6 @@ cycles_api_free(cycles_api_request_t *rq)
         free(doc);
         rq->document = NULL;
     }
-}
-
-
-/* before it is parsed: the parser would recurse as deep as the client likes */
-
-static int
-cycles_api_depth_ok(const unsigned char *text, size_t len)
-{
-    size_t    i;
-    unsigned  depth, quoted;
-
-    depth = 0;
-    quoted = 0;
-
-    for (i = 0; i < len; i++) {
-
-        if (quoted) {
-
-            if (text[i] == '\\') {
-                i++;
-
-            } else if (text[i] == '"') {
-                quoted = 0;
-            }
-
-            continue;
-        }
-
-        switch (text[i]) {
-
-        case '"':
-            quoted = 1;
-            break;
-
-        case '{':
-        case '[':
-            if (++depth > CYCLES_API_MAX_DEPTH) {
-                return 0;
-            }
-
-            break;
-
-        case '}':
-        case ']':
-            if (depth) {
-                depth--;
-            }
-        }
-    }
-
-    return 1;
 }
 
 
@@ -334,122 +234,6 @@ cycles_api_member_find(const char *name, size_t len,
     }
 
     return NULL;
-}
-
-
-static int
-cycles_api_fail(cycles_api_reader_t *rd, const char *fmt, ...)
-{
-    va_list  args;
-
-    va_start(args, fmt);
-    vsnprintf(rd->err, rd->errlen, fmt, args);
-    va_end(args);
-
-    return -1;
-}
-
-
-static int
-cycles_api_unknown(cycles_api_reader_t *rd, const char *path,
-    const char *name, size_t len)
-{
-    int  n;
-
-    n = (len > CYCLES_API_MAX_QUOTE) ? CYCLES_API_MAX_QUOTE : (int) len;
-
-    if (path == NULL) {
-        return cycles_api_fail(rd, "\"%.*s\" is not a member of this request",
-                               n, name);
-    }
-
-    return cycles_api_fail(rd, "\"%.*s\" is not a member of \"%s\"", n, name,
-                           path);
-}
-
-
-/* a closed object */
-
-static int
-cycles_api_only(cycles_api_reader_t *rd, json_t *value, const char *path,
-    const char *const *names)
-{
-    void        *iter;
-    size_t       len;
-    unsigned     i;
-    const char  *name;
-
-    if (!json_is_object(value)) {
-        return cycles_api_fail(rd, "\"%s\" must be an object", path);
-    }
-
-    for (iter = json_object_iter(value);
-         iter;
-         iter = json_object_iter_next(value, iter))
-    {
-        name = json_object_iter_key(iter);
-        len = json_object_iter_key_len(iter);
-
-        for (i = 0; names[i]; i++) {
-            if (strlen(names[i]) == len && memcmp(names[i], name, len) == 0) {
-                break;
-            }
-        }
-
-        if (names[i] == NULL) {
-            return cycles_api_unknown(rd, path, name, len);
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-cycles_api_string(cycles_api_reader_t *rd, json_t *value, const char *path,
-    size_t min, size_t max, cycles_str_t *str)
-{
-    if (!json_is_string(value)) {
-        return cycles_api_fail(rd, "\"%s\" must be a string", path);
-    }
-
-    str->len = json_string_length(value);
-    str->data = (unsigned char *) json_string_value(value);
-
-    if (str->len < min) {
-        return cycles_api_fail(rd, "\"%s\" must not be empty", path);
-    }
-
-    if (str->len > max) {
-        return cycles_api_fail(rd, "\"%s\" must have at most %zu bytes", path,
-                               max);
-    }
-
-    return 0;
-}
-
-
-static int
-cycles_api_integer(cycles_api_reader_t *rd, json_t *value, const char *path,
-    int64_t min, int64_t max, int64_t *n)
-{
-    if (!json_is_integer(value)) {
-        return cycles_api_fail(rd, "\"%s\" must be an integer", path);
-    }
-
-    *n = json_integer_value(value);
-
-    if (*n < min) {
-        return cycles_api_fail(rd, "\"%s\" must be at least %lld", path,
-                               (long long) min);
-    }
-
-    if (*n > max) {
-        return cycles_api_fail(rd, "\"%s\" must be at most %lld", path,
-                               (long long) max);
-    }
-
-    return 0;
 }
 
 
@@ -629,42 +413,8 @@ static int
 cycles_api_read_amount(cycles_api_reader_t *rd, json_t *value,
     const char *path)
 {
-    int           found;
-    char          name[CYCLES_API_MAX_PATH];
-    json_t       *unit, *amount;
-    cycles_str_t  text;
-
-    if (cycles_api_only(rd, value, path, cycles_api_amount_members) != 0) {
-        return -1;
-    }
-
-    unit = json_object_get(value, "unit");
-    amount = json_object_get(value, "amount");
-
-    if (unit == NULL || amount == NULL) {
-        return cycles_api_fail(rd, "\"%s.%s\" is missing", path,
-                               unit ? "amount" : "unit");
-    }
-
-    found = -1;
-
-    if (json_is_string(unit)) {
-        text.len = json_string_length(unit);
-        text.data = (unsigned char *) json_string_value(unit);
-        found = cycles_unit_find(text.data, text.len);
-    }
-
-    if (found == -1) {
-        return cycles_api_fail(rd, "\"%s.unit\" must be USD_MICROCENTS, "
-                               "TOKENS, CREDITS or RISK_POINTS", path);
-    }
-
-    rd->rq->unit = found;
-
-    snprintf(name, sizeof(name), "%s.amount", path);
-
-    return cycles_api_integer(rd, amount, name, 0, INT64_MAX,
-                              &rd->rq->amount);
+    return cycles_api_amount(rd, value, path, &rd->rq->unit,
+                             &rd->rq->amount);
 }
 
 
@@ -689,25 +439,7 @@ static int
 cycles_api_read_policy(cycles_api_reader_t *rd, json_t *value,
     const char *path)
 {
-    int  found;
-
-    found = -1;
-
-    if (json_is_string(value)) {
-        found = cycles_policy_find(
-                              (const unsigned char *) json_string_value(value),
-                              json_string_length(value));
-    }
-
-    if (found == -1) {
-        return cycles_api_fail(rd, "\"%s\" must be REJECT, "
-                               "ALLOW_IF_AVAILABLE or ALLOW_WITH_OVERDRAFT",
-                               path);
-    }
-
-    rd->rq->policy = found;
-
-    return 0;
+    return cycles_api_policy(rd, value, path, &rd->rq->policy);
 }
 
 
