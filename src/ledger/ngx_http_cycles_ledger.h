@@ -40,6 +40,7 @@ typedef struct {
 
     ngx_event_t                      sync;        /* the next one */
     ngx_event_t                      synced;      /* without a thread */
+    ngx_event_t                      hold;        /* the worker must not exit */
     ngx_event_t                      expire;
     ngx_queue_t                      waiting;     /* for a sync */
     ngx_int_t                        sync_error;

@@ -18,6 +18,8 @@
 /* how much a power failure may take, in milliseconds */
 #define NGX_HTTP_CYCLES_LEDGER_SYNC       50
 
+#define NGX_HTTP_CYCLES_LEDGER_HOLD       60000
+
 #define NGX_HTTP_CYCLES_LEDGER_EXPIRE     1000
 #define NGX_HTTP_CYCLES_LEDGER_EXPIRE_MIN 10
 #define NGX_HTTP_CYCLES_LEDGER_EXPIRE_MAX 256
@@ -84,6 +86,7 @@ static void ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
 static void ngx_http_cycles_ledger_retry(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_hold(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync_inline(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_finish(
@@ -121,6 +124,10 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
     l->synced.handler = ngx_http_cycles_ledger_sync_inline;
     l->synced.data = &ngx_http_cycles_ledger_connection;
     l->synced.log = cycle->log;
+
+    l->hold.handler = ngx_http_cycles_ledger_hold;
+    l->hold.data = &ngx_http_cycles_ledger_connection;
+    l->hold.log = cycle->log;
 
     l->expire.handler = ngx_http_cycles_ledger_expire;
     l->expire.data = &ngx_http_cycles_ledger_connection;
@@ -527,6 +534,10 @@ ngx_http_cycles_ledger_wait(void *data, uint64_t record,
     wait->waiting = 1;
     ngx_queue_insert_tail(&l->waiting, &wait->queue);
 
+    if (!l->hold.timer_set) {
+        ngx_add_timer(&l->hold, NGX_HTTP_CYCLES_LEDGER_HOLD);
+    }
+
     ngx_http_cycles_ledger_sync(l);
 
     return NGX_AGAIN;
@@ -571,6 +582,18 @@ ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev)
     if (cycles_ledger_written(l->core) > cycles_ledger_synced(l->core)) {
         ngx_http_cycles_ledger_sync(l);
     }
+}
+
+
+/*
+ * A worker that is to exit does so when no timer is left, and a thread that
+ * syncs is none: this one stands for those who wait for it.
+ */
+
+static void
+ngx_http_cycles_ledger_hold(ngx_event_t *ev)
+{
+    ngx_add_timer(ev, NGX_HTTP_CYCLES_LEDGER_HOLD);
 }
 
 
@@ -685,6 +708,10 @@ ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
     if (!ngx_queue_empty(&l->waiting)) {
         ngx_http_cycles_ledger_sync(l);
         return;
+    }
+
+    if (l->hold.timer_set) {
+        ngx_del_timer(&l->hold);
     }
 
     ngx_http_cycles_ledger_wrote(l);
