@@ -271,7 +271,7 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                  == 0)
              ? LLM_REPLY_SSE : LLM_REPLY_JSON;
 
-    llm_reply_init(&ctx->reply, ctx->provider, format);
+    llm_reply_init(&ctx->reply, ctx->route.api, format);
 
     ctx->readable = 1;
 

@@ -105,7 +105,7 @@ static ngx_conf_enum_t  ngx_http_cycles_outages[] = {
 
 
 static ngx_conf_enum_t  ngx_http_cycles_deny_formats[] = {
-    { ngx_string("auto"), NGX_HTTP_CYCLES_PROVIDER_AUTO },
+    { ngx_string("auto"), LLM_PROVIDER_AUTO },
     { ngx_string("openai"), LLM_OPENAI },
     { ngx_null_string, 0 }
 };
@@ -958,7 +958,7 @@ ngx_http_cycles_provider(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
 
     if (ngx_strcmp(value[1].data, "auto") == 0) {
-        clcf->provider = NGX_HTTP_CYCLES_PROVIDER_AUTO;
+        clcf->provider = LLM_PROVIDER_AUTO;
         return NGX_CONF_OK;
     }
 
@@ -1360,7 +1360,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               NGX_HTTP_CYCLES_OUTAGE_DENY);
 
     ngx_conf_merge_uint_value(conf->provider, prev->provider,
-                              NGX_HTTP_CYCLES_PROVIDER_AUTO);
+                              LLM_PROVIDER_AUTO);
     ngx_conf_merge_value(conf->max_output_tokens, prev->max_output_tokens,
                          4096);
     ngx_conf_merge_uint_value(conf->estimate_margin, prev->estimate_margin,
@@ -1382,7 +1382,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_uint_value(conf->deny_format, prev->deny_format,
-                              NGX_HTTP_CYCLES_PROVIDER_AUTO);
+                              LLM_PROVIDER_AUTO);
     ngx_conf_merge_uint_value(conf->response_headers, prev->response_headers,
                               NGX_HTTP_CYCLES_HEADERS_ON);
 

@@ -30,6 +30,7 @@
 #include "../llm/llm_price.h"
 #include "../llm/llm_reply.h"
 #include "../llm/llm_request.h"
+#include "../llm/llm_route.h"
 
 
 #define NGX_HTTP_CYCLES_OFF               0
@@ -54,10 +55,6 @@
 #define NGX_HTTP_CYCLES_HEADERS_AMOUNTS   2
 
 #define NGX_HTTP_CYCLES_DENY_STATUS_AUTO  0
-
-/* providers are told apart by the request; nothing to choose from yet */
-
-#define NGX_HTTP_CYCLES_PROVIDER_AUTO     LLM_PROVIDERS
 
 
 /* $cycles_decision */
@@ -217,7 +214,7 @@ typedef struct {
 
     /* the request */
 
-    llm_provider_t                   provider;
+    llm_route_t                      route;
     llm_facts_t                     *facts;       /* NULL: body not read */
     llm_price_t                      price;       /* frozen for the request */
     ngx_str_t                        price_key;

@@ -54,15 +54,17 @@ ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_int_t       rc;
     llm_request_t  *rq;
 
-    ctx->provider = (ctx->conf->provider == NGX_HTTP_CYCLES_PROVIDER_AUTO)
-                    ? LLM_OPENAI : (llm_provider_t) ctx->conf->provider;
+    llm_route(&ctx->route, ctx->conf->provider,
+              r->method_name.data, r->method_name.len,
+              r->headers_in.server.data, r->headers_in.server.len,
+              r->unparsed_uri.data, r->unparsed_uri.len);
 
     rq = ngx_pcalloc(r->pool, sizeof(llm_request_t));
     if (rq == NULL) {
         return NGX_ERROR;
     }
 
-    llm_request_init(rq, ctx->provider);
+    llm_request_init(rq, ctx->route.api);
 
     rc = ngx_http_cycles_feed_body(r, rq);
 

@@ -319,11 +319,10 @@ ngx_http_cycles_passed_cost(ngx_http_cycles_ctx_t *ctx,
         return ctx->estimate;
     }
 
+    llm_usage_init(&usage);
+
     usage.input = ctx->input_estimate;
     usage.output = 0;
-    usage.cached_input = -1;
-    usage.cache_write = -1;
-    usage.reasoning = -1;
 
     if (ended == NGX_HTTP_CYCLES_REPLIED) {
 

@@ -259,7 +259,7 @@ ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx)
     static u_char  kind[] = "llm.completion";
 
     action = &ctx->reservation->terms.action;
-    provider = llm_provider_name(ctx->provider);
+    provider = llm_provider_name(ctx->route.provider);
     facts = ctx->facts;
 
     action->kind.data = kind;
@@ -303,13 +303,13 @@ ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     model = ctx->facts->model;
     len = ctx->facts->model_len;
 
-    price = llm_prices_find(conf->prices, ctx->provider, model, len, &key);
+    price = llm_prices_find(conf->prices, ctx->route.provider, model, len, &key);
 
     if (price == NULL && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL) {
         model = conf->unknown_price_model.data;
         len = conf->unknown_price_model.len;
 
-        price = llm_prices_find(conf->prices, ctx->provider, model, len, &key);
+        price = llm_prices_find(conf->prices, ctx->route.provider, model, len, &key);
     }
 
     if (price == NULL) {
@@ -394,12 +394,11 @@ ngx_http_cycles_set_estimate(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     output *= facts->choices;
 
+    llm_usage_init(&usage);
+
     usage.input = (int64_t) (((unsigned __int128) facts->input_tokens
                               * conf->estimate_margin + 999) / 1000);
     usage.output = output;
-    usage.cached_input = -1;
-    usage.cache_write = -1;
-    usage.reasoning = -1;
 
     ctx->estimate = ngx_http_cycles_cost(ctx, &usage);
 

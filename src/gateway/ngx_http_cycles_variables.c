@@ -240,7 +240,7 @@ ngx_http_cycles_text(ngx_http_cycles_ctx_t *ctx, uintptr_t data,
             return NGX_DECLINED;
         }
 
-        value->data = (u_char *) llm_provider_name(ctx->provider);
+        value->data = (u_char *) llm_provider_name(ctx->route.provider);
         value->len = ngx_strlen(value->data);
         break;
 

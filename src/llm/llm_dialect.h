@@ -63,7 +63,6 @@ typedef enum {
 
 
 typedef struct {
-    const char           *name;
     const llm_member_t   *request;        /* the root of each tree */
     const llm_member_t   *reply;
 } llm_dialect_t;
@@ -71,7 +70,7 @@ typedef struct {
 
 extern const llm_dialect_t  llm_openai;
 
-const llm_dialect_t *llm_dialect(llm_provider_t provider);
+const llm_dialect_t *llm_dialect(llm_api_t api);
 
 
 #endif /* _LLM_DIALECT_H_INCLUDED_ */

@@ -194,7 +194,6 @@ static const llm_member_t  llm_openai_reply =
 
 
 const llm_dialect_t  llm_openai = {
-    "openai",
     &llm_openai_request,
     &llm_openai_reply
 };

@@ -53,20 +53,14 @@ static const char  llm_error[] = "error";
 
 
 void
-llm_reply_init(llm_reply_t *rp, llm_provider_t provider,
-    llm_reply_format_t format)
+llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
 {
     memset(rp, 0, offsetof(llm_reply_t, walk));
 
-    rp->provider = provider;
+    rp->api = api;
     rp->format = format;
 
-    rp->usage.input = -1;
-    rp->usage.output = -1;
-    rp->usage.cached_input = -1;
-    rp->usage.cache_write = -1;
-    rp->usage.reasoning = -1;
-
+    llm_usage_init(&rp->usage);
     llm_estimate_init(&rp->estimate);
     memset(rp->previous, (int) rp->estimate.previous, LLM_REPLY_CHOICES);
 
@@ -390,7 +384,7 @@ llm_reply_event(llm_reply_t *rp)
     rp->choice = 0;
     rp->position = -1;
 
-    llm_walk_init(&rp->walk, llm_dialect(rp->provider)->reply, 0);
+    llm_walk_init(&rp->walk, llm_dialect(rp->api)->reply, 0);
 }
 
 

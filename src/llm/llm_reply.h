@@ -34,7 +34,7 @@ typedef enum {
 /* allocated by the caller; llm_reply.c may add members of its own */
 
 typedef struct {
-    llm_provider_t       provider;
+    llm_api_t            api;
     llm_reply_format_t   format;
 
     /* results, valid at any time: what was seen so far */
@@ -87,7 +87,7 @@ typedef struct {
 } llm_reply_t;
 
 
-void llm_reply_init(llm_reply_t *rp, llm_provider_t provider,
+void llm_reply_init(llm_reply_t *rp, llm_api_t api,
     llm_reply_format_t format);
 
 

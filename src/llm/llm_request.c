@@ -53,23 +53,45 @@ static uint64_t llm_request_constant(unsigned kind);
 
 
 void
-llm_request_init(llm_request_t *rq, llm_provider_t provider)
+llm_request_init(llm_request_t *rq, llm_api_t api)
 {
     memset(&rq->facts, 0, sizeof(llm_facts_t));
 
     rq->facts.max_tokens = -1;
     rq->facts.choices = 1;
+    rq->facts.images = -1;
+    rq->facts.characters = -1;
+    rq->facts.tool_uses = -1;
 
-    rq->provider = provider;
+    rq->api = api;
     rq->seen = 0;
     rq->audio = 0;
     rq->files = 0;
     rq->completion = 0;
-    rq->tools = 0;
+    rq->has_tools = 0;
+    rq->tools = NULL;
+    rq->room = 0;
     rq->error = NULL;
 
-    llm_walk_init(&rq->walk, llm_dialect(provider)->request, 1);
+    llm_walk_init(&rq->walk, llm_dialect(api)->request, 1);
     llm_estimate_init(&rq->estimate);
+}
+
+
+void
+llm_request_tools(llm_request_t *rq, llm_tool_t *tools, unsigned n)
+{
+    rq->tools = tools;
+    rq->room = n;
+}
+
+
+const char *
+llm_limit_name(llm_provider_t provider, llm_api_t api, const char **object)
+{
+    *object = NULL;
+
+    return "max_completion_tokens";
 }
 
 
@@ -537,9 +559,9 @@ llm_request_schema(llm_request_t *rq, int event)
             return llm_request_wrong(rq, w->member);
         }
 
-        if (event == LLM_JSON_ARRAY && !rq->tools) {
+        if (event == LLM_JSON_ARRAY && !rq->has_tools) {
             llm_estimate_add(&rq->estimate, LLM_TOOLS_TOKENS);
-            rq->tools = 1;
+            rq->has_tools = 1;
         }
 
         return LLM_OK;

@@ -23,6 +23,55 @@ typedef struct {
 } llm_span_t;
 
 
+/* a limit of generated tokens as the client wrote it */
+
+typedef struct {
+    const char      *name;                /* of its member, static storage */
+    int64_t          value;               /* -1: null */
+    llm_span_t       span;                /* of its value */
+} llm_limit_t;
+
+
+/*
+ * A member that may have to go.  before: the end of the value in front of
+ * it, 0 if it is the first of its object; next: the quote of the key behind
+ * it, 0 if it is the last.
+ */
+
+typedef struct {
+    llm_span_t       span;                /* key and value */
+    uint64_t         before;
+    uint64_t         next;
+} llm_place_t;
+
+
+typedef enum {
+    LLM_PLACE_TOOLS = 0,                  /* Converse: "toolConfig" */
+    LLM_PLACE_TOOL_CHOICE,
+    LLM_PLACE_FUNCTIONS,                  /* of old clients */
+    LLM_PLACE_FUNCTION_CALL,
+    LLM_PLACE_THINKING,
+    LLM_PLACES
+} llm_place_name_t;
+
+
+#define LLM_LIMITS     4
+#define LLM_TOOL_NAME  128
+
+
+/*
+ * A tool that the model may call.  One that has no name of its own has that
+ * of its type, as "web_search".
+ */
+
+typedef struct {
+    llm_span_t       span;                /* the element of its array */
+    llm_span_t       array;
+    size_t           name_len;            /* 0: none, or it is too long */
+    unsigned char    name[LLM_TOOL_NAME];
+} llm_tool_t;
+
+
 typedef struct {
     unsigned char    model[LLM_MODEL_MAX];
     size_t           model_len;           /* 0: no model in the body */
@@ -31,8 +80,14 @@ typedef struct {
     llm_span_t       max_tokens_value;    /* its number, or null if there is
                                              only that, for a clamp */
 
-    int64_t          choices;             /* "n", 1 when absent */
+    int64_t          choices;             /* replies that one input gets */
     int64_t          input_tokens;        /* estimate without any margin */
+
+    /* every limit there is, in the order of the body */
+
+    llm_limit_t      limits[LLM_LIMITS];
+    unsigned         nlimits;
+    llm_limit_t      thinking;            /* its budget; name NULL: none */
 
     /* where "stream_options" of a streaming request can be spliced */
 
@@ -40,34 +95,68 @@ typedef struct {
     llm_span_t       stream_options;      /* its value */
     uint64_t         stream_options_start;/* just behind its "{"; 0: null */
 
+    /* the object that a limit belongs into, as "generationConfig" */
+
+    llm_span_t       config;              /* its value */
+    uint64_t         config_start;        /* just behind its "{" */
+
+    llm_place_t      places[LLM_PLACES];
+    unsigned         ntools;              /* those found, whatever the room */
+    size_t           tool_choice_len;     /* 0: it names none */
+    unsigned char    tool_choice[LLM_TOOL_NAME];
+
+    /* what else a reservation has to think of */
+
+    llm_tier_t       tier;                /* asked for */
+    int64_t          images;              /* to make; -1: none asked for */
+    int64_t          characters;          /* to speak; -1: none */
+    int64_t          media_bytes;         /* of what is to be transcribed */
+    int64_t          tool_uses;           /* bound of a search; -1: none */
+
     unsigned         empty:1;             /* "{}" */
     unsigned         stream:1;
     unsigned         stream_options_empty:1;      /* "{}" */
     unsigned         include_usage:1;     /* the client said true or false */
+    unsigned         config_empty:1;
+    unsigned         stateful:1;          /* more input is held upstream */
+    unsigned         background:1;
+    unsigned         cache_write:1;       /* the input is to be cached */
+    unsigned         cache_write_1h:1;
+    unsigned         web_search:1;
 } llm_facts_t;
 
 
 /* allocated by the caller; its members belong to llm_request.c */
 
 typedef struct {
-    llm_provider_t   provider;
+    llm_api_t        api;
     llm_facts_t      facts;
     llm_walk_t       walk;
     llm_text_t       text;
     llm_estimate_t   estimate;
+    llm_tool_t      *tools;
+    unsigned         room;                /* for tools */
 
     uint64_t         seen;                /* bit mask of members met */
     uint64_t         audio;               /* bytes of base64 */
     uint64_t         files;               /* bytes of base64 */
     unsigned         completion:1;        /* max_completion_tokens counts */
-    unsigned         tools:1;             /* their constant is counted */
+    unsigned         has_tools:1;         /* their constant is counted */
     const char      *error;
 } llm_request_t;
 
 
 /* ready for the first byte of a body */
 
-void llm_request_init(llm_request_t *rq, llm_provider_t provider);
+void llm_request_init(llm_request_t *rq, llm_api_t api);
+
+
+/*
+ * Before the first byte: the first n tools of the body are to be kept in
+ * tools, which is the caller's.  facts.ntools tells how many there are.
+ */
+
+void llm_request_tools(llm_request_t *rq, llm_tool_t *tools, unsigned n);
 
 
 /*
@@ -93,6 +182,16 @@ int llm_request_finish(llm_request_t *rq);
  */
 
 const char *llm_request_error(const llm_request_t *rq);
+
+
+/*
+ * The name of the member that limits generated tokens where a client gave no
+ * limit; *object gets the name of the object it belongs into, or NULL.
+ * NULL: there is no such limit, or it depends on the model.
+ */
+
+const char *llm_limit_name(llm_provider_t provider, llm_api_t api,
+    const char **object);
 
 
 #endif /* _LLM_REQUEST_H_INCLUDED_ */

@@ -125,7 +125,7 @@ FIELDS = {'cycles_estimate': 'estimate', 'cycles_actual': 'actual',
 
 NAMES = {('estimate', 'NULL'): 'auto',
          ('actual', 'NGX_HTTP_CYCLES_ACTUAL_AUTO'): 'auto',
-         ('provider', 'NGX_HTTP_CYCLES_PROVIDER_AUTO'): 'auto',
+         ('provider', 'LLM_PROVIDER_AUTO'): 'auto',
          ('unknown_price', 'NGX_HTTP_CYCLES_PRICE_DENY'): 'deny',
          ('deny_status', 'NGX_HTTP_TOO_MANY_REQUESTS'): '429'}
 

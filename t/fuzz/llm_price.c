@@ -99,7 +99,12 @@ check_table(const uint8_t *data, size_t size)
             check_price(price->cache_read);
             check_price(price->cache_write);
 
-            memset(&usage, data[n], sizeof(usage));
+            llm_usage_init(&usage);
+
+            usage.input = (int64_t) data[n] << 40;
+            usage.output = (int64_t) data[n + 1] << 40;
+            usage.cached_input = data[n + 2];
+            usage.cache_write = data[n + 3];
 
             if (price->input < 0 || llm_price_cost(price, &usage) < 0) {
                 abort();

@@ -64,7 +64,7 @@ read_body(llm_reply_t *rp, llm_reply_format_t format, const uint8_t *data,
     size_t    i, n;
     uint8_t  *copy;
 
-    llm_reply_init(rp, LLM_OPENAI, format);
+    llm_reply_init(rp, LLM_API_CHAT, format);
 
     for (i = 0; i < size; i += n) {
 

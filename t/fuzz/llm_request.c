@@ -88,7 +88,7 @@ read_body(llm_request_t *rq, const uint8_t *data, size_t size, size_t step)
     size_t    i, n;
     uint8_t  *copy;
 
-    llm_request_init(rq, LLM_OPENAI);
+    llm_request_init(rq, LLM_API_CHAT);
 
     for (i = 0; i < size; i += n) {
 

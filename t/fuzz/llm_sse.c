@@ -134,7 +134,7 @@ check(const uint8_t *data, size_t size)
 
     if (llm_sse_usage_only(copy, size)) {
 
-        llm_reply_init(&rp, LLM_OPENAI, LLM_REPLY_SSE);
+        llm_reply_init(&rp, LLM_API_CHAT, LLM_REPLY_SSE);
         llm_reply_feed(&rp, copy, size);
         llm_reply_finish(&rp);
 

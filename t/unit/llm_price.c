@@ -587,6 +587,10 @@ test_many(void)
 
 #define NONE  -1
 
+#define COUNTS(in, out, cached, written, thought)                             \
+    { .input = in, .output = out, .cached_input = cached,                     \
+      .cache_write = written, .reasoning = thought }
+
 
 static struct {
     const char   *name;
@@ -596,42 +600,42 @@ static struct {
 } cost_cases[] = {
 
     { "plain small", { 150000, 600000, 75000, NONE, NONE },
-      { 25, 7, NONE, NONE, NONE }, 795 },
+      COUNTS(25, 7, NONE, NONE, NONE), 795 },
     { "two micro-cents exactly", { 20000, 0, NONE, NONE, NONE },
-      { 1, 0, NONE, NONE, NONE }, 2 },
+      COUNTS(1, 0, NONE, NONE, NONE), 2 },
     { "a fraction rounds up", { 150000, 600000, 75000, NONE, NONE },
-      { 1, 0, 1, NONE, NONE }, 8 },
+      COUNTS(1, 0, 1, NONE, NONE), 8 },
     { "two fractions are added first", { 150000, 600000, 75000, NONE, NONE },
-      { 2, 0, 2, NONE, NONE }, 15 },
+      COUNTS(2, 0, 2, NONE, NONE), 15 },
     { "cached inside input", { 2500000, 10000000, 1250000, NONE, NONE },
-      { 2006, 300, 1920, 0, 0 }, 561500 },
+      COUNTS(2006, 300, 1920, 0, 0), 561500 },
     { "reasoning inside output", { 1250000, 10000000, 125000, NONE, NONE },
-      { 1000, 500, 0, 0, 320 }, 625000 },
+      COUNTS(1000, 500, 0, 0, 320), 625000 },
     { "a long input", { 1250000, 10000000, 125000, NONE, NONE },
-      { 200000, 10, NONE, NONE, NONE }, 25010000 },
+      COUNTS(200000, 10, NONE, NONE, NONE), 25010000 },
     { "cache writes", { 3000000, 15000000, 300000, 3750000, NONE },
-      { 4000, 350, 2000, 1000, 0 }, 1260000 },
+      COUNTS(4000, 350, 2000, 1000, 0), 1260000 },
     { "a large one", { 2500000, 10000000, 1250000, NONE, NONE },
-      { 1000000000, 1000000000, 0, 0, 0 }, 1250000000000 },
+      COUNTS(1000000000, 1000000000, 0, 0, 0), 1250000000000 },
     { "nothing reported", { 2500000, 10000000, 1250000, NONE, NONE },
-      { NONE, NONE, NONE, NONE, NONE }, 0 },
+      COUNTS(NONE, NONE, NONE, NONE, NONE), 0 },
     { "no cached price", { 1000000, 2000000, NONE, NONE, NONE },
-      { 100, 0, 50, 20, 0 }, 10000 },
+      COUNTS(100, 0, 50, 20, 0), 10000 },
     { "a cached price of 0", { 1000000, 2000000, 0, 0, NONE },
-      { 100, 0, 50, 20, 0 }, 3000 },
+      COUNTS(100, 0, 50, 20, 0), 3000 },
     { "no output price", { 1000000, NONE, NONE, NONE, NONE },
-      { 0, 100, 0, 0, 0 }, 10000 },
+      COUNTS(0, 100, 0, 0, 0), 10000 },
     { "more cached than input", { 1000000, 2000000, 500000, 3000000, NONE },
-      { 10, 0, 50, 20, 0 }, 2500 + 6000 },
-    { "all for nothing", { 0, 0, 0, 0, NONE }, { 5, 5, 5, 5, 5 }, 0 },
-    { "the smallest cost", { 1, 1, 1, 1, NONE }, { 1, 0, 0, 0, 0 }, 1 },
-    { "ten thousand of them", { 1, 1, 1, 1, NONE }, { 10000, 0, 0, 0, 0 },
+      COUNTS(10, 0, 50, 20, 0), 2500 + 6000 },
+    { "all for nothing", { 0, 0, 0, 0, NONE }, COUNTS(5, 5, 5, 5, 5), 0 },
+    { "the smallest cost", { 1, 1, 1, 1, NONE }, COUNTS(1, 0, 0, 0, 0), 1 },
+    { "ten thousand of them", { 1, 1, 1, 1, NONE }, COUNTS(10000, 0, 0, 0, 0),
       1 },
-    { "one more", { 1, 1, 1, 1, NONE }, { 10000, 1, 0, 0, 0 }, 2 },
+    { "one more", { 1, 1, 1, 1, NONE }, COUNTS(10000, 1, 0, 0, 0), 2 },
     { "the largest usage", { 1000000000, 1000000000, 1000000000, 1000000000,
-      NONE }, { INT64_MAX, INT64_MAX, 0, 0, 0 }, INT64_MAX },
+      NONE }, COUNTS(INT64_MAX, INT64_MAX, 0, 0, 0), INT64_MAX },
     { "the largest of all", { INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-      NONE }, { INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX },
+      NONE }, COUNTS(INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX),
       INT64_MAX }
 };
 

@@ -119,7 +119,7 @@ test_sample(json_t *sample)
     different = 0;
 
     for (cut = 0; cut <= len; cut++) {
-        llm_reply_init(&two, LLM_OPENAI, format);
+        llm_reply_init(&two, LLM_API_CHAT, format);
         llm_reply_feed(&two, (unsigned char *) body, cut);
         llm_reply_feed(&two, (unsigned char *) body + cut, len - cut);
         llm_reply_finish(&two);
@@ -128,7 +128,7 @@ test_sample(json_t *sample)
 
     is_int((long long) different, 0, "%s: the same in any two pieces", name);
 
-    llm_reply_init(&two, LLM_OPENAI, format);
+    llm_reply_init(&two, LLM_API_CHAT, format);
     cut = 0;
 
     json_array_foreach(json_object_get(sample, "split_at"), i, at) {
@@ -539,7 +539,7 @@ test_bounds(void)
     llm_reply_t    rp;
     unsigned char  text[1024];
 
-    llm_reply_init(&rp, LLM_OPENAI, LLM_REPLY_SSE);
+    llm_reply_init(&rp, LLM_API_CHAT, LLM_REPLY_SSE);
     memset(text, 'x', sizeof(text));
 
     llm_reply_feed(&rp, (unsigned char *) "data: {\"x\":\"", 12);
@@ -568,7 +568,7 @@ test_bounds(void)
     is_int(rp.usage.input, 4, "usage behind an endless line");
     is_int(rp.unreadable, 0, "which is readable");
 
-    llm_reply_init(&rp, LLM_OPENAI, LLM_REPLY_JSON);
+    llm_reply_init(&rp, LLM_API_CHAT, LLM_REPLY_JSON);
     llm_reply_feed(&rp, (unsigned char *) "{\"a\":", 5);
     memset(text, '[', sizeof(text));
 
@@ -593,7 +593,7 @@ test_later(void)
     static const char  more[] =
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" two\"";
 
-    llm_reply_init(&rp, LLM_OPENAI, LLM_REPLY_SSE);
+    llm_reply_init(&rp, LLM_API_CHAT, LLM_REPLY_SSE);
 
     llm_reply_feed(&rp, (unsigned char *) text, sizeof(text) - 1);
     is_int(rp.usage_seen, 1, "a running total is seen");
@@ -611,7 +611,7 @@ read_text(llm_reply_t *rp, llm_reply_format_t format, const char *text,
     size_t          i, size;
     unsigned char  *copy;
 
-    llm_reply_init(rp, LLM_OPENAI, format);
+    llm_reply_init(rp, LLM_API_CHAT, format);
 
     /* each piece in memory of its own, for the sanitizer */
 

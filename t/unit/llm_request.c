@@ -603,7 +603,7 @@ test_bounds(void)
     llm_request_t  rq;
     unsigned char  text[1024];
 
-    llm_request_init(&rq, LLM_OPENAI);
+    llm_request_init(&rq, LLM_API_CHAT);
     (void) llm_request_feed(&rq, (const unsigned char *) "{\"a\":", 5);
 
     memset(text, '[', sizeof(text));
@@ -613,7 +613,7 @@ test_bounds(void)
     is_str(llm_request_error(&rq), "the body is nested too deeply",
            "which is said");
 
-    llm_request_init(&rq, LLM_OPENAI);
+    llm_request_init(&rq, LLM_API_CHAT);
     (void) llm_request_feed(&rq, (const unsigned char *) "{\"tools\":[{\"", 12);
 
     memset(text, 'k', sizeof(text));
@@ -626,7 +626,7 @@ test_bounds(void)
     is_int(llm_request_finish(&rq), LLM_OK, "a name of a megabyte");
     ok(rq.facts.input_tokens > 200000, "is counted");
 
-    llm_request_init(&rq, LLM_OPENAI);
+    llm_request_init(&rq, LLM_API_CHAT);
     (void) llm_request_feed(&rq, (const unsigned char *) "{\"n\":", 5);
 
     memset(text, '1', sizeof(text));
@@ -700,7 +700,7 @@ run(llm_request_t *rq, const char *text, size_t n, size_t step)
     size_t          i, size;
     unsigned char  *copy;
 
-    llm_request_init(rq, LLM_OPENAI);
+    llm_request_init(rq, LLM_API_CHAT);
 
     for (i = 0; i < n; i += size) {
 

@@ -1,0 +1,47 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Which provider and which of its APIs a request is for, and what its path
+ * says of the model.
+ */
+
+
+#ifndef _LLM_ROUTE_H_INCLUDED_
+#define _LLM_ROUTE_H_INCLUDED_
+
+
+#include "llm.h"
+
+
+/* LLM_PROVIDERS as the configured provider: to be told by host and path */
+
+#define LLM_PROVIDER_AUTO  LLM_PROVIDERS
+
+
+typedef struct {
+    llm_provider_t       provider;
+    llm_api_t            api;
+
+    size_t               model_len;       /* 0: it is not in the path */
+    unsigned char        model[LLM_MODEL_MAX];
+
+    unsigned             known:1;         /* the path is one of an API */
+    unsigned             free:1;          /* it costs nothing */
+    unsigned             stream:1;        /* the path asks for a stream */
+} llm_route_t;
+
+
+/*
+ * method as in the request; host, which may be empty, is the name that the
+ * request is sent to; path is as the client sent it, escapes in place, with
+ * or without a query.  Any prefix in front of an API's own path is skipped.
+ */
+
+void llm_route(llm_route_t *route, unsigned provider,
+    const unsigned char *method, size_t method_len,
+    const unsigned char *host, size_t host_len,
+    const unsigned char *path, size_t path_len);
+
+
+#endif /* _LLM_ROUTE_H_INCLUDED_ */
