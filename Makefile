@@ -77,11 +77,11 @@ UA = $(BUILD)/unit-asan
 
 $(U)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(WARN) $(O2) -Isrc -It/unit -MMD -MP -c -o $@ $<
+	$(CC) $(WARN) $(O2) -Isrc -It/unit -MMD -MP -MT $@ -c -o $@ $<
 
 $(UA)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(WARN) $(SANITIZE) -Isrc -It/unit -MMD -MP -c -o $@ $<
+	$(CC) $(WARN) $(SANITIZE) -Isrc -It/unit -MMD -MP -MT $@ -c -o $@ $<
 
 $(U)/libcycles.a: $(PLAIN:%.c=$(U)/%.o)
 	rm -f $@
