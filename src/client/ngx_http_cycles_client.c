@@ -7,13 +7,8 @@
  */
 
 
-#include "ngx_http_cycles_client.h"
-#include "ngx_http_cycles_call.h"
-#include "cycles_protocol.h"
+#include "ngx_http_cycles_settlement.h"
 
-
-/* a delay is shortened by up to this part, so that retries spread out */
-#define NGX_HTTP_CYCLES_JITTER  10
 
 #define NGX_HTTP_CYCLES_RESERVE_TRIES  2
 
@@ -34,14 +29,13 @@ typedef struct {
     ngx_http_cycles_reservation_t  *reservation;
     ngx_log_t                      *log;
 
+    ngx_http_cycles_server_t       *server;
+
     ngx_http_cycles_operation_t     reserve;
     ngx_http_cycles_operation_t     extend;
-    ngx_http_cycles_operation_t     settle;
-
-    ngx_event_t                     retry;        /* of settle */
+    ngx_http_cycles_settlement_t    settlement;
 
     unsigned                        abandoned:1;
-    unsigned                        recovered:1;  /* a commit, now an event */
 } ngx_http_cycles_client_t;
 
 
@@ -57,10 +51,10 @@ static ngx_http_cycles_client_t *ngx_http_cycles_client_get(
     ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_client_start(ngx_http_cycles_client_t *client,
     ngx_http_cycles_operation_t *op, cycles_op_t type);
-static ngx_int_t ngx_http_cycles_client_uri(ngx_http_cycles_client_t *client,
-    ngx_http_cycles_operation_t *op);
+static ngx_int_t ngx_http_cycles_client_bodies(
+    ngx_http_cycles_client_t *client);
 static ngx_int_t ngx_http_cycles_client_body(ngx_http_cycles_client_t *client,
-    ngx_http_cycles_operation_t *op);
+    cycles_op_t op, ngx_str_t *body, size_t *size);
 static size_t ngx_http_cycles_client_write(ngx_http_cycles_client_t *client,
     cycles_op_t op, u_char *buf, size_t size);
 static size_t ngx_http_cycles_client_event(ngx_http_cycles_client_t *client,
@@ -73,21 +67,10 @@ static void ngx_http_cycles_client_release(
     ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_client_destroy(ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_client_extended(ngx_http_cycles_call_t *call);
-static void ngx_http_cycles_client_settled(ngx_http_cycles_call_t *call);
-static void ngx_http_cycles_client_retry(ngx_http_cycles_client_t *client,
-    cycles_reply_t *reply);
-static ngx_msec_t ngx_http_cycles_client_delay(
-    ngx_http_cycles_call_conf_t *conf, ngx_uint_t tries);
-static void ngx_http_cycles_client_retry_handler(ngx_event_t *ev);
-static void ngx_http_cycles_client_recover(ngx_http_cycles_client_t *client);
-static void ngx_http_cycles_client_final(ngx_http_cycles_client_t *client,
-    ngx_http_cycles_outcome_t outcome);
+static void ngx_http_cycles_client_settled(ngx_http_cycles_settlement_t *st);
 
 static void ngx_http_cycles_client_copy(ngx_pool_t *pool, ngx_str_t *to,
     ngx_str_t *header, const char *text);
-static void ngx_http_cycles_client_log(ngx_http_cycles_client_t *client,
-    ngx_uint_t level, ngx_http_cycles_operation_t *op, cycles_reply_t *reply,
-    const char *fmt, ...);
 
 
 const ngx_http_cycles_authority_ops_t  ngx_http_cycles_client_ops = {
@@ -182,8 +165,15 @@ ngx_http_cycles_client_extend(ngx_http_cycles_reservation_t *rsv)
 static ngx_int_t
 ngx_http_cycles_client_settle(ngx_http_cycles_reservation_t *rsv)
 {
-    cycles_op_t                type;
-    ngx_http_cycles_client_t  *client;
+    cycles_str_t                  *tenant;
+    ngx_http_cycles_client_t      *client;
+    ngx_http_cycles_settlement_t  *st;
+
+    static const cycles_op_t  ops[] = {
+        CYCLES_OP_COMMIT,             /* NGX_HTTP_CYCLES_COMMIT */
+        CYCLES_OP_RELEASE,
+        CYCLES_OP_EVENT
+    };
 
     ngx_memzero(&rsv->settled, sizeof(cycles_settled_t));
 
@@ -200,31 +190,42 @@ ngx_http_cycles_client_settle(ngx_http_cycles_reservation_t *rsv)
         ngx_http_cycles_call_cancel(&client->extend.call);
     }
 
-    switch (rsv->kind) {
-
-    case NGX_HTTP_CYCLES_COMMIT:
-        type = CYCLES_OP_COMMIT;
-        break;
-
-    case NGX_HTTP_CYCLES_RELEASE:
-        type = CYCLES_OP_RELEASE;
-        break;
-
-    default: /* NGX_HTTP_CYCLES_EVENT */
-        type = CYCLES_OP_EVENT;
-        break;
-    }
-
-    if (rsv->id.len == 0 && type != CYCLES_OP_EVENT) {
+    if (rsv->id.len == 0 && rsv->kind != NGX_HTTP_CYCLES_EVENT) {
         rsv->settle_outcome = NGX_HTTP_CYCLES_ANSWERED;
         rsv->settled.code = CYCLES_NOT_FOUND;
         rsv->settled.remaining = CYCLES_NOT_KNOWN;
         return NGX_OK;
     }
 
-    if (ngx_http_cycles_client_start(client, &client->settle, type) != NGX_OK) {
+    st = &client->settlement;
+    tenant = &rsv->terms.subject.levels[CYCLES_TENANT];
+
+    ngx_memzero(st, sizeof(ngx_http_cycles_settlement_t));
+
+    st->pool = rsv->pool;
+    st->log = client->log;
+    st->data = client;
+    st->handler = ngx_http_cycles_client_settled;
+
+    st->server = client->server;
+    st->conf = &rsv->call;
+    st->op = ops[rsv->kind];
+    st->id = (st->op == CYCLES_OP_EVENT) ? rsv->settle_key : rsv->id;
+    st->key = rsv->settle_key;
+    st->api_key = rsv->api_key;
+    st->traceparent = rsv->traceparent;
+    st->tenant.len = tenant->len;
+    st->tenant.data = tenant->data;
+    st->unit = rsv->terms.unit;
+    st->amount = rsv->actual;
+
+    if (ngx_http_cycles_client_bodies(client) != NGX_OK) {
         return NGX_OK;
     }
+
+    ngx_http_cycles_replay_remember(st->server, &st->tenant, &st->api_key);
+
+    ngx_http_cycles_settlement_start(st);
 
     return NGX_AGAIN;
 }
@@ -252,16 +253,12 @@ ngx_http_cycles_client_get(ngx_http_cycles_reservation_t *rsv)
     client->reservation = rsv;
     client->log = clcf->error_log;
 
+    client->server = rsv->authority->data;
+
     client->reserve.call.handler = ngx_http_cycles_client_reserved;
     client->extend.call.handler = ngx_http_cycles_client_extended;
-    client->settle.call.handler = ngx_http_cycles_client_settled;
 
     client->extend.call.urgent = 1;
-    client->settle.call.urgent = 1;
-
-    client->retry.handler = ngx_http_cycles_client_retry_handler;
-    client->retry.data = &client->settle.call;
-    client->retry.log = client->log;
 
     rsv->call_data = client;
 
@@ -274,45 +271,44 @@ ngx_http_cycles_client_start(ngx_http_cycles_client_t *client,
     ngx_http_cycles_operation_t *op, cycles_op_t type)
 {
     cycles_str_t                   *key;
-    ngx_str_t                      *location;
     ngx_http_cycles_call_t         *call;
     ngx_http_cycles_reservation_t  *rsv;
 
     rsv = client->reservation;
     call = &op->call;
-    location = rsv->authority->data;
 
     op->op = type;
     op->tries = 0;
     op->started = ngx_current_msec;
 
     call->data = client;
-    call->conf_ctx = rsv->authority->conf_ctx;
-    call->location = *location;
+    call->conf_ctx = client->server->conf_ctx;
+    call->location = client->server->location;
     call->api_key = rsv->api_key;
     call->traceparent = rsv->traceparent;
     call->timeout = rsv->call.timeout;
     call->connect_timeout = rsv->call.connect_timeout;
 
-    switch (type) {
-
-    case CYCLES_OP_RESERVE:
+    if (type == CYCLES_OP_RESERVE) {
         key = &rsv->terms.idempotency_key;
         call->idempotency_key.len = key->len;
         call->idempotency_key.data = key->data;
-        break;
 
-    case CYCLES_OP_EXTEND:
+    } else {
         call->idempotency_key = rsv->extend_key;
-        break;
-
-    default:
-        call->idempotency_key = rsv->settle_key;
-        break;
     }
 
-    if (ngx_http_cycles_client_uri(client, op) != NGX_OK
-        || ngx_http_cycles_client_body(client, op) != NGX_OK)
+    /* all extends of a reservation are alike but for their keys */
+
+    if (call->uri.len == 0
+        && ngx_http_cycles_client_uri(rsv->pool, type, &rsv->id, call)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_cycles_client_body(client, type, &call->body, &op->size)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -324,69 +320,91 @@ ngx_http_cycles_client_start(ngx_http_cycles_client_t *client,
 }
 
 
-static ngx_int_t
-ngx_http_cycles_client_uri(ngx_http_cycles_client_t *client,
-    ngx_http_cycles_operation_t *op)
+ngx_int_t
+ngx_http_cycles_client_uri(ngx_pool_t *pool, cycles_op_t op, ngx_str_t *id,
+    ngx_http_cycles_call_t *call)
 {
-    size_t                          len, encoded;
-    u_char                         *p;
-    cycles_str_t                    id;
-    ngx_http_cycles_reservation_t  *rsv;
+    size_t         len, encoded;
+    u_char        *p;
+    cycles_str_t   s;
 
-    rsv = client->reservation;
+    s.len = id->len;
+    s.data = id->data;
 
-    id.len = rsv->id.len;
-    id.data = rsv->id.data;
+    len = cycles_path(NULL, 0, op, s, 0);
+    encoded = cycles_path(NULL, 0, op, s, 1);
 
-    /* all extends of a reservation are alike but for their keys */
-
-    if (op->op == CYCLES_OP_EXTEND && op->call.uri.len) {
-        return NGX_OK;
-    }
-
-    len = cycles_path(NULL, 0, op->op, id, 0);
-    encoded = cycles_path(NULL, 0, op->op, id, 1);
-
-    p = ngx_pnalloc(rsv->pool, len + encoded);
+    p = ngx_pnalloc(pool, len + encoded);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    op->call.uri.len = cycles_path(p, len, op->op, id, 0);
-    op->call.uri.data = p;
+    call->uri.len = cycles_path(p, len, op, s, 0);
+    call->uri.data = p;
 
     p += len;
 
-    op->call.unparsed_uri.len = cycles_path(p, encoded, op->op, id, 1);
-    op->call.unparsed_uri.data = p;
+    call->unparsed_uri.len = cycles_path(p, encoded, op, s, 1);
+    call->unparsed_uri.data = p;
 
     return NGX_OK;
 }
 
 
+/* a commit may come too late: what is sent then is written at once as well */
+
 static ngx_int_t
-ngx_http_cycles_client_body(ngx_http_cycles_client_t *client,
-    ngx_http_cycles_operation_t *op)
+ngx_http_cycles_client_bodies(ngx_http_cycles_client_t *client)
 {
-    size_t      len;
-    ngx_str_t  *body;
+    size_t                         size;
+    ngx_http_cycles_settlement_t  *st;
 
-    body = &op->call.body;
+    st = &client->settlement;
+    size = 0;
 
-    len = ngx_http_cycles_client_write(client, op->op, NULL, 0);
+    if (st->op != CYCLES_OP_EVENT
+        && ngx_http_cycles_client_body(client, st->op, &st->body, &size)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
-    if (len > op->size) {
+    size = 0;
+
+    if (st->op != CYCLES_OP_RELEASE
+        && ngx_http_cycles_client_body(client, CYCLES_OP_EVENT,
+                                       &st->event_body, &size)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* size is that of a buffer which body already has */
+
+static ngx_int_t
+ngx_http_cycles_client_body(ngx_http_cycles_client_t *client, cycles_op_t op,
+    ngx_str_t *body, size_t *size)
+{
+    size_t  len;
+
+    len = ngx_http_cycles_client_write(client, op, NULL, 0);
+
+    if (len > *size) {
         body->data = ngx_pnalloc(client->reservation->pool, len);
 
         if (body->data == NULL) {
-            op->size = 0;
+            *size = 0;
             return NGX_ERROR;
         }
 
-        op->size = len;
+        *size = len;
     }
 
-    body->len = ngx_http_cycles_client_write(client, op->op, body->data, len);
+    body->len = ngx_http_cycles_client_write(client, op, body->data, len);
 
     return NGX_OK;
 }
@@ -462,7 +480,7 @@ ngx_http_cycles_client_event(ngx_http_cycles_client_t *client, u_char *buf,
     recovered.len = 0;
     recovered.data = NULL;
 
-    if (client->recovered) {
+    if (rsv->kind == NGX_HTTP_CYCLES_COMMIT) {
         recovered.len = rsv->id.len;
         recovered.data = rsv->id.data;
 
@@ -498,7 +516,8 @@ ngx_http_cycles_client_reserved(ngx_http_cycles_call_t *call)
     if (verdict == CYCLES_REPLY_RETRY && call->sent
         && op->tries < NGX_HTTP_CYCLES_RESERVE_TRIES)
     {
-        ngx_http_cycles_client_log(client, NGX_LOG_WARN, op, &reply,
+        ngx_http_cycles_client_log(client->log, NGX_LOG_WARN, op->op,
+                                   &call->idempotency_key, call, &reply,
                                    "trying again");
         ngx_http_cycles_call_start(call);
         return;
@@ -509,14 +528,16 @@ ngx_http_cycles_client_reserved(ngx_http_cycles_call_t *call)
 
     if (verdict == CYCLES_REPLY_RETRY) {
         rsv->outcome = NGX_HTTP_CYCLES_OUTAGE;
-        ngx_http_cycles_client_log(client, NGX_LOG_ERR, op, &reply,
+        ngx_http_cycles_client_log(client->log, NGX_LOG_ERR, op->op,
+                                   &call->idempotency_key, call, &reply,
                                    "giving up");
 
     } else {
         rsv->outcome = NGX_HTTP_CYCLES_ANSWERED;
 
         if (verdict == CYCLES_REPLY_REJECTED) {
-            ngx_http_cycles_client_log(client, NGX_LOG_INFO, op, &reply,
+            ngx_http_cycles_client_log(client->log, NGX_LOG_INFO, op->op,
+                                       &call->idempotency_key, call, &reply,
                                        "denied");
         }
     }
@@ -646,8 +667,8 @@ ngx_http_cycles_client_extended(ngx_http_cycles_call_t *call)
 
         /* whether there is time for another one is for the caller to say */
 
-        ngx_http_cycles_client_log(client, NGX_LOG_INFO, op, &reply,
-                                   "not extended");
+        ngx_http_cycles_client_log(client->log, NGX_LOG_INFO, op->op, &rsv->id,
+                                   call, &reply, "not extended");
     }
 
     rsv->extend_done(rsv);
@@ -655,149 +676,20 @@ ngx_http_cycles_client_extended(ngx_http_cycles_call_t *call)
 
 
 static void
-ngx_http_cycles_client_settled(ngx_http_cycles_call_t *call)
+ngx_http_cycles_client_settled(ngx_http_cycles_settlement_t *st)
 {
-    ngx_uint_t                      level;
-    cycles_reply_t                  reply;
-    cycles_verdict_t                verdict;
     ngx_http_cycles_client_t       *client;
-    ngx_http_cycles_operation_t    *op;
     ngx_http_cycles_reservation_t  *rsv;
 
-    client = call->data;
-    rsv = client->reservation;
-    op = &client->settle;
-
-    verdict = cycles_parse_settled(op->op, call->status, call->reply.data,
-                                   call->reply.len, rsv->terms.unit,
-                                   rsv->actual, &rsv->settled, &reply);
-    op->tries++;
-
-    /* a release that fails holds up money for a while; the others lose it */
-
-    level = (op->op == CYCLES_OP_RELEASE) ? NGX_LOG_WARN : NGX_LOG_ERR;
-
-    switch (verdict) {
-
-    case CYCLES_REPLY_DONE:
-        break;
-
-    case CYCLES_REPLY_RETRY:
-
-        if (op->tries <= rsv->call.retry_attempts) {
-            ngx_http_cycles_client_retry(client, &reply);
-            return;
-        }
-
-        ngx_http_cycles_client_log(client, level, op, &reply,
-                                   "giving up after %ui tries", op->tries);
-        ngx_http_cycles_client_final(client, NGX_HTTP_CYCLES_OUTAGE);
-        return;
-
-    case CYCLES_REPLY_EXPIRED:
-
-        if (op->op == CYCLES_OP_COMMIT) {
-            ngx_http_cycles_client_log(client, NGX_LOG_WARN, op, &reply,
-                                       "sending it as an event");
-            ngx_http_cycles_client_recover(client);
-            return;
-        }
-
-        ngx_http_cycles_client_log(client, level, op, &reply, "refused");
-        break;
-
-    case CYCLES_REPLY_UNKNOWN:
-        ngx_http_cycles_client_log(client, level, op, &reply, "not settled");
-        break;
-
-    default: /* CYCLES_REPLY_REJECTED */
-        ngx_http_cycles_client_log(client, level, op, &reply, "refused");
-        break;
-    }
-
-    ngx_http_cycles_client_final(client, NGX_HTTP_CYCLES_ANSWERED);
-}
-
-
-static void
-ngx_http_cycles_client_retry(ngx_http_cycles_client_t *client,
-    cycles_reply_t *reply)
-{
-    ngx_msec_t                    delay;
-    ngx_http_cycles_operation_t  *op;
-
-    op = &client->settle;
-
-    delay = ngx_http_cycles_client_delay(&client->reservation->call,
-                                         op->tries);
-
-    /* earlier than asked for would be worse than at the same time as others */
-
-    delay = ngx_max(delay, op->call.retry_after);
-
-    ngx_http_cycles_client_log(client, NGX_LOG_WARN, op, reply,
-                               "trying again in %M ms", delay);
-
-    ngx_add_timer(&client->retry, delay);
-}
-
-
-static ngx_msec_t
-ngx_http_cycles_client_delay(ngx_http_cycles_call_conf_t *conf,
-    ngx_uint_t tries)
-{
-    uint64_t    delay;
-    ngx_uint_t  i;
-
-    delay = conf->retry_initial;
-
-    for (i = 1; i < tries && delay < conf->retry_max; i++) {
-        delay = delay * conf->retry_multiplier / 1000;
-    }
-
-    delay = ngx_min(delay, conf->retry_max);
-    delay -= (uint64_t) ngx_random() % (delay / NGX_HTTP_CYCLES_JITTER + 1);
-
-    return (ngx_msec_t) delay;
-}
-
-
-static void
-ngx_http_cycles_client_retry_handler(ngx_event_t *ev)
-{
-    ngx_http_cycles_call_t  *call;
-
-    call = ev->data;
-
-    ngx_http_cycles_call_start(call);
-}
-
-
-static void
-ngx_http_cycles_client_recover(ngx_http_cycles_client_t *client)
-{
-    client->recovered = 1;
-    client->reservation->kind = NGX_HTTP_CYCLES_EVENT;
-
-    if (ngx_http_cycles_client_start(client, &client->settle, CYCLES_OP_EVENT)
-        != NGX_OK)
-    {
-        ngx_http_cycles_client_final(client, NGX_HTTP_CYCLES_OUTAGE);
-    }
-}
-
-
-static void
-ngx_http_cycles_client_final(ngx_http_cycles_client_t *client,
-    ngx_http_cycles_outcome_t outcome)
-{
-    ngx_http_cycles_reservation_t  *rsv;
-
+    client = st->data;
     rsv = client->reservation;
 
-    client->settle.running = 0;
+    if (st->op == CYCLES_OP_EVENT) {
+        rsv->kind = NGX_HTTP_CYCLES_EVENT;
+    }
 
-    rsv->settle_outcome = outcome;
+    rsv->settle_outcome = st->outcome;
+    rsv->settled = st->settled;
     rsv->settle_done(rsv);
 }
 
@@ -829,24 +721,19 @@ ngx_http_cycles_client_copy(ngx_pool_t *pool, ngx_str_t *to, ngx_str_t *header,
 }
 
 
-static void
-ngx_http_cycles_client_log(ngx_http_cycles_client_t *client, ngx_uint_t level,
-    ngx_http_cycles_operation_t *op, cycles_reply_t *reply,
+void
+ngx_http_cycles_client_log(ngx_log_t *log, ngx_uint_t level, cycles_op_t op,
+    ngx_str_t *id, ngx_http_cycles_call_t *call, cycles_reply_t *reply,
     const char *fmt, ...)
 {
-    u_char                         *p, *last;
-    va_list                         args;
-    ngx_str_t                       id, request_id, trace_id;
-    ngx_http_cycles_call_t         *call;
-    ngx_http_cycles_reservation_t  *rsv;
-    u_char                          text[256];
+    u_char     *p, *last;
+    va_list     args;
+    ngx_str_t   request_id, trace_id;
+    u_char      text[256];
 
-    if (client->log->log_level < level) {
+    if (log->log_level < level) {
         return;
     }
-
-    rsv = client->reservation;
-    call = &op->call;
 
     p = text;
     last = text + sizeof(text);
@@ -876,10 +763,6 @@ ngx_http_cycles_client_log(ngx_http_cycles_client_t *client, ngx_uint_t level,
     p = ngx_vslprintf(p, last, fmt, args);
     va_end(args);
 
-    /* a reserve has no reservation yet, only its key */
-
-    id = (op->op == CYCLES_OP_RESERVE) ? call->idempotency_key : rsv->id;
-
     request_id = call->request_id;
     trace_id = call->trace_id;
 
@@ -893,10 +776,12 @@ ngx_http_cycles_client_log(ngx_http_cycles_client_t *client, ngx_uint_t level,
         trace_id.data = (u_char *) reply->trace_id;
     }
 
-    ngx_log_error(level, client->log, 0,
+    /* a reserve has no reservation yet, only its key */
+
+    ngx_log_error(level, log, 0,
                   "cycles %s of %s \"%V\": %*s, "
                   "request id: \"%V\", trace id: \"%V\"",
-                  cycles_op_name(op->op),
-                  op->op == CYCLES_OP_RESERVE ? "key" : "reservation", &id,
+                  cycles_op_name(op),
+                  op == CYCLES_OP_RESERVE ? "key" : "reservation", id,
                   (size_t) (p - text), text, &request_id, &trace_id);
 }

@@ -17,10 +17,32 @@
 #include "../gateway/ngx_http_cycles_authority.h"
 
 
+/* one that locations have as their authority: authority->data */
+
+typedef struct {
+    ngx_str_t                       location;     /* with its "@" */
+    ngx_str_t                       base_url;     /* its name in the journal */
+    ngx_http_conf_ctx_t            *conf_ctx;     /* of the location's server */
+
+    /* for what the journal holds: as the first such location has them */
+
+    ngx_http_cycles_call_conf_t     call;
+    ngx_str_t                       api_key;
+    unsigned                        dynamic_key:1;    /* a request knows it */
+    unsigned                        used:1;
+} ngx_http_cycles_server_t;
+
+
 /*
- * authority->data is the name of the named location (ngx_str_t *), with its
- * "@"; authority->conf_ctx is the context of the server that has it.
- *
+ * The server that a named location leads to; with an empty base_url it is
+ * "http://" and the name of the location.  NULL: no memory.
+ */
+
+ngx_http_cycles_server_t *ngx_http_cycles_client_server(ngx_conf_t *cf,
+    ngx_str_t *location, ngx_http_conf_ctx_t *conf_ctx, ngx_str_t *base_url);
+
+
+/*
  * reserve(): a 4xx is an answer.  A lost, late, 5xx or invalid reply is
  * followed at once by one more try with the same key and bytes, then it is
  * an outage.  What the reply leaves out: reserved.reserved is the estimate;
@@ -36,13 +58,17 @@
  * tries were used up; ANSWERED with settled.code CYCLES_OK when it is done,
  * or with the code that refused it for good.
  *
- * The timers of retries keep a worker that is to quit alive: until there is
- * a journal nobody else knows what is to be settled.  Neither "quit" nor
- * "worker_shutdown_timeout" ends a call, since it has no socket of its own;
- * the number of tries bounds the wait.  "terminate" loses what is under way.
+ * With "cycles_journal" a commit or an event is on the disk before it is sent,
+ * and stays there unless it is done or refused for good; a worker that is to
+ * quit goes on for "flush_timeout".  Without a journal nobody else knows what
+ * is to be settled: the timers of retries keep a worker that is to quit alive,
+ * and the number of tries bounds the wait.  Neither "quit" nor
+ * "worker_shutdown_timeout" ends a call, since it has no socket of its own.
  */
 
 extern const ngx_http_cycles_authority_ops_t  ngx_http_cycles_client_ops;
+
+extern ngx_module_t  ngx_http_cycles_client_module;
 
 
 #endif /* _NGX_HTTP_CYCLES_CLIENT_H_INCLUDED_ */

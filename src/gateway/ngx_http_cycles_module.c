@@ -63,6 +63,8 @@ static void *ngx_http_cycles_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_cycles_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static ngx_http_cycles_server_t *ngx_http_cycles_merge_server(ngx_conf_t *cf,
+    ngx_http_cycles_loc_conf_t *conf);
 static char *ngx_http_cycles_merge_authority(ngx_conf_t *cf,
     ngx_http_cycles_loc_conf_t *conf);
 static char *ngx_http_cycles_check_loc_conf(ngx_conf_t *cf,
@@ -146,7 +148,7 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       &ngx_http_cycles_modes },
 
     { ngx_string("cycles_authority"),
-      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE12,
       ngx_http_cycles_authority,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -402,6 +404,24 @@ ngx_http_cycles_authority(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
+
+    if (cf->args->nelts == 3) {
+
+        if (value[1].data[0] != '@' || value[2].len < 10
+            || ngx_strncmp(value[2].data, "base_url=", 9) != 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" in "
+                               "\"cycles_authority\": the one there is, "
+                               "\"base_url=URL\", names a Cycles server in "
+                               "the journal and goes with \"@LOCATION\"",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        clcf->base_url.data = value[2].data + 9;
+        clcf->base_url.len = value[2].len - 9;
+    }
 
     if ((value[1].len > 1 && value[1].data[0] == '@')
         || (value[1].len > 7
@@ -1263,6 +1283,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->authority_name = { 0, NULL };
+     *     conf->base_url = { 0, NULL };
      *     conf->authority = NULL;
      *     conf->levels = NULL;
      *     conf->actual_value = NULL;
@@ -1312,6 +1333,10 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t  *clcf;
 
     ngx_conf_merge_uint_value(conf->mode, prev->mode, NGX_HTTP_CYCLES_OFF);
+    if (conf->authority_name.data == NULL) {
+        conf->base_url = prev->base_url;
+    }
+
     ngx_conf_merge_str_value(conf->authority_name, prev->authority_name, "");
     ngx_conf_merge_ptr_value(conf->api_key, prev->api_key, NULL);
 
@@ -1438,8 +1463,12 @@ ngx_http_cycles_merge_authority(ngx_conf_t *cf,
 
     if (conf->authority_name.data[0] == '@') {
         authority->ops = &ngx_http_cycles_client_ops;
-        authority->data = &conf->authority_name;
+        authority->data = ngx_http_cycles_merge_server(cf, conf);
         authority->remote = 1;
+
+        if (authority->data == NULL) {
+            return NGX_CONF_ERROR;
+        }
 
         cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_module);
 
@@ -1469,6 +1498,34 @@ ngx_http_cycles_merge_authority(ngx_conf_t *cf,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* what others have left is settled as the first of its locations would */
+
+static ngx_http_cycles_server_t *
+ngx_http_cycles_merge_server(ngx_conf_t *cf, ngx_http_cycles_loc_conf_t *conf)
+{
+    ngx_http_cycles_server_t  *server;
+
+    server = ngx_http_cycles_client_server(cf, &conf->authority_name,
+                                           conf->authority->conf_ctx,
+                                           &conf->base_url);
+
+    if (server == NULL || server->used) {
+        return server;
+    }
+
+    server->used = 1;
+
+    ngx_http_cycles_call_conf(conf, &server->call);
+
+    if (conf->api_key) {
+        server->api_key = conf->api_key->value;
+        server->dynamic_key = (conf->api_key->lengths != NULL);
+    }
+
+    return server;
 }
 
 

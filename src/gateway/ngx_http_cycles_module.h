@@ -123,6 +123,7 @@ typedef struct {
     ngx_uint_t                       mode;
 
     ngx_str_t                        authority_name;
+    ngx_str_t                        base_url;
     ngx_http_cycles_authority_t     *authority;
     ngx_http_complex_value_t        *api_key;
 
@@ -336,6 +337,11 @@ ngx_int_t ngx_http_cycles_rewrite(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_cycles_terms(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+
+/* what the location says of calls to a Cycles server */
+
+void ngx_http_cycles_call_conf(ngx_http_cycles_loc_conf_t *conf,
+    ngx_http_cycles_call_conf_t *call);
 
 /* cost of a usage in the location's unit */
 

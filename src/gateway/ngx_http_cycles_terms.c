@@ -35,6 +35,23 @@ static ngx_int_t ngx_http_cycles_error(ngx_http_request_t *r,
     ngx_str_t *error, const char *text, const char *what);
 
 
+void
+ngx_http_cycles_call_conf(ngx_http_cycles_loc_conf_t *conf,
+    ngx_http_cycles_call_conf_t *call)
+{
+    call->timeout = conf->timeout;
+    call->connect_timeout =
+                            (conf->connect_timeout == NGX_CONF_UNSET_MSEC)
+                            ? ngx_min(conf->timeout,
+                                      NGX_HTTP_CYCLES_CONNECT_TIMEOUT)
+                            : conf->connect_timeout;
+    call->retry_attempts = conf->retry_attempts;
+    call->retry_initial = conf->retry_initial;
+    call->retry_multiplier = conf->retry_multiplier;
+    call->retry_max = conf->retry_max;
+}
+
+
 ngx_int_t
 ngx_http_cycles_terms(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_str_t *error)
@@ -86,16 +103,7 @@ ngx_http_cycles_terms(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     terms->policy = (cycles_policy_t) conf->overage_policy;
     terms->dry_run = (conf->mode == NGX_HTTP_CYCLES_DRY_RUN);
 
-    rsv->call.timeout = conf->timeout;
-    rsv->call.connect_timeout =
-                            (conf->connect_timeout == NGX_CONF_UNSET_MSEC)
-                            ? ngx_min(conf->timeout,
-                                      NGX_HTTP_CYCLES_CONNECT_TIMEOUT)
-                            : conf->connect_timeout;
-    rsv->call.retry_attempts = conf->retry_attempts;
-    rsv->call.retry_initial = conf->retry_initial;
-    rsv->call.retry_multiplier = conf->retry_multiplier;
-    rsv->call.retry_max = conf->retry_max;
+    ngx_http_cycles_call_conf(conf, &rsv->call);
 
     return NGX_OK;
 }

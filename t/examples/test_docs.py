@@ -45,7 +45,7 @@ CONTEXTS = {'NGX_HTTP_MAIN_CONF': 'http', 'NGX_HTTP_SRV_CONF': 'server',
 
 ARGUMENTS = {'NGX_CONF_NOARGS': 0, 'NGX_CONF_FLAG': 1, 'NGX_CONF_TAKE1': 1,
              'NGX_CONF_TAKE2': 2, 'NGX_CONF_1MORE': 1, 'NGX_CONF_2MORE': 2,
-             'NGX_CONF_TAKE1234': 1, 'NGX_CONF_TAKE23': 2}
+             'NGX_CONF_TAKE12': 1, 'NGX_CONF_TAKE1234': 1, 'NGX_CONF_TAKE23': 2}
 
 
 class Command:
@@ -300,7 +300,7 @@ CALL = 'src/client/ngx_http_cycles_call.c'
     ('protocol', 'an eighth of `worker_connections`, and not more than 512',
      CALL, 'ngx_cycle->connection_n / 8'),
     ('protocol', 'each up to a tenth shorter',
-     'src/client/ngx_http_cycles_client.c', 'NGX_HTTP_CYCLES_JITTER  10')])
+     'src/client/ngx_http_cycles_settlement.c', 'NGX_HTTP_CYCLES_JITTER  10')])
 def test_numbers(document, words_, file, code):
     """Numbers in the prose, beside the line that makes them true."""
 

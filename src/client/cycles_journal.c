@@ -1,0 +1,1003 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The files of the journal: who writes which, and how they get to the disk.
+ *
+ * A claim is a lock on one byte of the file "lock", at an offset that is made
+ * of the reservation's id.  It is of an open file, so it ends with its
+ * process, whatever happened to it, and is good between the workers of one
+ * nginx as between two of them.
+ */
+
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/sha.h>
+
+#include "cycles_journal.h"
+
+
+/* more writes than that are synced with all of their file system */
+#define CYCLES_JOURNAL_SINGLY     4
+
+#define CYCLES_JOURNAL_LEADER     0
+
+
+struct cycles_journal_s {
+    int     base;
+    int     lock;
+};
+
+
+static int cycles_journal_mkdirs(const char *path);
+static off_t cycles_journal_place(cycles_str_t reservation_id);
+static int cycles_journal_lock(cycles_journal_t *journal, off_t place,
+    int type);
+
+static void cycles_journal_begin(cycles_journal_t *journal,
+    cycles_journal_job_t *job);
+static void cycles_journal_sync(cycles_journal_t *journal,
+    cycles_journal_job_t *first, cycles_journal_job_t *end, unsigned n);
+static void cycles_journal_finish(cycles_journal_job_t *first,
+    cycles_journal_job_t *end);
+static int cycles_journal_directory(cycles_journal_t *journal,
+    cycles_journal_job_t *job, int create);
+static void cycles_journal_remove(cycles_journal_t *journal,
+    cycles_journal_job_t *job);
+static void cycles_journal_legacy(char *name, size_t size,
+    cycles_str_t reservation_id);
+static int cycles_journal_is(int dir, const char *name,
+    cycles_str_t reservation_id);
+
+static int cycles_journal_walk(cycles_journal_t *journal,
+    cycles_journal_scan_t *scan, const char *identity, const char *from,
+    unsigned *found);
+static int cycles_journal_look(cycles_journal_t *journal,
+    cycles_journal_scan_t *scan, int dir, const char *identity,
+    const char *name);
+static int cycles_journal_claim(cycles_journal_t *journal, int dir,
+    const cycles_journal_record_t *rec, const unsigned char *text, size_t len);
+static int cycles_journal_wanted(cycles_journal_scan_t *scan,
+    cycles_str_t base_url);
+static int cycles_journal_rename(int dir, const char *name,
+    cycles_str_t reservation_id);
+static void cycles_journal_quarantine(cycles_journal_scan_t *scan, int dir,
+    const char *identity, const char *name, const char *why);
+static void cycles_journal_stale(int dir, const char *name, int64_t now);
+static unsigned char *cycles_journal_load(int dir, const char *name,
+    size_t *len, int *error);
+static int cycles_journal_names(int dir, int (*filter)(const struct dirent *),
+    struct dirent ***names);
+static int cycles_journal_is_identity(const struct dirent *entry);
+static int cycles_journal_is_file(const struct dirent *entry);
+static int cycles_journal_ends(const char *name, const char *end);
+static void cycles_journal_trouble(cycles_journal_scan_t *scan, int error,
+    const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+
+cycles_journal_t *
+cycles_journal_open(const char *base, char *err, size_t errlen)
+{
+    cycles_journal_t  *journal;
+
+    journal = malloc(sizeof(cycles_journal_t));
+
+    if (journal == NULL) {
+        snprintf(err, errlen, "no memory");
+        return NULL;
+    }
+
+    journal->lock = -1;
+    journal->base = -1;
+
+    if (cycles_journal_mkdirs(base) == 0) {
+        journal->base = open(base, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    }
+
+    if (journal->base != -1) {
+        journal->lock = openat(journal->base, "lock",
+                               O_RDWR|O_CREAT|O_CLOEXEC, 0600);
+    }
+
+    if (journal->lock == -1) {
+        snprintf(err, errlen, "the journal in \"%s\" cannot be used: %s",
+                 base, strerror(errno));
+        cycles_journal_close(journal);
+        return NULL;
+    }
+
+    return journal;
+}
+
+
+void
+cycles_journal_close(cycles_journal_t *journal)
+{
+    if (journal->lock != -1) {
+        (void) close(journal->lock);
+    }
+
+    if (journal->base != -1) {
+        (void) close(journal->base);
+    }
+
+    free(journal);
+}
+
+
+static int
+cycles_journal_mkdirs(const char *path)
+{
+    char  *copy, *p;
+
+    copy = strdup(path);
+
+    if (copy == NULL) {
+        return -1;
+    }
+
+    for (p = copy + 1; *p; p++) {
+        if (*p == '/') {
+            *p = '\0';
+            (void) mkdir(copy, 0700);
+            *p = '/';
+        }
+    }
+
+    (void) mkdir(copy, 0700);
+
+    free(copy);
+
+    /* what is not ours to change may be right all the same */
+
+    (void) chmod(path, 0700);
+
+    return 0;
+}
+
+
+int
+cycles_journal_lead(cycles_journal_t *journal)
+{
+    return cycles_journal_lock(journal, CYCLES_JOURNAL_LEADER, F_WRLCK) == 0;
+}
+
+
+void
+cycles_journal_follow(cycles_journal_t *journal)
+{
+    (void) cycles_journal_lock(journal, CYCLES_JOURNAL_LEADER, F_UNLCK);
+}
+
+
+static off_t
+cycles_journal_place(cycles_str_t reservation_id)
+{
+    unsigned       i;
+    uint64_t       n;
+    unsigned char  digest[SHA256_DIGEST_LENGTH];
+
+    SHA256(reservation_id.data, reservation_id.len, digest);
+
+    n = 0;
+
+    for (i = 0; i < 8; i++) {
+        n = n << 8 | digest[i];
+    }
+
+    /* a positive offset, and not the leader's */
+
+    return (off_t) ((n >> 2) + 1);
+}
+
+
+static int
+cycles_journal_lock(cycles_journal_t *journal, off_t place, int type)
+{
+    struct flock  fl;
+
+    memset(&fl, 0, sizeof(fl));
+
+    fl.l_type = type;
+    fl.l_whence = SEEK_SET;
+    fl.l_start = place;
+    fl.l_len = 1;
+
+    return fcntl(journal->lock, F_OFD_SETLK, &fl);
+}
+
+
+void
+cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs)
+{
+    unsigned               n;
+    cycles_journal_job_t  *job, *first;
+
+    /* a removal must not overtake a write, nor the reverse */
+
+    for (job = jobs; job; /* void */ ) {
+
+        first = job;
+        n = 0;
+
+        for ( /* void */ ;
+             job && job->op == CYCLES_JOURNAL_WRITE;
+             job = job->next)
+        {
+            cycles_journal_begin(journal, job);
+            n += (job->error == 0);
+        }
+
+        if (n) {
+            cycles_journal_sync(journal, first, job, n);
+        }
+
+        cycles_journal_finish(first, job);
+
+        for ( /* void */ ;
+             job && job->op != CYCLES_JOURNAL_WRITE;
+             job = job->next)
+        {
+            cycles_journal_remove(journal, job);
+        }
+    }
+}
+
+
+static void
+cycles_journal_begin(cycles_journal_t *journal, cycles_journal_job_t *job)
+{
+    char      name[CYCLES_JOURNAL_NAME];
+    size_t    done;
+    ssize_t   n;
+
+    static unsigned  number;
+
+    job->fd = -1;
+    job->error = 0;
+
+    job->dir = -1;
+
+    if (cycles_journal_lock(journal,
+                            cycles_journal_place(job->reservation_id), F_WRLCK)
+        == -1)
+    {
+        job->error = (errno == EAGAIN || errno == EACCES) ? EBUSY : errno;
+        return;
+    }
+
+    job->dir = cycles_journal_directory(journal, job, 1);
+
+    if (job->dir == -1) {
+        job->error = errno;
+        return;
+    }
+
+    cycles_journal_name(name, job->reservation_id);
+
+    snprintf(job->temporary, sizeof(job->temporary), "%s.%ld.%08x.tmp", name,
+             (long) getpid(), __sync_fetch_and_add(&number, 1));
+
+    (void) unlinkat(job->dir, job->temporary, 0);
+
+    job->fd = openat(job->dir, job->temporary,
+                     O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600);
+
+    if (job->fd == -1) {
+        job->error = errno;
+        return;
+    }
+
+    for (done = 0; done < job->text.len; done += n) {
+        n = write(job->fd, job->text.data + done, job->text.len - done);
+
+        if (n == -1 && errno == EINTR) {
+            n = 0;
+            continue;
+        }
+
+        if (n <= 0) {
+            job->error = n ? errno : ENOSPC;
+            return;
+        }
+    }
+}
+
+
+/* few are synced one by one, many at once with whatever else is there */
+
+static void
+cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *first,
+    cycles_journal_job_t *end, unsigned n)
+{
+    int                    error;
+    cycles_journal_job_t  *job;
+
+    error = 0;
+
+    if (n > CYCLES_JOURNAL_SINGLY && syncfs(journal->base) == -1) {
+        error = errno;
+    }
+
+    for (job = first; job != end; job = job->next) {
+
+        if (job->error) {
+            continue;
+        }
+
+        if (n <= CYCLES_JOURNAL_SINGLY && fdatasync(job->fd) == -1) {
+            job->error = errno;
+
+        } else {
+            job->error = error;
+        }
+    }
+}
+
+
+static void
+cycles_journal_finish(cycles_journal_job_t *first, cycles_journal_job_t *end)
+{
+    int                    error;
+    char                   name[CYCLES_JOURNAL_NAME];
+    cycles_journal_job_t  *job, *other;
+
+    for (job = first; job != end; job = job->next) {
+
+        if (job->fd != -1 && close(job->fd) == -1 && job->error == 0) {
+            job->error = errno;
+        }
+
+        if (job->dir == -1) {
+            continue;
+        }
+
+        if (job->error == 0) {
+            cycles_journal_name(name, job->reservation_id);
+
+            if (renameat(job->dir, job->temporary, job->dir, name) == -1) {
+                job->error = errno;
+            }
+        }
+
+        if (job->error) {
+            (void) unlinkat(job->dir, job->temporary, 0);
+        }
+    }
+
+    /* a name is on the disk when its directory is; one sync is for all */
+
+    for (job = first; job != end; job = job->next) {
+
+        if (job->dir == -1) {
+            continue;
+        }
+
+        error = (fsync(job->dir) == -1) ? errno : 0;
+
+        for (other = job->next; other != end; other = other->next) {
+
+            if (other->dir != -1
+                && memcmp(other->identity, job->identity,
+                          CYCLES_JOURNAL_IDENTITY)
+                   == 0)
+            {
+                (void) close(other->dir);
+                other->dir = -1;
+
+                if (other->error == 0) {
+                    other->error = error;
+                }
+            }
+        }
+
+        (void) close(job->dir);
+        job->dir = -1;
+
+        if (job->error == 0) {
+            job->error = error;
+        }
+    }
+}
+
+
+static int
+cycles_journal_directory(cycles_journal_t *journal, cycles_journal_job_t *job,
+    int create)
+{
+    int  fd;
+
+    if (job->identity[0] == '\0') {
+
+        if (cycles_journal_identity(job->identity, job->base_url, job->tenant,
+                                    job->api_key)
+            != 0)
+        {
+            errno = ENOMEM;
+            return -1;
+        }
+
+        job->identity[CYCLES_JOURNAL_IDENTITY] = '\0';
+    }
+
+    fd = openat(journal->base, job->identity, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (fd != -1 || errno != ENOENT || !create) {
+        return fd;
+    }
+
+    if (mkdirat(journal->base, job->identity, 0700) == -1 && errno != EEXIST) {
+        return -1;
+    }
+
+    (void) fsync(journal->base);
+
+    return openat(journal->base, job->identity,
+                  O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+}
+
+
+static void
+cycles_journal_remove(cycles_journal_t *journal, cycles_journal_job_t *job)
+{
+    int   dir;
+    char  name[CYCLES_JOURNAL_NAME], legacy[256];
+
+    job->error = 0;
+
+    if (job->op == CYCLES_JOURNAL_REMOVE) {
+
+        dir = cycles_journal_directory(journal, job, 0);
+
+        if (dir == -1) {
+            job->error = (errno == ENOENT) ? 0 : errno;
+
+        } else {
+            cycles_journal_name(name, job->reservation_id);
+
+            if (unlinkat(dir, name, 0) == -1 && errno != ENOENT) {
+                job->error = errno;
+            }
+
+            /* an older SDK may have written it, under a name for several */
+
+            cycles_journal_legacy(legacy, sizeof(legacy),
+                                  job->reservation_id);
+
+            if (legacy[0] && cycles_journal_is(dir, legacy,
+                                               job->reservation_id))
+            {
+                (void) unlinkat(dir, legacy, 0);
+            }
+
+            (void) close(dir);
+        }
+    }
+
+    (void) cycles_journal_lock(journal,
+                               cycles_journal_place(job->reservation_id),
+                               F_UNLCK);
+}
+
+
+/* the name that SDKs gave a record before there were digests; "": too long */
+
+static void
+cycles_journal_legacy(char *name, size_t size, cycles_str_t reservation_id)
+{
+    size_t         i;
+    unsigned char  ch;
+
+    name[0] = '\0';
+
+    if (reservation_id.len + sizeof(".json") > size) {
+        return;
+    }
+
+    for (i = 0; i < reservation_id.len; i++) {
+        ch = reservation_id.data[i];
+
+        name[i] = ((ch >= 'A' && ch <= 'Z') || (ch >= 'a' && ch <= 'z')
+                   || (ch >= '0' && ch <= '9') || ch == '_' || ch == '-')
+                  ? (char) ch : '_';
+    }
+
+    memcpy(name + i, ".json", sizeof(".json"));
+}
+
+
+/* whether a file is the record of this very reservation */
+
+static int
+cycles_journal_is(int dir, const char *name, cycles_str_t reservation_id)
+{
+    int                       rc, error;
+    void                     *memory;
+    size_t                    len;
+    unsigned char            *text;
+    char                      err[CYCLES_JOURNAL_ERROR_LEN];
+    cycles_journal_terms_t    terms;
+    cycles_journal_record_t   rec;
+
+    text = cycles_journal_load(dir, name, &len, &error);
+
+    if (text == NULL) {
+        return 0;
+    }
+
+    rc = 0;
+    memory = NULL;
+
+    if (cycles_journal_parse(text, len, &rec, &terms, &memory, err,
+                             sizeof(err))
+        == 0)
+    {
+        rc = rec.reservation_id.len == reservation_id.len
+             && memcmp(rec.reservation_id.data, reservation_id.data,
+                       reservation_id.len)
+                == 0;
+    }
+
+    free(memory);
+    free(text);
+
+    return rc;
+}
+
+
+void
+cycles_journal_found_free(cycles_journal_found_t *found)
+{
+    free(found->memory);
+    free(found);
+}
+
+
+void
+cycles_journal_scan(cycles_journal_t *journal, cycles_journal_scan_t *scan)
+{
+    int              i, n, rc;
+    char            *slash, from[sizeof(scan->from)];
+    unsigned         found;
+    struct dirent  **names;
+
+    scan->found = NULL;
+    scan->next_ms = 0;
+    scan->pending = 0;
+    scan->quarantined = 0;
+
+    memcpy(from, scan->from, sizeof(from));
+    scan->from[0] = '\0';
+
+    slash = strchr(from, '/');
+
+    if (slash) {
+        *slash++ = '\0';
+    }
+
+    n = cycles_journal_names(journal->base, cycles_journal_is_identity,
+                             &names);
+
+    if (n == -1) {
+        cycles_journal_trouble(scan, errno, "the journal cannot be read");
+        return;
+    }
+
+    found = 0;
+    rc = 0;
+
+    for (i = 0; i < n; i++) {
+
+        if (rc == 0 && strcmp(names[i]->d_name, from) >= 0) {
+            rc = cycles_journal_walk(journal, scan, names[i]->d_name,
+                                     (slash && strcmp(names[i]->d_name, from)
+                                               == 0)
+                                     ? slash : "", &found);
+        }
+
+        free(names[i]);
+    }
+
+    free(names);
+}
+
+
+/* 1: there are enough, scan->from is where to go on */
+
+static int
+cycles_journal_walk(cycles_journal_t *journal, cycles_journal_scan_t *scan,
+    const char *identity, const char *from, unsigned *found)
+{
+    int              i, n, rc, dir;
+    struct dirent  **names;
+
+    dir = openat(journal->base, identity, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    if (dir == -1) {
+        if (errno != ENOENT) {
+            cycles_journal_trouble(scan, errno,
+                                   "\"%s\" in the journal cannot be read",
+                                   identity);
+        }
+
+        return 0;
+    }
+
+    n = cycles_journal_names(dir, cycles_journal_is_file, &names);
+
+    if (n == -1) {
+        cycles_journal_trouble(scan, errno,
+                               "\"%s\" in the journal cannot be read",
+                               identity);
+        (void) close(dir);
+        return 0;
+    }
+
+    rc = 0;
+
+    for (i = 0; i < n; i++) {
+
+        if (rc == 0 && cycles_journal_ends(names[i]->d_name, ".tmp")) {
+            cycles_journal_stale(dir, names[i]->d_name, scan->now);
+
+        } else if (rc == 0 && strcmp(names[i]->d_name, from) >= 0) {
+
+            if (*found == scan->max) {
+                snprintf(scan->from, sizeof(scan->from), "%s/%s", identity,
+                         names[i]->d_name);
+                rc = 1;
+
+            } else {
+                *found += cycles_journal_look(journal, scan, dir, identity,
+                                              names[i]->d_name);
+            }
+        }
+
+        free(names[i]);
+    }
+
+    free(names);
+    (void) close(dir);
+
+    return rc;
+}
+
+
+/* 1: it is claimed, and the first of scan->found */
+
+static int
+cycles_journal_look(cycles_journal_t *journal, cycles_journal_scan_t *scan,
+    int dir, const char *identity, const char *name)
+{
+    int                      error;
+    size_t                   len;
+    unsigned char           *text;
+    char                     err[CYCLES_JOURNAL_ERROR_LEN];
+    cycles_journal_found_t  *found;
+
+    text = cycles_journal_load(dir, name, &len, &error);
+
+    if (text == NULL) {
+
+        if (error == EFBIG) {
+            cycles_journal_quarantine(scan, dir, identity, name,
+                                      "it is too long");
+
+        } else if (error != ENOENT) {
+            cycles_journal_trouble(scan, error,
+                                   "\"%s/%s\" in the journal cannot be read",
+                                   identity, name);
+        }
+
+        return 0;
+    }
+
+    found = calloc(1, sizeof(cycles_journal_found_t));
+
+    if (found == NULL) {
+        free(text);
+        cycles_journal_trouble(scan, ENOMEM, "no memory for a record");
+        return 0;
+    }
+
+    if (cycles_journal_parse(text, len, &found->record, &found->terms,
+                             &found->memory, err, sizeof(err))
+        != 0)
+    {
+        cycles_journal_quarantine(scan, dir, identity, name, err);
+        goto failed;
+    }
+
+    scan->pending++;
+
+    if (cycles_journal_rename(dir, name, found->record.reservation_id) != 0
+        || !cycles_journal_wanted(scan, found->record.base_url))
+    {
+        goto failed;
+    }
+
+    if (found->record.not_before_ms > scan->now) {
+
+        if (scan->next_ms == 0
+            || found->record.not_before_ms < scan->next_ms)
+        {
+            scan->next_ms = found->record.not_before_ms;
+        }
+
+        goto failed;
+    }
+
+    if (!cycles_journal_claim(journal, dir, &found->record, text, len)) {
+        goto failed;
+    }
+
+    memcpy(found->identity, identity, CYCLES_JOURNAL_IDENTITY);
+
+    found->next = scan->found;
+    scan->found = found;
+
+    free(text);
+
+    return 1;
+
+failed:
+
+    cycles_journal_found_free(found);
+    free(text);
+
+    return 0;
+}
+
+
+/* 0: a process that lives has it, or has settled or changed it meanwhile */
+
+static int
+cycles_journal_claim(cycles_journal_t *journal, int dir,
+    const cycles_journal_record_t *rec, const unsigned char *text, size_t len)
+{
+    int             same, error;
+    off_t           place;
+    char            name[CYCLES_JOURNAL_NAME];
+    size_t          n;
+    unsigned char  *again;
+
+    place = cycles_journal_place(rec->reservation_id);
+
+    if (cycles_journal_lock(journal, place, F_WRLCK) == -1) {
+        return 0;
+    }
+
+    cycles_journal_name(name, rec->reservation_id);
+
+    again = cycles_journal_load(dir, name, &n, &error);
+
+    same = again && n == len && memcmp(again, text, len) == 0;
+
+    free(again);
+
+    if (!same) {
+        (void) cycles_journal_lock(journal, place, F_UNLCK);
+    }
+
+    return same;
+}
+
+
+static int
+cycles_journal_wanted(cycles_journal_scan_t *scan, cycles_str_t base_url)
+{
+    unsigned             i;
+    const cycles_str_t  *url;
+
+    if (base_url.len == 0) {
+        return 1;
+    }
+
+    for (i = 0; i < scan->nbase_urls; i++) {
+        url = &scan->base_urls[i];
+
+        if (url->len == base_url.len
+            && memcmp(url->data, base_url.data, url->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * A record of an older SDK gets the name that is its own.  -1: it is there
+ * already, under that name or with other contents.
+ */
+
+static int
+cycles_journal_rename(int dir, const char *name, cycles_str_t reservation_id)
+{
+    char  own[CYCLES_JOURNAL_NAME];
+
+    cycles_journal_name(own, reservation_id);
+
+    if (strcmp(name, own) == 0) {
+        return 0;
+    }
+
+    if (linkat(dir, name, dir, own, 0) == 0) {
+        (void) unlinkat(dir, name, 0);
+        (void) fsync(dir);
+        return 0;
+    }
+
+    if (errno == EEXIST && cycles_journal_is(dir, own, reservation_id)) {
+        (void) unlinkat(dir, name, 0);
+    }
+
+    return -1;
+}
+
+
+static void
+cycles_journal_quarantine(cycles_journal_scan_t *scan, int dir,
+    const char *identity, const char *name, const char *why)
+{
+    char  to[300];
+
+    snprintf(to, sizeof(to), "%.*s.corrupt",
+             (int) (strlen(name) - (sizeof(".json") - 1)), name);
+
+    if (renameat(dir, name, dir, to) == -1) {
+        cycles_journal_trouble(scan, errno,
+                               "\"%s/%s\" in the journal is no record, %s, "
+                               "and cannot be set aside", identity, name, why);
+        return;
+    }
+
+    scan->quarantined++;
+
+    cycles_journal_trouble(scan, 0, "\"%s/%s\" in the journal is no record "
+                           "that can be settled, %s; it is now \"%s\"",
+                           identity, name, why, to);
+}
+
+
+static void
+cycles_journal_stale(int dir, const char *name, int64_t now)
+{
+    struct stat  st;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0
+        && st.st_mtime + CYCLES_JOURNAL_STALE < now / 1000)
+    {
+        (void) unlinkat(dir, name, 0);
+    }
+}
+
+
+/* a whole file, to be freed; NULL: *error says why */
+
+static unsigned char *
+cycles_journal_load(int dir, const char *name, size_t *len, int *error)
+{
+    int             fd;
+    size_t          size;
+    ssize_t         n;
+    struct stat     st;
+    unsigned char  *text;
+
+    fd = openat(dir, name, O_RDONLY|O_CLOEXEC|O_NOFOLLOW|O_NONBLOCK);
+
+    if (fd == -1) {
+        *error = errno;
+        return NULL;
+    }
+
+    text = NULL;
+    *error = 0;
+
+    if (fstat(fd, &st) == -1) {
+        *error = errno;
+
+    } else if (!S_ISREG(st.st_mode) || st.st_size > CYCLES_JOURNAL_MAX) {
+        *error = EFBIG;
+
+    } else {
+        size = (size_t) st.st_size;
+        text = malloc(size + 1);
+
+        if (text == NULL) {
+            *error = ENOMEM;
+        }
+    }
+
+    for (*len = 0; text && *len < size; *len += n) {
+        n = read(fd, text + *len, size - *len);
+
+        if (n == -1 && errno == EINTR) {
+            n = 0;
+            continue;
+        }
+
+        if (n == -1) {
+            *error = errno;
+            free(text);
+            text = NULL;
+            break;
+        }
+
+        if (n == 0) {
+            break;
+        }
+    }
+
+    (void) close(fd);
+
+    return text;
+}
+
+
+/* as scandir(), of an open directory */
+
+static int
+cycles_journal_names(int dir, int (*filter)(const struct dirent *),
+    struct dirent ***names)
+{
+    return scandirat(dir, ".", names, filter, alphasort);
+}
+
+
+static int
+cycles_journal_is_identity(const struct dirent *entry)
+{
+    return strlen(entry->d_name) == CYCLES_JOURNAL_IDENTITY
+           && strspn(entry->d_name, "0123456789abcdef")
+              == CYCLES_JOURNAL_IDENTITY;
+}
+
+
+static int
+cycles_journal_is_file(const struct dirent *entry)
+{
+    return cycles_journal_ends(entry->d_name, ".json")
+           || cycles_journal_ends(entry->d_name, ".tmp");
+}
+
+
+static int
+cycles_journal_ends(const char *name, const char *end)
+{
+    size_t  len, n;
+
+    len = strlen(name);
+    n = strlen(end);
+
+    return len > n && strcmp(name + len - n, end) == 0;
+}
+
+
+static void
+cycles_journal_trouble(cycles_journal_scan_t *scan, int error,
+    const char *fmt, ...)
+{
+    va_list  args;
+    char     text[CYCLES_JOURNAL_ERROR_LEN];
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+
+    scan->trouble(scan->data, error, text);
+}

@@ -1,0 +1,676 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The journal in nginx.  All that blocks is done in one thread at a time, in
+ * the order in which it was asked for; what comes meanwhile waits and is then
+ * synced together.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <ngx_md5.h>
+
+#include "ngx_http_cycles_journal.h"
+
+
+/* records of others that are under way at once */
+#define NGX_HTTP_CYCLES_JOURNAL_FOUND   16
+
+/* how soon somebody else looks for records when the one who did has gone */
+#define NGX_HTTP_CYCLES_JOURNAL_LEAD    1000
+
+/* a power of two */
+#define NGX_HTTP_CYCLES_JOURNAL_CACHE   256
+
+
+/*
+ * All of one record in this process.  It is made of malloc()ed memory, since
+ * it is in a thread's hands when the reservation it came from is long gone.
+ */
+
+struct ngx_http_cycles_journal_entry_s {
+    ngx_str_node_t                      node;       /* the reservation's id */
+    ngx_http_cycles_journal_t          *journal;
+    cycles_journal_job_t                job;
+    ngx_http_cycles_journal_pt          handler;
+    void                               *data;
+    u_char                             *text;
+    size_t                              size;
+    u_char                              whom[16];   /* it is of */
+    cycles_journal_found_t             *found;      /* of a replay */
+    unsigned                            ended:1;
+    unsigned                            foreign:1;  /* another process has it */
+};
+
+
+typedef struct {
+    u_char                              whom[16];
+    char                                identity[CYCLES_JOURNAL_IDENTITY + 1];
+} ngx_http_cycles_journal_identity_t;
+
+
+/* of a worker */
+
+struct ngx_http_cycles_journal_s {
+    ngx_http_cycles_journal_conf_t     *conf;
+    cycles_journal_t                   *core;
+    ngx_log_t                          *log;
+
+    ngx_rbtree_t                        entries;
+    ngx_rbtree_node_t                   sentinel;
+
+    cycles_journal_job_t               *jobs;       /* for the next batch */
+    cycles_journal_job_t              **last;
+    cycles_journal_job_t               *running;
+
+    ngx_http_cycles_journal_replay_pt   replay;
+    const cycles_str_t                 *base_urls;
+    ngx_uint_t                          nbase_urls;
+
+    ngx_event_t                         timer;      /* of the next search */
+    cycles_journal_scan_t               scan;
+    ngx_uint_t                          found;      /* and not ended yet */
+    time_t                              complained;
+
+    ngx_event_t                         done;
+#if (NGX_THREADS)
+    ngx_thread_task_t                  *task;
+#endif
+
+    unsigned                            busy:1;
+    unsigned                            search:1;   /* is wanted */
+    unsigned                            searching:1;
+    unsigned                            leads:1;
+
+    ngx_http_cycles_journal_identity_t  identities[
+                                              NGX_HTTP_CYCLES_JOURNAL_CACHE];
+};
+
+
+static ngx_http_cycles_journal_identity_t *ngx_http_cycles_journal_identity(
+    ngx_http_cycles_journal_entry_t *entry);
+static void ngx_http_cycles_journal_push(
+    ngx_http_cycles_journal_entry_t *entry, cycles_journal_op_t op);
+static void ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal);
+static void ngx_http_cycles_journal_thread(void *data, ngx_log_t *log);
+static void ngx_http_cycles_journal_trouble(void *data, int error,
+    const char *text);
+static void ngx_http_cycles_journal_done(ngx_event_t *ev);
+static void ngx_http_cycles_journal_job_done(
+    ngx_http_cycles_journal_entry_t *entry);
+static void ngx_http_cycles_journal_complain(
+    ngx_http_cycles_journal_t *journal, ngx_err_t error,
+    ngx_http_cycles_journal_entry_t *entry);
+static void ngx_http_cycles_journal_forget(
+    ngx_http_cycles_journal_entry_t *entry);
+
+static void ngx_http_cycles_journal_timer(ngx_event_t *ev);
+static void ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal);
+static void ngx_http_cycles_journal_offer(ngx_http_cycles_journal_t *journal,
+    cycles_journal_found_t *found);
+static void ngx_http_cycles_journal_again(ngx_http_cycles_journal_t *journal);
+
+
+static ngx_http_cycles_journal_t  *ngx_http_cycles_the_journal;
+
+
+ngx_http_cycles_journal_t *
+ngx_http_cycles_journal(void)
+{
+    return ngx_http_cycles_the_journal;
+}
+
+
+ngx_msec_t
+ngx_http_cycles_journal_flush_timeout(void)
+{
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = ngx_http_cycles_the_journal;
+
+    return journal ? journal->conf->flush_timeout : 0;
+}
+
+
+ngx_int_t
+ngx_http_cycles_journal_start(ngx_cycle_t *cycle,
+    ngx_http_cycles_journal_conf_t *conf, const cycles_str_t *base_urls,
+    ngx_uint_t n, ngx_http_cycles_journal_replay_pt replay)
+{
+    char                        err[CYCLES_JOURNAL_ERROR_LEN];
+    cycles_journal_t           *core;
+    ngx_http_cycles_journal_t  *journal;
+
+    core = cycles_journal_open((char *) conf->path->name.data, err,
+                               sizeof(err));
+
+    if (core == NULL) {
+
+        /* to settle without a journal is better than not to settle */
+
+        ngx_log_error(NGX_LOG_CRIT, cycle->log, 0,
+                      "cycles: %s; settlements go on without it", err);
+        return NGX_OK;
+    }
+
+    journal = ngx_pcalloc(cycle->pool, sizeof(ngx_http_cycles_journal_t));
+    if (journal == NULL) {
+        cycles_journal_close(core);
+        return NGX_ERROR;
+    }
+
+    journal->conf = conf;
+    journal->core = core;
+    journal->log = cycle->log;
+    journal->base_urls = base_urls;
+    journal->nbase_urls = n;
+    journal->replay = replay;
+    journal->last = &journal->jobs;
+
+    ngx_rbtree_init(&journal->entries, &journal->sentinel,
+                    ngx_str_rbtree_insert_value);
+
+    journal->done.handler = ngx_http_cycles_journal_done;
+    journal->done.data = journal;
+    journal->done.log = cycle->log;
+
+#if (NGX_THREADS)
+
+    journal->task = ngx_thread_task_alloc(cycle->pool,
+                                          sizeof(ngx_http_cycles_journal_t *));
+    if (journal->task == NULL) {
+        cycles_journal_close(core);
+        return NGX_ERROR;
+    }
+
+    *(ngx_http_cycles_journal_t **) journal->task->ctx = journal;
+
+    journal->task->handler = ngx_http_cycles_journal_thread;
+    journal->task->event.handler = ngx_http_cycles_journal_done;
+    journal->task->event.data = journal;
+
+#endif
+
+    journal->timer.handler = ngx_http_cycles_journal_timer;
+    journal->timer.data = journal;
+    journal->timer.log = cycle->log;
+    journal->timer.cancelable = 1;
+
+    ngx_add_timer(&journal->timer, 1);
+
+    ngx_http_cycles_the_journal = journal;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_cycles_journal_stop(void)
+{
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = ngx_http_cycles_the_journal;
+
+    /* what a thread is still writing to it belongs to nobody else */
+
+    if (journal && !journal->busy) {
+        cycles_journal_close(journal->core);
+    }
+
+    ngx_http_cycles_the_journal = NULL;
+}
+
+
+ngx_http_cycles_journal_entry_t *
+ngx_http_cycles_journal_add(ngx_http_cycles_journal_t *journal,
+    ngx_str_t *reservation_id, ngx_str_t *base_url, ngx_str_t *tenant,
+    ngx_str_t *api_key)
+{
+    u_char                              *p;
+    uint32_t                             hash;
+    ngx_md5_t                            md5;
+    ngx_http_cycles_journal_entry_t     *entry;
+    ngx_http_cycles_journal_identity_t  *identity;
+
+    hash = ngx_crc32_long(reservation_id->data, reservation_id->len);
+
+    if (ngx_str_rbtree_lookup(&journal->entries, reservation_id, hash)) {
+        return NULL;
+    }
+
+    entry = ngx_calloc(sizeof(ngx_http_cycles_journal_entry_t)
+                       + reservation_id->len + base_url->len + tenant->len
+                       + api_key->len, journal->log);
+    if (entry == NULL) {
+        return NULL;
+    }
+
+    p = (u_char *) &entry[1];
+
+    entry->journal = journal;
+
+    entry->node.str.data = p;
+    entry->node.str.len = reservation_id->len;
+    p = ngx_cpymem(p, reservation_id->data, reservation_id->len);
+
+    entry->job.reservation_id.data = entry->node.str.data;
+    entry->job.reservation_id.len = reservation_id->len;
+
+    entry->job.base_url.data = p;
+    entry->job.base_url.len = base_url->len;
+    p = ngx_cpymem(p, base_url->data, base_url->len);
+
+    entry->job.tenant.data = p;
+    entry->job.tenant.len = tenant->len;
+    p = ngx_cpymem(p, tenant->data, tenant->len);
+
+    entry->job.api_key.data = p;
+    entry->job.api_key.len = tenant->len ? 0 : api_key->len;
+    ngx_memcpy(p, api_key->data, entry->job.api_key.len);
+
+    /* what takes a thread milliseconds is looked up when it is known */
+
+    ngx_md5_init(&md5);
+    ngx_md5_update(&md5, base_url->data, base_url->len);
+    ngx_md5_update(&md5, tenant->len ? "\n" : "\r", 1);
+    ngx_md5_update(&md5, tenant->data, tenant->len);
+    ngx_md5_update(&md5, entry->job.api_key.data, entry->job.api_key.len);
+    ngx_md5_final(entry->whom, &md5);
+
+    identity = ngx_http_cycles_journal_identity(entry);
+
+    if (ngx_memcmp(identity->whom, entry->whom, 16) == 0) {
+        ngx_memcpy(entry->job.identity, identity->identity,
+                   sizeof(identity->identity));
+    }
+
+    entry->node.node.key = hash;
+    ngx_rbtree_insert(&journal->entries, &entry->node.node);
+
+    return entry;
+}
+
+
+/* where the directory of the entry's principal is remembered */
+
+static ngx_http_cycles_journal_identity_t *
+ngx_http_cycles_journal_identity(ngx_http_cycles_journal_entry_t *entry)
+{
+    uint32_t  n;
+
+    ngx_memcpy(&n, entry->whom, sizeof(uint32_t));
+
+    return &entry->journal->identities[n & (NGX_HTTP_CYCLES_JOURNAL_CACHE
+                                            - 1)];
+}
+
+
+ngx_int_t
+ngx_http_cycles_journal_put(ngx_http_cycles_journal_entry_t *entry,
+    const cycles_journal_record_t *record, ngx_http_cycles_journal_pt handler,
+    void *data)
+{
+    size_t  len;
+
+    len = cycles_journal_text(NULL, 0, record);
+
+    if (len > entry->size) {
+
+        if (entry->text) {
+            ngx_free(entry->text);
+        }
+
+        entry->size = 0;
+        entry->text = ngx_alloc(len, entry->journal->log);
+
+        if (entry->text == NULL) {
+            return NGX_ERROR;
+        }
+
+        entry->size = len;
+    }
+
+    entry->job.text.data = entry->text;
+    entry->job.text.len = cycles_journal_text(entry->text, len, record);
+
+    entry->handler = handler;
+    entry->data = data;
+
+    ngx_http_cycles_journal_push(entry, CYCLES_JOURNAL_WRITE);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_cycles_journal_end(ngx_http_cycles_journal_entry_t *entry,
+    ngx_uint_t keep)
+{
+    entry->ended = 1;
+    entry->handler = NULL;
+
+    ngx_http_cycles_journal_push(entry, (keep || entry->foreign)
+                                        ? CYCLES_JOURNAL_LEAVE
+                                        : CYCLES_JOURNAL_REMOVE);
+}
+
+
+static void
+ngx_http_cycles_journal_push(ngx_http_cycles_journal_entry_t *entry,
+    cycles_journal_op_t op)
+{
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = entry->journal;
+
+    entry->job.op = op;
+    entry->job.next = NULL;
+
+    *journal->last = &entry->job;
+    journal->last = &entry->job.next;
+
+    ngx_http_cycles_journal_begin(journal);
+}
+
+
+/* a batch is whatever has come since the last one, then a search */
+
+static void
+ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal)
+{
+    if (journal->busy || (journal->jobs == NULL && !journal->search)) {
+        return;
+    }
+
+    journal->busy = 1;
+
+    journal->running = journal->jobs;
+    journal->jobs = NULL;
+    journal->last = &journal->jobs;
+
+    journal->searching = journal->search;
+    journal->search = 0;
+
+#if (NGX_THREADS)
+
+    if (ngx_thread_task_post(journal->conf->threads, journal->task) == NGX_OK) {
+        return;
+    }
+
+#endif
+
+    /* its handlers must not be called from here */
+
+    ngx_http_cycles_journal_thread(&journal, journal->log);
+    ngx_post_event(&journal->done, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_cycles_journal_thread(void *data, ngx_log_t *log)
+{
+    ngx_http_cycles_journal_t **jp = data;
+
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = *jp;
+
+    cycles_journal_run(journal->core, journal->running);
+
+    if (!journal->searching) {
+        return;
+    }
+
+    if (!journal->leads) {
+        journal->leads = (cycles_journal_lead(journal->core) == 1);
+    }
+
+    if (journal->leads) {
+        cycles_journal_scan(journal->core, &journal->scan);
+    }
+}
+
+
+/* of the thread: a log is written as a whole, from wherever */
+
+static void
+ngx_http_cycles_journal_trouble(void *data, int error, const char *text)
+{
+    ngx_http_cycles_journal_t *journal = data;
+
+    ngx_log_error(NGX_LOG_ERR, journal->log, error, "cycles: %s", text);
+}
+
+
+static void
+ngx_http_cycles_journal_done(ngx_event_t *ev)
+{
+    cycles_journal_job_t             *job, *next;
+    ngx_http_cycles_journal_t        *journal;
+    ngx_http_cycles_journal_entry_t  *entry;
+
+    journal = ev->data;
+
+    journal->busy = 0;
+
+    job = journal->running;
+    journal->running = NULL;
+
+    /* what was found is compared with what this process has under way */
+
+    if (journal->searching) {
+        journal->searching = 0;
+        ngx_http_cycles_journal_found(journal);
+    }
+
+    for ( /* void */ ; job; job = next) {
+        next = job->next;
+
+        entry = (ngx_http_cycles_journal_entry_t *)
+                    ((u_char *) job
+                     - offsetof(ngx_http_cycles_journal_entry_t, job));
+
+        ngx_http_cycles_journal_job_done(entry);
+    }
+
+    ngx_http_cycles_journal_begin(journal);
+}
+
+
+static void
+ngx_http_cycles_journal_job_done(ngx_http_cycles_journal_entry_t *entry)
+{
+    ngx_http_cycles_journal_t           *journal;
+    ngx_http_cycles_journal_pt           handler;
+    ngx_http_cycles_journal_identity_t  *identity;
+
+    journal = entry->journal;
+
+    if (entry->job.error) {
+        entry->foreign |= (entry->job.error == EBUSY);
+        ngx_http_cycles_journal_complain(journal, entry->job.error, entry);
+
+    } else if (!entry->found) {
+        identity = ngx_http_cycles_journal_identity(entry);
+
+        ngx_memcpy(identity->whom, entry->whom, 16);
+        ngx_memcpy(identity->identity, entry->job.identity,
+                   sizeof(identity->identity));
+    }
+
+    if (entry->ended) {
+        ngx_http_cycles_journal_forget(entry);
+        return;
+    }
+
+    handler = entry->handler;
+    entry->handler = NULL;
+
+    handler(entry->data, entry->job.error);
+}
+
+
+/* an entry for each request is too much to say each time */
+
+static void
+ngx_http_cycles_journal_complain(ngx_http_cycles_journal_t *journal,
+    ngx_err_t error, ngx_http_cycles_journal_entry_t *entry)
+{
+    if (journal->complained == ngx_time()) {
+        return;
+    }
+
+    journal->complained = ngx_time();
+
+    ngx_log_error(NGX_LOG_CRIT, journal->log, error,
+                  "cycles: the journal in \"%V\" could not %s the record of "
+                  "reservation \"%V\"", &journal->conf->path->name,
+                  entry->ended ? "remove" : "write", &entry->node.str);
+}
+
+
+static void
+ngx_http_cycles_journal_forget(ngx_http_cycles_journal_entry_t *entry)
+{
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = entry->journal;
+
+    ngx_rbtree_delete(&journal->entries, &entry->node.node);
+
+    if (entry->found) {
+        cycles_journal_found_free(entry->found);
+
+        if (--journal->found == 0) {
+            ngx_http_cycles_journal_again(journal);
+        }
+    }
+
+    if (entry->text) {
+        ngx_free(entry->text);
+    }
+
+    ngx_free(entry);
+}
+
+
+static void
+ngx_http_cycles_journal_timer(ngx_event_t *ev)
+{
+    struct timeval              tv;
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = ev->data;
+
+    if (ngx_exiting) {
+
+        /* a worker that stays for a long reply must not stand in the way */
+
+        if (journal->leads && !journal->busy) {
+            cycles_journal_follow(journal->core);
+            journal->leads = 0;
+        }
+
+        return;
+    }
+
+    ngx_gettimeofday(&tv);
+
+    journal->scan.max = NGX_HTTP_CYCLES_JOURNAL_FOUND;
+    journal->scan.now = (int64_t) tv.tv_sec * 1000 + tv.tv_usec / 1000;
+    journal->scan.base_urls = journal->base_urls;
+    journal->scan.nbase_urls = journal->nbase_urls;
+    journal->scan.trouble = ngx_http_cycles_journal_trouble;
+    journal->scan.data = journal;
+
+    journal->search = 1;
+
+    ngx_http_cycles_journal_begin(journal);
+}
+
+
+static void
+ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal)
+{
+    cycles_journal_found_t  *found;
+
+    journal->found = 1;                /* until all of them were offered */
+
+    while (journal->leads && journal->scan.found) {
+        found = journal->scan.found;
+        journal->scan.found = found->next;
+
+        ngx_http_cycles_journal_offer(journal, found);
+    }
+
+    if (--journal->found == 0) {
+        ngx_http_cycles_journal_again(journal);
+    }
+}
+
+
+static void
+ngx_http_cycles_journal_offer(ngx_http_cycles_journal_t *journal,
+    cycles_journal_found_t *found)
+{
+    ngx_str_t                         id, none;
+    ngx_http_cycles_journal_entry_t  *entry;
+
+    id.len = found->record.reservation_id.len;
+    id.data = found->record.reservation_id.data;
+
+    ngx_str_null(&none);
+
+    entry = ngx_http_cycles_journal_add(journal, &id, &none, &none, &none);
+
+    if (entry == NULL) {
+
+        /* claims are of the process: this one has it under way itself */
+
+        cycles_journal_found_free(found);
+        return;
+    }
+
+    ngx_memcpy(entry->job.identity, found->identity, sizeof(found->identity));
+
+    entry->found = found;
+    journal->found++;
+
+    if (journal->replay(entry, found) != NGX_OK) {
+        ngx_http_cycles_journal_end(entry, 1);
+    }
+}
+
+
+/* goes on with the walk, or waits for the next one */
+
+static void
+ngx_http_cycles_journal_again(ngx_http_cycles_journal_t *journal)
+{
+    int64_t     wait;
+    ngx_msec_t  delay;
+
+    if (journal->timer.timer_set) {
+        return;
+    }
+
+    if (!journal->leads) {
+        delay = ngx_min(NGX_HTTP_CYCLES_JOURNAL_LEAD, journal->conf->replay_time);
+
+    } else if (journal->scan.from[0]) {
+        delay = 1;
+
+    } else {
+        delay = journal->conf->replay_time;
+
+        if (journal->scan.next_ms) {
+            wait = journal->scan.next_ms - journal->scan.now + 1;
+            delay = (wait < (int64_t) delay) ? (ngx_msec_t) wait : delay;
+        }
+    }
+
+    ngx_add_timer(&journal->timer, delay);
+}

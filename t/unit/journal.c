@@ -1,0 +1,717 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The journal's files, as the SDKs of the protocol know them: where they are,
+ * what is in them, and to which of several processes they belong.
+ */
+
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/cycles_journal.h"
+#include "tap.h"
+
+
+#define URL     "http://localhost:7878"
+#define TENANT  "acme-corp"
+
+#define NOW     1790000000000
+
+
+static char         base[256];
+static const char  *dir;                  /* of URL and TENANT */
+
+
+static cycles_str_t
+str(const char *text)
+{
+    cycles_str_t  s;
+
+    s.data = (unsigned char *) text;
+    s.len = strlen(text);
+
+    return s;
+}
+
+
+static int
+equal(cycles_str_t s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+
+static const char *
+path(const char *fmt, const char *name)
+{
+    static char  text[8][600];
+    static int   n;
+
+    n = (n + 1) % 8;
+    snprintf(text[n], sizeof(text[n]), fmt, base, dir, name);
+
+    return text[n];
+}
+
+#define at(name)  path("%s/%s/%s", name)
+
+
+static void
+put(const char *name, const char *text)
+{
+    FILE  *file;
+
+    file = fopen(name, "w");
+
+    if (file == NULL) {
+        printf("Bail out! %s: %s\n", name, strerror(errno));
+        exit(1);
+    }
+
+    fputs(text, file);
+    fclose(file);
+}
+
+
+static int
+mode_of(const char *name)
+{
+    struct stat  st;
+
+    return stat(name, &st) == -1 ? -1 : (int) (st.st_mode & 07777);
+}
+
+
+static void
+identities(void)
+{
+    unsigned    i;
+    char        identity[CYCLES_JOURNAL_IDENTITY + 1];
+
+    static const struct {
+        const char  *url;
+        const char  *tenant;
+        const char  *key;
+        const char  *want;
+    } cases[] = {
+        { "http://localhost", "", "test-key", "68c905017df7dbfc" },
+        { "http://localhost", " \t", "test-key", "68c905017df7dbfc" },
+        { "http://localhost", "acme", "any", "8baba538fb970da4" },
+        { "http://localhost", "acme", "other", "8baba538fb970da4" },
+        { URL, TENANT, "any", "43fe9948c3c64529" }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        identity[CYCLES_JOURNAL_IDENTITY] = '\0';
+
+        is_int(cycles_journal_identity(identity, str(cases[i].url),
+                                       str(cases[i].tenant),
+                                       str(cases[i].key)),
+               0, "identity %u", i);
+        is_str(identity, cases[i].want, "identity %u is the SDKs'", i);
+    }
+}
+
+
+static void
+names(void)
+{
+    char  name[CYCLES_JOURNAL_NAME];
+
+    cycles_journal_name(name, str("rsv/a"));
+    is_str(name, "v2-e3edb9ca022de3c9c90c5667d47fa66448cee1f254e488a761313faee"
+           "34141d7.json", "name of an id with a slash");
+
+    cycles_journal_name(name, str("res_123"));
+    is_str(name, "v2-6b052f42ef1eef55a932a510c24936aff86bd657cd9de9513b114db7a"
+           "537066e.json", "name of a plain id");
+}
+
+
+static size_t
+text_of(char *buf, size_t size, const char *id, cycles_journal_mode_t mode,
+    int64_t not_before)
+{
+    size_t                   len;
+    cycles_journal_record_t  rec;
+
+    memset(&rec, 0, sizeof(rec));
+
+    rec.reservation_id = str(id);
+    rec.base_url = str(URL);
+    rec.mode = mode;
+    rec.commit_body = str("{\"idempotency_key\":\"k\\u000a\",\"actual\":"
+                          "{\"unit\":\"USD_MICROCENTS\","
+                          "\"amount\":9007199254740993}}");
+    rec.event_body = str("{\"idempotency_key\":\"k\\u000a\",\"subject\":"
+                         "{\"tenant\":\"acme-corp\"},\"action\":{\"kind\":"
+                         "\"a}\",\"name\":\"\\\"b\"},\"actual\":{\"unit\":"
+                         "\"USD_MICROCENTS\",\"amount\":9007199254740993}}");
+    rec.recorded_at_ms = NOW;
+    rec.not_before_ms = not_before;
+
+    len = cycles_journal_text((unsigned char *) buf, size - 1, &rec);
+    buf[len] = '\0';
+
+    return len;
+}
+
+
+static void
+texts(void)
+{
+    size_t                   len;
+    unsigned                 i;
+    void                    *memory;
+    cycles_journal_terms_t   terms;
+    cycles_journal_record_t  rec;
+    char                     text[4096], err[CYCLES_JOURNAL_ERROR_LEN];
+
+#define BODY  "{\"idempotency_key\":\"k\",\"actual\":{\"unit\":\"TOKENS\","   \
+              "\"amount\":1}}"
+#define HEAD  "{\"version\":1,\"reservation_id\":\"r\","
+
+    static const struct {
+        const char  *text;
+        const char  *err;                 /* NULL: it is a record */
+    } cases[] = {
+        { HEAD "\"commit_body\":" BODY "}", NULL },
+        { HEAD "\"mode\":\"event\",\"event_fallback_body\":" BODY "}", NULL },
+        { HEAD "\"commit_body\":" BODY ",\"not_before_ms\":9007199254740991}",
+          NULL },
+        { HEAD " \"commit_body\" :\n" BODY ",\"else\":{\"commit_body\":{}}}",
+          NULL },
+        { "", "it is not JSON" },
+        { "[]", "it is not an object" },
+        { "{}", "it is of another version" },
+        { "{\"version\":2,\"reservation_id\":\"r\",\"commit_body\":" BODY "}",
+          "it is of another version" },
+        { "{\"version\":1.0,\"reservation_id\":\"r\",\"commit_body\":" BODY
+          "}", "it is of another version" },
+        { "{\"version\":1,\"reservation_id\":\"\",\"commit_body\":" BODY "}",
+          "it has no \"reservation_id\"" },
+        { HEAD "\"mode\":null,\"commit_body\":" BODY "}", "its \"mode\"" },
+        { HEAD "\"mode\":\"event\",\"commit_body\":" BODY "}",
+          "what is to be sent has no \"idempotency_key\"" },
+        { HEAD "\"commit_body\":\"x\"}", "one of its bodies" },
+        { HEAD "\"commit_body\":" BODY ",\"event_fallback_body\":[]}",
+          "one of its bodies" },
+        { HEAD "\"base_url\":1,\"commit_body\":" BODY "}",
+          "its \"base_url\"" },
+        { HEAD "\"commit_body\":" BODY ",\"recorded_at_ms\":-1}",
+          "one of its times" },
+        { HEAD "\"commit_body\":" BODY ",\"not_before_ms\":9007199254740992}",
+          "one of its times" },
+        { HEAD "\"commit_body\":{\"idempotency_key\":\"k\",\"actual\":"
+          "{\"unit\":\"EUR\",\"amount\":1}}}", "what is to be sent has no "
+          "\"actual\"" },
+        { HEAD "\"commit_body\":{\"idempotency_key\":\"k\",\"actual\":"
+          "{\"unit\":\"TOKENS\",\"amount\":1.5}}}", "what is to be sent has "
+          "no \"actual\"" },
+        { HEAD "\"commit_body\":" BODY ",\"commit_body\":" BODY "}",
+          "it is not JSON" },
+        { HEAD "\"commit\\u005fbody\":" BODY "}", "the names of its members" }
+    };
+
+    len = text_of(text, sizeof(text), "a\"b", CYCLES_JOURNAL_COMMIT, 0);
+
+    is_str(text, "{\"version\":1,\"reservation_id\":\"a\\\"b\","
+           "\"base_url\":\"" URL "\",\"mode\":\"commit\",\"commit_body\":"
+           "{\"idempotency_key\":\"k\\u000a\",\"actual\":{\"unit\":"
+           "\"USD_MICROCENTS\",\"amount\":9007199254740993}},"
+           "\"event_fallback_body\":{\"idempotency_key\":\"k\\u000a\","
+           "\"subject\":{\"tenant\":\"acme-corp\"},\"action\":{\"kind\":"
+           "\"a}\",\"name\":\"\\\"b\"},\"actual\":{\"unit\":"
+           "\"USD_MICROCENTS\",\"amount\":9007199254740993}},"
+           "\"recorded_at_ms\":1790000000000,\"not_before_ms\":null}",
+           "the text of a record");
+
+    is_int(cycles_journal_parse((unsigned char *) text, len, &rec, &terms,
+                                &memory, err, sizeof(err)),
+           0, "it is read again");
+
+    ok(equal(rec.reservation_id, "a\"b") && equal(rec.base_url, URL)
+       && rec.mode == CYCLES_JOURNAL_COMMIT && rec.recorded_at_ms == NOW
+       && rec.not_before_ms == 0, "and says the same");
+    ok(equal(rec.commit_body, "{\"idempotency_key\":\"k\\u000a\",\"actual\":"
+             "{\"unit\":\"USD_MICROCENTS\",\"amount\":9007199254740993}}"),
+       "the body of the commit is the same to the byte");
+    ok(rec.event_body.len > 0 && rec.event_body.data[0] == '{'
+       && rec.event_body.data[rec.event_body.len - 1] == '}'
+       && rec.event_body.len
+          == strlen("{\"idempotency_key\":\"k\\u000a\",\"subject\":"
+                    "{\"tenant\":\"acme-corp\"},\"action\":{\"kind\":\"a}\","
+                    "\"name\":\"\\\"b\"},\"actual\":{\"unit\":"
+                    "\"USD_MICROCENTS\",\"amount\":9007199254740993}}"),
+       "the body of the event is whole, braces in strings or not");
+    ok(equal(terms.key, "k\n") && equal(terms.tenant, "acme-corp")
+       && terms.unit == CYCLES_USD_MICROCENTS
+       && terms.amount == 9007199254740993, "and so are its terms");
+
+    free(memory);
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        memory = NULL;
+        err[0] = '\0';
+
+        is_int(cycles_journal_parse((const unsigned char *) cases[i].text,
+                                    strlen(cases[i].text), &rec, &terms,
+                                    &memory, err, sizeof(err)),
+               cases[i].err ? -1 : 0, "text %u", i);
+
+        if (cases[i].err) {
+            ok(strncmp(err, cases[i].err, strlen(cases[i].err)) == 0,
+               "text %u: %s", i, err);
+        }
+
+        free(memory);
+    }
+}
+
+
+static cycles_journal_t *
+journal_open(void)
+{
+    char               err[CYCLES_JOURNAL_ERROR_LEN];
+    cycles_journal_t  *journal;
+
+    journal = cycles_journal_open(base, err, sizeof(err));
+
+    if (journal == NULL) {
+        printf("Bail out! %s\n", err);
+        exit(1);
+    }
+
+    return journal;
+}
+
+
+static int
+run(cycles_journal_t *journal, cycles_journal_op_t op, const char *id)
+{
+    char                  text[4096];
+    cycles_journal_job_t  job;
+
+    memset(&job, 0, sizeof(job));
+
+    job.op = op;
+    job.reservation_id = str(id);
+    job.base_url = str(URL);
+    job.tenant = str(TENANT);
+    job.text.data = (unsigned char *) text;
+    job.text.len = text_of(text, sizeof(text), id, CYCLES_JOURNAL_COMMIT, 0);
+
+    cycles_journal_run(journal, &job);
+
+    return job.error;
+}
+
+
+static char  trouble_text[CYCLES_JOURNAL_ERROR_LEN];
+
+
+static void
+trouble(void *data, int error, const char *text)
+{
+    snprintf(trouble_text, sizeof(trouble_text), "%s", text);
+}
+
+
+/* how many are found; the claims stay unless they are left at once */
+
+static int
+scan(cycles_journal_t *journal, cycles_journal_scan_t *sc, unsigned max,
+    int keep)
+{
+    int                      n;
+    cycles_journal_job_t     job;
+    cycles_journal_found_t  *found;
+
+    static cycles_str_t  url;
+
+    url = str(URL);
+
+    sc->max = max;
+    sc->now = NOW;
+    sc->base_urls = &url;
+    sc->nbase_urls = 1;
+    sc->trouble = trouble;
+    trouble_text[0] = '\0';
+
+    cycles_journal_scan(journal, sc);
+
+    for (n = 0; sc->found; n++) {
+        found = sc->found;
+        sc->found = found->next;
+
+        if (!keep) {
+            memset(&job, 0, sizeof(job));
+
+            job.op = CYCLES_JOURNAL_LEAVE;
+            job.reservation_id = found->record.reservation_id;
+            cycles_journal_run(journal, &job);
+        }
+
+        cycles_journal_found_free(found);
+    }
+
+    return n;
+}
+
+
+static void
+files(void)
+{
+    unsigned                i;
+    char                    name[CYCLES_JOURNAL_NAME], text[4096];
+    char                    ids[10][16];
+    cycles_journal_t       *journal;
+    cycles_journal_job_t    jobs[10];
+    cycles_journal_scan_t   sc;
+
+    journal = journal_open();
+
+    is_int(mode_of(base), 0700, "the base is for its owner only");
+
+    is_int(run(journal, CYCLES_JOURNAL_WRITE, "rsv/a"), 0, "one is written");
+
+    cycles_journal_name(name, str("rsv/a"));
+    is_int(mode_of(at(name)), 0600, "it is there under its name, mode 0600");
+    is_int(mode_of(path("%s/%s", "")), 0700, "below a directory of 0700");
+
+    is_int(run(journal, CYCLES_JOURNAL_REMOVE, "rsv/a"), 0, "it is removed");
+    is_int(mode_of(at(name)), -1, "it is gone");
+    is_int(run(journal, CYCLES_JOURNAL_REMOVE, "rsv/a"), 0, "once more");
+
+    /* more than are synced one by one */
+
+    memset(jobs, 0, sizeof(jobs));
+
+    for (i = 0; i < 10; i++) {
+        snprintf(ids[i], sizeof(ids[i]), "id-%u", i);
+
+        jobs[i].op = CYCLES_JOURNAL_WRITE;
+        jobs[i].reservation_id = str(ids[i]);
+        jobs[i].base_url = str(URL);
+        jobs[i].tenant = str(TENANT);
+        jobs[i].text.data = (unsigned char *) text;
+        jobs[i].text.len = text_of(text, sizeof(text), "id-0",
+                                   CYCLES_JOURNAL_COMMIT, 0);
+        jobs[i].next = (i < 9) ? &jobs[i + 1] : NULL;
+    }
+
+    /* the last one takes the first one away */
+
+    jobs[9].op = CYCLES_JOURNAL_REMOVE;
+    jobs[9].reservation_id = str(ids[0]);
+
+    cycles_journal_run(journal, jobs);
+
+    for (i = 0; i < 10; i++) {
+        is_int(jobs[i].error, 0, "job %u of a batch", i);
+
+        cycles_journal_name(name, str(ids[i]));
+        is_int(mode_of(at(name)) != -1, i > 0 && i < 9,
+               "file %u of the batch", i);
+    }
+
+    for (i = 1; i < 9; i++) {
+        (void) run(journal, CYCLES_JOURNAL_REMOVE, ids[i]);
+    }
+
+    memset(&sc, 0, sizeof(sc));
+    is_int(scan(journal, &sc, 10, 0), 0, "nothing is left to be found");
+    is_int(sc.pending, 0, "and nothing is pending");
+
+    cycles_journal_close(journal);
+}
+
+
+static void
+claims(void)
+{
+    int                     status, pipes[2];
+    char                    ch;
+    pid_t                   pid;
+    cycles_journal_t       *journal;
+    cycles_journal_scan_t   sc;
+
+    if (pipe(pipes) == -1) {
+        printf("Bail out! pipe\n");
+        exit(1);
+    }
+
+    pid = fork();
+
+    if (pid == 0) {
+        journal = journal_open();
+        ch = run(journal, CYCLES_JOURNAL_WRITE, "claimed") == 0
+             && cycles_journal_lead(journal);
+
+        if (write(pipes[1], &ch, 1) == 1) {
+            pause();
+        }
+
+        _exit(0);
+    }
+
+    ok(read(pipes[0], &ch, 1) == 1 && ch, "another process has a record");
+
+    journal = journal_open();
+    memset(&sc, 0, sizeof(sc));
+
+    is_int(scan(journal, &sc, 10, 0), 0, "which is left alone");
+    is_int(sc.pending, 1, "and counted");
+    is_int(cycles_journal_lead(journal), 0, "the other one leads");
+
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+
+    is_int(cycles_journal_lead(journal), 1, "until it is killed");
+    is_int(scan(journal, &sc, 10, 1), 1, "then its record is found");
+
+    pid = fork();
+
+    if (pid == 0) {
+        cycles_journal_close(journal);
+        journal = journal_open();
+        memset(&sc, 0, sizeof(sc));
+        _exit(scan(journal, &sc, 10, 0));
+    }
+
+    waitpid(pid, &status, 0);
+    is_int(WEXITSTATUS(status), 0, "by one process only");
+
+    is_int(run(journal, CYCLES_JOURNAL_LEAVE, "claimed"), 0, "given up");
+
+    pid = fork();
+
+    if (pid == 0) {
+        journal = journal_open();
+        memset(&sc, 0, sizeof(sc));
+        _exit(scan(journal, &sc, 10, 0));
+    }
+
+    waitpid(pid, &status, 0);
+    is_int(WEXITSTATUS(status), 1, "it can be found by another");
+
+    (void) run(journal, CYCLES_JOURNAL_REMOVE, "claimed");
+    cycles_journal_close(journal);
+
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+
+static void
+scans(void)
+{
+    int                     n, total;
+    char                    name[CYCLES_JOURNAL_NAME], text[4096], id[16];
+    cycles_journal_t       *journal;
+    cycles_journal_scan_t   sc;
+
+    journal = journal_open();
+    memset(&sc, 0, sizeof(sc));
+
+    /* in portions */
+
+    for (n = 0; n < 7; n++) {
+        snprintf(id, sizeof(id), "n-%d", n);
+        (void) run(journal, CYCLES_JOURNAL_WRITE, id);
+        (void) run(journal, CYCLES_JOURNAL_LEAVE, id);
+    }
+
+    total = 0;
+    n = 0;
+
+    do {
+        total += scan(journal, &sc, 3, 0);
+        n++;
+    } while (sc.from[0] && n < 10);
+
+    is_int(total, 7, "a walk in portions finds each of them");
+    is_int(n, 3, "in as many portions as needed");
+
+    for (n = 0; n < 7; n++) {
+        snprintf(id, sizeof(id), "n-%d", n);
+        (void) run(journal, CYCLES_JOURNAL_REMOVE, id);
+    }
+
+    /* not yet */
+
+    cycles_journal_name(name, str("later"));
+    (void) text_of(text, sizeof(text), "later", CYCLES_JOURNAL_COMMIT,
+                   NOW + 5000);
+    put(at(name), text);
+
+    is_int(scan(journal, &sc, 10, 0), 0, "one that has to wait is left");
+    is_int(sc.next_ms, NOW + 5000, "and it is said until when");
+
+    unlink(at(name));
+
+    /* of another server */
+
+    put(at(name), "{\"version\":1,\"reservation_id\":\"later\",\"base_url\":"
+        "\"http://other\",\"commit_body\":" BODY "}");
+
+    is_int(scan(journal, &sc, 10, 0), 0, "one of another server is left");
+    unlink(at(name));
+
+    /* what is no record */
+
+    put(at("garbage.json"), "{\"version\":1,");
+    put(at("new.json"), "{\"version\":99,\"reservation_id\":\"r\"}");
+    put(at("notes.txt"), "not ours");
+    put(at("x.json.1.00000000.tmp"), "half");
+
+    cycles_journal_name(name, str("good"));
+    (void) text_of(text, sizeof(text), "good", CYCLES_JOURNAL_EVENT, 0);
+    put(at(name), text);
+
+    is_int(scan(journal, &sc, 10, 0), 1, "the valid one is found");
+    is_int(sc.quarantined, 2, "two others are set aside");
+    ok(strstr(trouble_text, "it is now \"new.corrupt\"") != NULL,
+       "which is said: %s", trouble_text);
+    ok(mode_of(at("garbage.corrupt")) != -1 && mode_of(at("new.corrupt")) != -1
+       && mode_of(at("garbage.json")) == -1, "as *.corrupt");
+    ok(mode_of(at("notes.txt")) != -1
+       && mode_of(at("x.json.1.00000000.tmp")) != -1, "and nothing else is");
+
+    is_int(scan(journal, &sc, 10, 0), 1, "once more");
+    is_int(sc.quarantined, 0, "nothing new");
+
+    sc.now = NOW;
+    unlink(at(name));
+    unlink(at("garbage.corrupt"));
+    unlink(at("new.corrupt"));
+    unlink(at("notes.txt"));
+
+    cycles_journal_close(journal);
+}
+
+
+/* rsv/a and rsv_a had one name once */
+
+static void
+legacy(void)
+{
+    char                    slash[CYCLES_JOURNAL_NAME];
+    char                    under[CYCLES_JOURNAL_NAME], text[4096];
+    cycles_journal_t       *journal;
+    cycles_journal_scan_t   sc;
+
+    journal = journal_open();
+    memset(&sc, 0, sizeof(sc));
+
+    cycles_journal_name(slash, str("rsv/a"));
+    cycles_journal_name(under, str("rsv_a"));
+
+    (void) text_of(text, sizeof(text), "rsv/a", CYCLES_JOURNAL_COMMIT, 0);
+    put(at("rsv_a.json"), text);
+    (void) text_of(text, sizeof(text), "rsv_a", CYCLES_JOURNAL_COMMIT, 0);
+    put(at(under), text);
+
+    is_int(scan(journal, &sc, 10, 0), 2, "both are found");
+    ok(mode_of(at(slash)) != -1 && mode_of(at("rsv_a.json")) == -1,
+       "the older one has its own name now");
+    ok(mode_of(at(under)) != -1, "the other one is still there");
+
+    /* settled by us, and written again by an older SDK */
+
+    put(at("rsv_a.json"), text);
+    is_int(run(journal, CYCLES_JOURNAL_REMOVE, "rsv/a"), 0,
+           "the one is removed");
+    ok(mode_of(at("rsv_a.json")) != -1, "not the file of the other");
+    is_int(run(journal, CYCLES_JOURNAL_REMOVE, "rsv_a"), 0,
+           "the other is removed");
+    ok(mode_of(at("rsv_a.json")) == -1 && mode_of(at(under)) == -1,
+       "under both of its names");
+
+    /* the same one twice */
+
+    put(at("rsv_a.json"), text);
+    put(at(under), text);
+    is_int(scan(journal, &sc, 10, 0), 1, "one record in two files is one");
+    ok(mode_of(at("rsv_a.json")) == -1, "and the older file goes");
+
+    (void) run(journal, CYCLES_JOURNAL_REMOVE, "rsv_a");
+    cycles_journal_close(journal);
+}
+
+
+static void
+troubles(void)
+{
+    char               name[CYCLES_JOURNAL_NAME];
+    cycles_journal_t  *journal;
+    struct rlimit      limit, old;
+
+    journal = journal_open();
+
+    cycles_journal_name(name, str("full"));
+
+    signal(SIGXFSZ, SIG_IGN);
+
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = old;
+    limit.rlim_cur = 16;
+    setrlimit(RLIMIT_FSIZE, &limit);
+
+    is_int(run(journal, CYCLES_JOURNAL_WRITE, "full"), EFBIG,
+           "a disk without room is said");
+
+    setrlimit(RLIMIT_FSIZE, &old);
+
+    ok(mode_of(at(name)) == -1, "no half record is left");
+    is_int(run(journal, CYCLES_JOURNAL_WRITE, "full"), 0,
+           "with room it works");
+    is_int(run(journal, CYCLES_JOURNAL_REMOVE, "full"), 0, "and is removed");
+
+    cycles_journal_close(journal);
+}
+
+
+int
+main(void)
+{
+    char  command[300];
+
+    static char  identity[CYCLES_JOURNAL_IDENTITY + 1];
+
+    snprintf(base, sizeof(base), "/tmp/cycles-journal-XXXXXX");
+
+    if (mkdtemp(base) == NULL) {
+        printf("Bail out! mkdtemp\n");
+        return 1;
+    }
+
+    snprintf(command, sizeof(command), "rm -rf %s", base);
+
+    strcat(base, "/a/b");
+
+    (void) cycles_journal_identity(identity, str(URL), str(TENANT), str(""));
+    dir = identity;
+
+    identities();
+    names();
+    texts();
+    files();
+    claims();
+    scans();
+    legacy();
+    troubles();
+
+    ok(system(command) == 0, "cleaned up");
+
+    return done_testing();
+}
