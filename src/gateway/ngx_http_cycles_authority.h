@@ -98,8 +98,6 @@ struct ngx_http_cycles_reservation_s {
 
     /* settlement and its final answer, after all retries */
 
-    ngx_uint_t                      shared;  /* unsigned  shared:1;
-                                                the client chose the key */
     ngx_http_cycles_settle_kind_t   kind;
     ngx_str_t                       settle_key;
     int64_t                         actual;

@@ -26,6 +26,8 @@ static ngx_int_t ngx_http_cycles_wait(ngx_http_request_t *r);
 static void ngx_http_cycles_reserve_done(ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_answer(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
+static ngx_uint_t ngx_http_cycles_key_taken(
+    ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_keep_answer(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_outage(ngx_http_request_t *r,
@@ -403,6 +405,20 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     rsv = ctx->reservation;
 
+    if (ctx->stable_key && ngx_http_cycles_key_taken(rsv)) {
+
+        /* this is another call of the provider: it needs a hold of its own */
+
+        ngx_http_cycles_drop_reservation(ctx);
+
+        ctx->stable_key = 0;
+        ctx->reused_key = 1;
+        ctx->state = ctx->facts ? NGX_HTTP_CYCLES_READ
+                                : NGX_HTTP_CYCLES_START;
+
+        return ngx_http_cycles_reserve(r, ctx);
+    }
+
     if (ngx_http_cycles_keep_answer(r, ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -444,23 +460,6 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return ngx_http_cycles_send_denial(r, ctx);
     }
 
-    if (rsv->reserved.remaining_ttl_ms == 0 && ctx->stable_key) {
-
-        /*
-         * The client's key was used before and that reservation is settled:
-         * this is another call of the provider, it needs a hold of its own.
-         */
-
-        ngx_http_cycles_drop_reservation(ctx);
-
-        ctx->stable_key = 0;
-        ctx->reused_key = 1;
-        ctx->state = ctx->facts ? NGX_HTTP_CYCLES_READ
-                                : NGX_HTTP_CYCLES_START;
-
-        return ngx_http_cycles_reserve(r, ctx);
-    }
-
     ctx->verdict = (rsv->reserved.decision == CYCLES_ALLOW_WITH_CAPS)
                    ? NGX_HTTP_CYCLES_ALLOW_WITH_CAPS : NGX_HTTP_CYCLES_ALLOW;
 
@@ -482,6 +481,24 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_heartbeat_start(ctx);
 
     return ngx_http_cycles_pass(r, ctx);
+}
+
+
+/*
+ * The client's key was used before: with other terms, which ours always are
+ * for a server that compares them, or the reservation has ended already.
+ */
+
+static ngx_uint_t
+ngx_http_cycles_key_taken(ngx_http_cycles_reservation_t *rsv)
+{
+    if (rsv->outcome == NGX_HTTP_CYCLES_OUTAGE) {
+        return 0;
+    }
+
+    return rsv->reserved.code == CYCLES_IDEMPOTENCY_MISMATCH
+           || (rsv->reserved.code == CYCLES_OK
+               && rsv->id.len && rsv->reserved.remaining_ttl_ms == 0);
 }
 
 

@@ -221,6 +221,7 @@ typedef struct {
     ngx_str_t                        price_key;
     int64_t                          input_estimate;  /* tokens, no margin */
     int64_t                          estimate;
+    ngx_str_t                        use;         /* of the client's key */
 
     /* the decision; strings of the request's pool: they outlive reservation */
 
@@ -261,7 +262,7 @@ typedef struct {
 
     unsigned                         price_known:1;
     unsigned                         stable_key:1;  /* the client's */
-    unsigned                         reused_key:1;  /* and settled before */
+    unsigned                         reused_key:1;  /* it is taken */
     unsigned                         hide_usage:1;/* we asked, not the client */
     unsigned                         passing:1;   /* held one was too long */
     unsigned                         hidden:1;    /* the last event was */

@@ -107,22 +107,6 @@ ngx_http_cycles_settle_done(ngx_http_cycles_reservation_t *rsv)
 {
     ngx_http_cycles_ctx_t  *ctx;
 
-    if (rsv->settle_outcome == NGX_HTTP_CYCLES_ANSWERED
-        && rsv->settled.code == CYCLES_RESERVATION_FINALIZED
-        && rsv->kind == NGX_HTTP_CYCLES_COMMIT && rsv->shared)
-    {
-        /*
-         * The key was the client's: another request with it has settled the
-         * reservation, what this one has spent is an event of its own.
-         */
-
-        rsv->kind = NGX_HTTP_CYCLES_EVENT;
-
-        if (rsv->authority->ops->settle(rsv) != NGX_OK) {
-            return;
-        }
-    }
-
     ctx = rsv->data;
 
     if (ctx == NULL) {

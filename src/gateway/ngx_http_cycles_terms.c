@@ -503,8 +503,16 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     }
 
     rsv->terms.idempotency_key = value;
-    rsv->shared = 1;
+
+    /*
+     * Other requests may have the key as well, even at the same time: a value
+     * of our own has the authority tell them from our own retry, for a hold
+     * must never pay for two of them.
+     */
+
     ctx->stable_key = 1;
+    ctx->use.data = p + 2 * CYCLES_UUID_LEN;
+    ctx->use.len = CYCLES_UUID_LEN;
 
     return NGX_OK;
 }
@@ -515,26 +523,33 @@ ngx_http_cycles_set_metadata(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     size_t                    len;
     u_char                   *p;
-    ngx_uint_t                i;
+    ngx_uint_t                i, n;
     cycles_str_t             *values;
     ngx_array_t              *metadata;
     ngx_http_cycles_value_t  *v;
 
-    metadata = ctx->conf->metadata;
+    static ngx_str_t  use = ngx_string("\"key_use\":\"");
 
-    if (metadata == NULL) {
+    metadata = ctx->conf->metadata;
+    n = metadata ? metadata->nelts : 0;
+
+    if (n == 0 && !ctx->stable_key) {
         return NGX_OK;
     }
 
-    values = ngx_palloc(r->pool, metadata->nelts * sizeof(cycles_str_t));
+    values = ngx_palloc(r->pool, n * sizeof(cycles_str_t));
     if (values == NULL) {
         return NGX_ERROR;
     }
 
-    v = metadata->elts;
+    v = metadata ? metadata->elts : NULL;
     len = sizeof("{}") - 1;
 
-    for (i = 0; i < metadata->nelts; i++) {
+    if (ctx->stable_key) {
+        len += use.len + ctx->use.len + sizeof("\",") - 1;
+    }
+
+    for (i = 0; i < n; i++) {
         if (ngx_http_cycles_evaluate(r, &v[i].value, r->pool, &values[i])
             != NGX_OK)
         {
@@ -555,7 +570,13 @@ ngx_http_cycles_set_metadata(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     *p++ = '{';
 
-    for (i = 0; i < metadata->nelts; i++) {
+    if (ctx->stable_key) {
+        p = ngx_cpymem(p, use.data, use.len);
+        p = ngx_cpymem(p, ctx->use.data, ctx->use.len);
+        *p++ = '"';
+    }
+
+    for (i = 0; i < n; i++) {
 
         if (values[i].len == 0) {
             continue;

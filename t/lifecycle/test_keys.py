@@ -1,14 +1,21 @@
 # Copyright (C) nginx-cycles authors
 
-"""cycles_idempotency_key: the key of a reserve is the client's.  It makes a
-repeated reserve the same reservation, but a provider that is asked twice is
-paid twice, however the requests of one key meet."""
+"""cycles_idempotency_key: the key of a reserve is the client's.  A provider
+that is asked twice is paid twice, so however the requests of one key meet, no
+two of them have one reservation."""
+
+import re
 
 import pytest
 
 import gateway
-from gateway import Conn, Gate, chat, wait_until
+from gateway import (Conn, Gate, build_request, chat, chat_request,
+                     wait_until)
 from authorities import OUTPUT, authority, cost
+from raw import stampede
+
+
+UUID = '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'
 
 
 BUDGET = 10 ** 9
@@ -60,8 +67,38 @@ def test_key_on_the_wire(start):
     reserve, = who.cycles.log('reserve')
     commit, = who.cycles.log('commit')
     assert reserve.json['idempotency_key'] == 'order 66/a"b'
+    assert re.fullmatch(UUID, reserve.json['metadata']['key_use'])
     assert commit.json['idempotency_key'] != 'order 66/a"b'
     who.audit()
+
+
+def test_metadata_stays_with_a_key(start):
+    ng, who = start('cycles', KEYED + 'cycles_metadata a $http_x_a;'
+                                      'cycles_metadata b c;')
+    for a, rest in ('', {'b': 'c'}), ('x"y', {'a': 'x"y', 'b': 'c'}):
+        assert ng.chat(tenant='acme', headers={
+            'Idempotency-Key': 'k' + a[:1], 'X-A': a}).status == 200
+        metadata = who.cycles.log('reserve')[-1].json['metadata']
+        del metadata['key_use']
+        assert metadata == rest
+
+    # without a key there is none
+
+    assert ng.chat(tenant='acme').status == 200
+    assert who.cycles.log('reserve')[-1].json['metadata'] == {'b': 'c'}
+    who.audit()
+
+
+def test_lost_answer_of_a_keyed_reserve(start):
+    """Our own second try is the same call to the byte, and no other use."""
+
+    ng, who = start('cycles')
+    who.cycles.fault('reserve', 'drop_after')
+    assert ask(ng, 'k1').status == 200
+    bodies = {e.body for e in who.cycles.log('reserve')}
+    assert len(bodies) == 1
+    assert who.audit()['charged'] == cost(10, 5)
+    assert who.cycles.state()['replays'] > 0
 
 
 @BOTH
@@ -83,7 +120,8 @@ def test_same_key_again_is_another_call(start, provider, kind):
         who.settled()
         assert spent(who) == n * cost(10, 5)
     assert len(provider.requests) == 3
-    assert who.audit(shared_keys=True)['charged'] == 3 * cost(10, 5)
+    assert who.audit(mismatches=2, shared_keys=True)['charged'] == (
+        3 * cost(10, 5))
 
 
 @BOTH
@@ -95,15 +133,14 @@ def test_same_key_behind_a_release(start, provider, kind):
     assert ask(ng, 'k1').status == 500
     who.settled()
     assert ask(ng, 'k1').status == 200
-    sums = who.audit(shared_keys=True)
+    sums = who.audit(mismatches=1, shared_keys=True)
     assert sums['charged'] == cost(10, 5)
     assert sums['released'] * 2 == sums['reserved']
 
 
 @BOTH
 def test_same_key_at_the_same_time(start, provider, kind):
-    """Two requests share one hold; both are paid, the second as an event,
-    since its reservation is settled by then."""
+    """Each has its own hold."""
 
     gates = [Gate(), Gate()]
     ng, who = start(kind)
@@ -114,25 +151,46 @@ def test_same_key_at_the_same_time(start, provider, kind):
         conns.append(open_request(ng, 'k1'))
         gate.wait_reached()
 
-    assert who.live() == 1
+    assert who.live() == 2
 
-    gates[0].open()
-    assert conns[0].read_response().status == 200
-    who.settled()
-    assert spent(who) == cost(7, 5)
-
-    gates[1].open()
-    assert conns[1].read_response().status == 200
-    wait_until(lambda: spent(who) == cost(7, 5) + cost(9, 5))
-    for conn in conns:
+    for gate, conn in zip(gates, conns):
+        gate.open()
+        r = conn.read_response()
+        assert r.status == 200
         conn.close()
 
-    assert who.story('acme')[-1] == ('event', cost(9, 5))
+    sums = who.audit(mismatches=1, shared_keys=True)
+    assert sums['charged'] == cost(7, 5) + cost(9, 5)
+    assert sums['committed'] == sums['reserved']
+
+
+@BOTH
+def test_a_crowd_of_one_key(start, provider, kind):
+    """A key is no way around the budget: exactly as many are admitted as are
+    paid for."""
+
+    ng, who = start(kind, KEYED + '''
+        cycles_estimate 1000;
+        cycles_actual 1000;
+        cycles_timeout 60s;
+    ''', scopes={'tenant:acme': 20 * 1000 + 999}, workers=4)
+
+    path, headers, body = chat_request(tenant='acme', headers={
+        'Idempotency-Key': 'k1', 'Connection': 'close'})
+    statuses = stampede(ng.port, [build_request('POST', path, headers,
+                                                body)] * 300)
+    assert statuses.count(200) == 20
+    assert statuses.count(429) == 280
+    assert len(provider.requests) == 20
+
+    who.settled()
+    assert spent(who) == 20 * 1000
+    assert who.budget('tenant:acme')['remaining'] == 999
 
 
 @BOTH
 def test_one_of_two_leaves(start, provider, kind):
-    """The first settles the hold of both; the second is not for free."""
+    """What the first settles is its own."""
 
     gates = [Gate(), Gate()]
     ng, who = start(kind)
@@ -142,21 +200,22 @@ def test_one_of_two_leaves(start, provider, kind):
         conns.append(open_request(ng, 'k1', max_tokens=100))
         gate.wait_reached()
 
-    prompt = who.budget('tenant:acme')['reserved'] - 100 * OUTPUT
+    prompt = who.budget('tenant:acme')['reserved'] // 2 - 100 * OUTPUT
     conns[0].reset()
-    who.settled()
+    wait_until(lambda: who.live() == 1)
     assert spent(who) == prompt               # the provider took the request
 
     gates[1].open()
     assert conns[1].read_response().status == 200
-    wait_until(lambda: spent(who) == prompt + cost(9, 5))
     conns[1].close()
     gates[0].open()
+    sums = who.audit(mismatches=1, shared_keys=True)
+    assert sums['charged'] == prompt + cost(9, 5)
 
 
 def test_client_that_tries_again_during_its_reserve(start, provider):
-    """The reserve of the request that was given up is answered last and
-    releases what both share; the other one is paid nevertheless."""
+    """The reserve of the request that was given up is answered last and gives
+    back nothing of the other one's."""
 
     gate = Gate()
     ng, who = start('cycles', workers=1)
@@ -171,26 +230,70 @@ def test_client_that_tries_again_during_its_reserve(start, provider):
     second = open_request(ng, 'k1')
     gate.wait_reached()
     who.cycles.release()
-    who.wait_story('acme', 'reserve', 'reserve', 'release')
+    who.cycles.wait(lambda: who.cycles.log('reserve')[0].status == 409)
 
     gate.open()
     assert second.read_response().status == 200
     second.close()
-    wait_until(lambda: spent(who) == cost(9, 5))
-    who.wait_story('acme', 'reserve', 'reserve', 'release', 'commit',
-                   'event')
+    who.wait_story('acme', 'reserve', 'reserve', 'commit')
+    sums = who.audit(mismatches=1, shared_keys=True)
+    assert sums['charged'] == cost(9, 5)
 
 
 @BOTH
 def test_same_key_for_another_request(start, provider, kind):
+    """Also while the first one is running."""
+
+    gate = Gate()
     ng, who = start(kind)
+    provider.script(chat(gate=gate))
+    conn = open_request(ng, 'k1')
+    gate.wait_reached()
+    r = ask(ng, 'k1', content='Something else, and longer than before.')
+    assert r.status == 200
+    assert r.header('x-cycles-decision') == 'ALLOW'
+    gate.open()
+    assert conn.read_response().status == 200
+    conn.close()
+    sums = who.audit(mismatches=1, shared_keys=True)
+    assert sums['charged'] == 2 * cost(10, 5)
+
+
+@BOTH
+def test_dry_run_with_a_key(start, provider, kind):
+    ng, who = start(kind, server='''
+        location /dry/ {
+            cycles dry_run;
+            cycles_subject tenant $http_x_tenant;
+            cycles_authority %s;
+            cycles_api_key k;
+            cycles_idempotency_key $http_idempotency_key;
+            proxy_pass http://provider;
+        }
+    ''' % ('ledger=main' if kind == 'ledger' else '@cycles'))
+    assert ask(ng, 'k1').status == 200
+    for _ in range(2):
+        r = ask(ng, 'k1', path='/dry/')
+        assert r.status == 200
+        assert r.header('x-cycles-dry-run') == 'ALLOW'
+    who.settled()
+    assert spent(who) == cost(10, 5)
+
+
+def test_server_that_compares_no_payloads(start, provider):
+    """Its answer to a key that is settled gives no hold."""
+
+    ng, who = start('cycles')
     assert ask(ng, 'k1').status == 200
     who.settled()
-    r = ask(ng, 'k1', content='Something else, and longer than before.')
-    assert r.header('x-cycles-decision') == 'DENY'
-    assert r.header('x-cycles-reason') == 'IDEMPOTENCY_MISMATCH'
-    assert len(provider.requests) == 1
-    who.audit(mismatches=1, shared_keys=True)
+    old, = who.cycles.state()['reservations']
+    who.cycles.fault('reserve', {'apply': 0, 'status': 200, 'body': {
+        'decision': 'ALLOW', 'reservation_id': old['id'],
+        'affected_scopes': ['tenant:acme'], 'scope_path': 'tenant:acme',
+        'expires_at_ms': 1700000000000, 'remaining_ttl_ms': 0}})
+    assert ask(ng, 'k1').status == 200
+    who.settled()
+    assert spent(who) == 2 * cost(10, 5)
 
 
 @BOTH
@@ -207,11 +310,12 @@ def test_keys_are_of_a_tenant(start, provider, kind):
 
 @BOTH
 def test_key_behind_a_restart(start, provider, kind):
-    """A worker that dies has not settled: the client's next try finds the
-    hold that its key has made."""
+    """A worker that dies has not settled: what it held ends with its lease,
+    the client's next try has a hold of its own."""
 
     gate = Gate()
-    ng, who = start(kind, workers=1)
+    ng, who = start(kind, KEYED + 'cycles_ttl 1s; cycles_grace_period 0;',
+                    workers=1)
     provider.script(chat(gate=gate))
     conn = open_request(ng, 'k1')
     gate.wait_reached()
@@ -220,13 +324,11 @@ def test_key_behind_a_restart(start, provider, kind):
     ng.wait_workers([pid])
     conn.wait_closed()
     conn.close()
-    assert who.live() == 1
 
     assert ask(ng, 'k1').status == 200
-    sums = who.audit(shared_keys=True)
+    sums = who.audit(mismatches=1, shared_keys=True)
     assert sums['charged'] == cost(10, 5)
-    assert sums['expired'] == 0
-    assert sums['committed'] == sums['reserved']
+    assert sums['committed'] * 2 == sums['expired'] * 2 == sums['reserved']
 
 
 @BOTH
