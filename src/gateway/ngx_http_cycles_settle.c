@@ -9,9 +9,10 @@
  *     --------------------------------------+-----------------------------
  *     usage was reported, whatever followed | commit of its cost
  *     a cached reply, or none was asked for | release
- *     refused, or broke before a reply      | release
+ *     refused, or broke before a byte came  | release
  *     the provider timed out with the       | commit of the input estimate
- *     request, or the client left meanwhile |
+ *     request, or its header is unreadable, |
+ *     or the client left meanwhile          |
  *     a reply of 300 or more                | release
  *     a reply without usage, or part of one | commit of what passed
  */
@@ -224,7 +225,7 @@ ngx_http_cycles_ended(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_uint_t                  i, taken;
     ngx_http_upstream_state_t  *state;
 
-    if (ctx->state != NGX_HTTP_CYCLES_PASSED || r->cached) {
+    if (ctx->state != NGX_HTTP_CYCLES_PASSED) {
         return NGX_HTTP_CYCLES_NOT_TAKEN;
     }
 
@@ -258,23 +259,29 @@ ngx_http_cycles_ended(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
             continue;
         }
 
-        if (state[i].header_time != (ngx_msec_t) -1
-            && state[i].status >= NGX_HTTP_OK
-            && state[i].status < NGX_HTTP_SPECIAL_RESPONSE)
-        {
-            return NGX_HTTP_CYCLES_REPLIED;
+        if (state[i].header_time != (ngx_msec_t) -1) {
+
+            if (state[i].status == NGX_HTTP_SWITCHING_PROTOCOLS
+                || (state[i].status >= NGX_HTTP_OK
+                    && state[i].status < NGX_HTTP_SPECIAL_RESPONSE))
+            {
+                return NGX_HTTP_CYCLES_REPLIED;
+            }
+
+            continue;
         }
 
         /*
-         * it got the request, and no reply came: it timed out, or the client
-         * has cut it short; a connection that was reset counts as not taken
+         * It got the request, and no reply came: it timed out, or the client
+         * has cut it short, or nginx could make nothing of what came.  A
+         * connection that was reset before a byte counts as not taken.
          */
 
-        if (state[i].header_time == (ngx_msec_t) -1
-            && state[i].bytes_sent > 0
-            && (state[i].status == NGX_HTTP_GATEWAY_TIME_OUT
-                || state[i].status == 0
-                || state[i].status == NGX_HTTP_CLIENT_CLOSED_REQUEST))
+        if (state[i].bytes_received > 0
+            || (state[i].bytes_sent > 0
+                && (state[i].status == NGX_HTTP_GATEWAY_TIME_OUT
+                    || state[i].status == 0
+                    || state[i].status == NGX_HTTP_CLIENT_CLOSED_REQUEST)))
         {
             taken = 1;
         }

@@ -126,8 +126,9 @@ ngx_int_t ngx_http_cycles_ledger_status_json(ngx_pool_t *pool,
 
 
 /*
- * The ledger as an authority.  A commit that comes too late becomes an event
- * with the same key: rsv->kind is NGX_HTTP_CYCLES_EVENT then.
+ * The ledger as an authority.  A commit that comes too late, or after somebody
+ * else's settlement, becomes an event with the same key: rsv->kind is
+ * NGX_HTTP_CYCLES_EVENT then.
  */
 
 /* the rest is between the files in this folder */

@@ -442,7 +442,8 @@ static void
 ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv)
 {
-    cycles_commit_t  rq;
+    const char       *why;
+    cycles_commit_t   rq;
 
     rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
     rq.unit = rsv->terms.unit;
@@ -454,13 +455,26 @@ ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
     cycles_ledger_commit(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
                          &rsv->settled, ngx_http_cycles_ledger_now());
 
-    if (rsv->settled.code != CYCLES_RESERVATION_EXPIRED) {
+    switch (rsv->settled.code) {
+
+    case CYCLES_RESERVATION_EXPIRED:
+        why = "had expired";
+        break;
+
+    case CYCLES_RESERVATION_FINALIZED:
+
+        /* by a client of the API: that is not for it to say what was spent */
+
+        why = "was settled by another";
+        break;
+
+    default:
         return;
     }
 
     ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                  "reservation \"%V\" of ledger \"%V\" had expired, %L is "
-                  "recorded as an event", &rsv->id, &l->name, rsv->actual);
+                  "reservation \"%V\" of ledger \"%V\" %s, %L is recorded "
+                  "as an event", &rsv->id, &l->name, why, rsv->actual);
 
     rsv->kind = NGX_HTTP_CYCLES_EVENT;
 
