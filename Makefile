@@ -54,7 +54,7 @@ build-asan: $(ASAN)/nginx
 	@tools/build-module.sh $(ASAN)/src $(ASAN)/objs-module $(ASAN_MODULE)
 
 deps:
-	$(DEPS) build demo test bench lint
+	$(DEPS) build demo test bench lint fuzz
 
 
 # the parts that know no nginx, and their tests: optimized, and once more
@@ -137,7 +137,7 @@ lint:
 	@tools/lint.sh
 
 fuzz:
-	@$(DEPS) build test
+	@$(DEPS) build fuzz
 	@tools/fuzz.sh
 
 # NGINX_TESTS_DIR is a checkout of nginx's own test suite; that is written for

@@ -149,6 +149,19 @@ cycles_subject_value_ok(const unsigned char *value, size_t len)
 }
 
 
+size_t
+cycles_utf8_length(const unsigned char *s, size_t n)
+{
+    size_t  i, len;
+
+    for (len = 0, i = 0; i < n; i++) {
+        len += ((s[i] & 0xc0) != 0x80);
+    }
+
+    return len;
+}
+
+
 int
 cycles_uuid(unsigned char *p)
 {

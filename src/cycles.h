@@ -24,10 +24,16 @@ typedef struct {
 } cycles_str_t;
 
 
-/* limits of the protocol, in bytes unless said otherwise */
+/*
+ * Limits of the protocol.  Lengths are in characters, as a JSON schema counts
+ * them: in UTF-8 one takes up to four bytes.
+ */
+
+#define CYCLES_UTF8(n)               ((n) * 4)
 
 #define CYCLES_MAX_SUBJECT_VALUE     128
 #define CYCLES_MAX_DIMENSIONS        16
+#define CYCLES_MAX_DIMENSION_NAME    256    /* bytes: ours */
 #define CYCLES_MAX_DIMENSION_VALUE   256
 #define CYCLES_MAX_ACTION_KIND       64
 #define CYCLES_MAX_ACTION_NAME       256
@@ -36,10 +42,13 @@ typedef struct {
 #define CYCLES_MAX_IDEMPOTENCY_KEY   256
 #define CYCLES_MAX_RESERVATION_ID    128
 #define CYCLES_MAX_REASON            256
+#define CYCLES_MAX_MODEL_VERSION     128
 
 #define CYCLES_MIN_TTL_MS            1000
 #define CYCLES_MAX_TTL_MS            86400000
+#define CYCLES_DEFAULT_TTL_MS        60000
 #define CYCLES_MAX_GRACE_MS          60000
+#define CYCLES_DEFAULT_GRACE_MS      5000
 
 
 /* an amount, or a time, that an answer does not say */
@@ -158,6 +167,7 @@ typedef struct {
     int64_t          tokens_output;
     int64_t          latency_ms;
     cycles_str_t     model_version;
+    cycles_str_t     custom;                 /* JSON object text, or empty */
 } cycles_metrics_t;
 
 
@@ -185,6 +195,11 @@ int cycles_code_find(const unsigned char *name, size_t len);
  */
 
 int cycles_subject_value_ok(const unsigned char *value, size_t len);
+
+
+/* the number of characters in a text that is UTF-8 */
+
+size_t cycles_utf8_length(const unsigned char *s, size_t n);
 
 
 #define CYCLES_UUID_LEN  36

@@ -14,6 +14,7 @@ packages_of() {
         test)  echo clang perl python3 python3-venv curl jq wrk \
                     ca-certificates dpkg-dev libpcre2-dev procps tzdata ;;
         bench) echo wrk python3 util-linux ;;
+        fuzz)  echo clang libclang-rt-dev ;;
         lint)  echo clang shellcheck python3 ;;
         *)     die "no package group \"$1\"" ;;
     esac

@@ -23,13 +23,10 @@
 
 #define CYCLES_API_MAX_DEPTH    32
 
-/* of the canonical text; what the ledger can keep with a reservation */
+/* of the canonical texts of one request; what the ledger can keep */
 #define CYCLES_API_MAX_METADATA 32768
 
 #define CYCLES_API_MESSAGE      512
-
-#define CYCLES_API_TTL_MS       60000
-#define CYCLES_API_GRACE_MS     5000
 
 #define CYCLES_API_TRACE_LEN    32
 
@@ -59,6 +56,7 @@ typedef struct {
     int64_t            extend_by_ms;
     cycles_policy_t    policy;            /* CYCLES_POLICIES: not given */
     cycles_metrics_t   metrics;
+    int64_t            client_time_ms;    /* -1: not given */
     cycles_str_t       metadata;          /* canonical JSON, or empty */
     cycles_str_t       reason;
     unsigned           dry_run:1;
@@ -69,9 +67,8 @@ typedef struct {
 
 /*
  * Reads a body as the schema of the operation wants it: closed objects, exact
- * integers, nothing twice, no null.  Lengths of strings are counted in bytes.
- * Metadata is rewritten with sorted keys and without white space, so that the
- * same object is the same text.
+ * integers, nothing twice, no null, lengths in characters.  Metadata and
+ * custom metrics become canonical, so that the same object is the same text.
  *
  * 0: rq is filled in and must be freed.  -1: err is a sentence that names the
  * member, rq needs no free.

@@ -13,9 +13,6 @@
 #include "cycles_api_reader.h"
 
 
-#define CYCLES_API_MAX_MODEL  128
-
-
 typedef int (*cycles_api_read_pt)(cycles_api_reader_t *rd, json_t *value,
     const char *path);
 
@@ -32,6 +29,7 @@ typedef struct {
 typedef struct {
     json_t                *root;
     char                  *metadata;
+    char                  *custom;
 } cycles_api_document_t;
 
 
@@ -132,7 +130,8 @@ cycles_api_read(cycles_api_request_t *rq, cycles_api_operation_t op,
     memset(rq, 0, sizeof(cycles_api_request_t));
 
     rq->ttl_ms = -1;
-    rq->grace_ms = CYCLES_API_GRACE_MS;
+    rq->grace_ms = CYCLES_DEFAULT_GRACE_MS;
+    rq->client_time_ms = -1;
     rq->policy = CYCLES_POLICIES;
     rq->metrics.tokens_input = -1;
     rq->metrics.tokens_output = -1;
@@ -171,6 +170,7 @@ cycles_api_free(cycles_api_request_t *rq)
     if (doc) {
         json_decref(doc->root);
         free(doc->metadata);
+        free(doc->custom);
         free(doc);
         rq->document = NULL;
     }
@@ -212,6 +212,14 @@ cycles_api_read_root(cycles_api_reader_t *rd, cycles_api_operation_t op,
         {
             return -1;
         }
+    }
+
+    if (rd->rq->metadata.len + rd->rq->metrics.custom.len
+        > CYCLES_API_MAX_METADATA)
+    {
+        return cycles_api_fail(rd, "\"metadata\" and \"metrics.custom\" must "
+                               "have at most %d bytes together",
+                               CYCLES_API_MAX_METADATA);
     }
 
     return 0;
@@ -320,12 +328,10 @@ cycles_api_read_dimensions(cycles_api_reader_t *rd, json_t *value)
         pair->key.len = json_object_iter_key_len(iter);
         pair->key.data = (unsigned char *) json_object_iter_key(iter);
 
-        if (pair->key.len == 0
-            || pair->key.len > CYCLES_MAX_DIMENSION_VALUE)
-        {
+        if (pair->key.len == 0 || pair->key.len > CYCLES_MAX_DIMENSION_NAME) {
             return cycles_api_fail(rd, "Names in \"subject.dimensions\" must "
                                    "have from 1 to %d bytes",
-                                   CYCLES_MAX_DIMENSION_VALUE);
+                                   CYCLES_MAX_DIMENSION_NAME);
         }
 
         if (cycles_api_string(rd, json_object_iter_value(iter),
@@ -479,11 +485,12 @@ static int
 cycles_api_read_metrics(cycles_api_reader_t *rd, json_t *value,
     const char *path)
 {
-    char               name[CYCLES_API_MAX_PATH];
-    json_t            *item;
-    int64_t           *numbers[3];
-    unsigned           i;
-    cycles_metrics_t  *metrics;
+    char                    name[CYCLES_API_MAX_PATH];
+    json_t                 *item;
+    int64_t                *numbers[3];
+    unsigned                i;
+    cycles_metrics_t       *metrics;
+    cycles_api_document_t  *doc;
 
     if (cycles_api_only(rd, value, path, cycles_api_metrics_members) != 0) {
         return -1;
@@ -511,7 +518,7 @@ cycles_api_read_metrics(cycles_api_reader_t *rd, json_t *value,
     item = json_object_get(value, "model_version");
 
     if (item && cycles_api_string(rd, item, "metrics.model_version", 0,
-                                  CYCLES_API_MAX_MODEL,
+                                  CYCLES_MAX_MODEL_VERSION,
                                   &metrics->model_version)
                 != 0)
     {
@@ -520,11 +527,19 @@ cycles_api_read_metrics(cycles_api_reader_t *rd, json_t *value,
 
     item = json_object_get(value, "custom");
 
-    if (item && !json_is_object(item)) {
+    if (item == NULL) {
+        return 0;
+    }
+
+    if (!json_is_object(item)) {
         return cycles_api_fail(rd, "\"metrics.custom\" must be an object");
     }
 
-    return 0;
+    doc = rd->rq->document;
+
+    return cycles_api_canonical(rd, item, "metrics.custom",
+                                CYCLES_API_MAX_METADATA, &doc->custom,
+                                &metrics->custom);
 }
 
 
@@ -534,9 +549,8 @@ static int
 cycles_api_read_client_time(cycles_api_reader_t *rd, json_t *value,
     const char *path)
 {
-    int64_t  ignored;
-
-    return cycles_api_integer(rd, value, path, 0, INT64_MAX, &ignored);
+    return cycles_api_integer(rd, value, path, 0, INT64_MAX,
+                              &rd->rq->client_time_ms);
 }
 
 
@@ -544,29 +558,14 @@ static int
 cycles_api_read_metadata(cycles_api_reader_t *rd, json_t *value,
     const char *path)
 {
-    char                   *text;
     cycles_api_document_t  *doc;
 
     if (!json_is_object(value)) {
         return cycles_api_fail(rd, "\"%s\" must be an object", path);
     }
 
-    text = json_dumps(value, JSON_COMPACT|JSON_SORT_KEYS);
-
-    if (text == NULL) {
-        return cycles_api_fail(rd, "\"%s\" does not fit into memory", path);
-    }
-
     doc = rd->rq->document;
-    doc->metadata = text;
 
-    rd->rq->metadata.len = strlen(text);
-    rd->rq->metadata.data = (unsigned char *) text;
-
-    if (rd->rq->metadata.len > CYCLES_API_MAX_METADATA) {
-        return cycles_api_fail(rd, "\"%s\" must have at most %d bytes", path,
-                               CYCLES_API_MAX_METADATA);
-    }
-
-    return 0;
+    return cycles_api_canonical(rd, value, path, CYCLES_API_MAX_METADATA,
+                                &doc->metadata, &rd->rq->metadata);
 }

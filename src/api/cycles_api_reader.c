@@ -179,6 +179,8 @@ int
 cycles_api_string(cycles_api_reader_t *rd, json_t *value, const char *path,
     size_t min, size_t max, cycles_str_t *str)
 {
+    size_t  len;
+
     if (!json_is_string(value)) {
         return cycles_api_fail(rd, "\"%s\" must be a string", path);
     }
@@ -186,13 +188,15 @@ cycles_api_string(cycles_api_reader_t *rd, json_t *value, const char *path,
     str->len = json_string_length(value);
     str->data = (unsigned char *) json_string_value(value);
 
-    if (str->len < min) {
+    len = cycles_utf8_length(str->data, str->len);
+
+    if (len < min) {
         return cycles_api_fail(rd, "\"%s\" must not be empty", path);
     }
 
-    if (str->len > max) {
-        return cycles_api_fail(rd, "\"%s\" must have at most %zu bytes", path,
-                               max);
+    if (len > max) {
+        return cycles_api_fail(rd, "\"%s\" must have at most %zu characters",
+                               path, max);
     }
 
     return 0;

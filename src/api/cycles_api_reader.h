@@ -44,7 +44,7 @@ int cycles_api_unknown(cycles_api_reader_t *rd, const char *path,
 int cycles_api_only(cycles_api_reader_t *rd, json_t *value, const char *path,
     const char *const *names);
 
-/* lengths are in bytes; the string is the value's */
+/* lengths are in characters; the string is the value's */
 
 int cycles_api_string(cycles_api_reader_t *rd, json_t *value,
     const char *path, size_t min, size_t max, cycles_str_t *str);
@@ -59,6 +59,14 @@ int cycles_api_unit(cycles_api_reader_t *rd, json_t *value, const char *path,
 
 int cycles_api_amount(cycles_api_reader_t *rd, json_t *value,
     const char *path, cycles_unit_t *unit, int64_t *n);
+
+/*
+ * The one text of at most max bytes that all equal values have.  *owner is to
+ * be freed by the caller, also when this fails.
+ */
+
+int cycles_api_canonical(cycles_api_reader_t *rd, json_t *value,
+    const char *path, size_t max, char **owner, cycles_str_t *str);
 
 int cycles_api_policy(cycles_api_reader_t *rd, json_t *value,
     const char *path, cycles_policy_t *policy);

@@ -98,8 +98,6 @@ struct ngx_http_cycles_api_ctx_s {
 
 ngx_int_t ngx_http_cycles_api_reserve(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
-ngx_int_t ngx_http_cycles_api_decide(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx);
 ngx_int_t ngx_http_cycles_api_event(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 ngx_int_t ngx_http_cycles_api_commit(ngx_http_request_t *r,

@@ -19,6 +19,7 @@ static ngx_uint_t ngx_http_cycles_api_hex_ok(u_char *p, size_t len);
 static ngx_uint_t ngx_http_cycles_api_traceparent_ok(ngx_str_t *value);
 static ngx_int_t ngx_http_cycles_api_add_headers(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_api_add_limit(ngx_http_request_t *r);
 static ngx_int_t ngx_http_cycles_api_add_header(ngx_http_request_t *r,
     char *name, u_char *value, size_t len);
 static void ngx_http_cycles_api_write_error(cycles_json_t *js,
@@ -229,12 +230,41 @@ ngx_http_cycles_api_add_headers(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    if (ctx->error.code == CYCLES_LIMIT_EXCEEDED) {
+        return ngx_http_cycles_api_add_limit(r);
+    }
+
     if (ctx->allow == NULL) {
         return NGX_OK;
     }
 
     return ngx_http_cycles_api_add_header(r, "Allow", (u_char *) ctx->allow,
                                           ngx_strlen(ctx->allow));
+}
+
+
+/* nginx does not tell when its limit lets a request pass again */
+
+static ngx_int_t
+ngx_http_cycles_api_add_limit(ngx_http_request_t *r)
+{
+    u_char  *p, *last;
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_sprintf(p, "%T", ngx_time() + 1);
+
+    if (ngx_http_cycles_api_add_header(r, "X-RateLimit-Reset", p, last - p)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_cycles_api_add_header(r, "Retry-After", (u_char *) "1",
+                                          1);
 }
 
 

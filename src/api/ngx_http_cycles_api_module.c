@@ -114,7 +114,7 @@ static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
       NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_detail },
 
     { ngx_string("/decide"), ngx_null_string, 0, NGX_HTTP_POST,
-      CYCLES_API_DECIDE, ngx_http_cycles_api_decide },
+      CYCLES_API_DECIDE, ngx_http_cycles_api_reserve },
 
     { ngx_string("/events"), ngx_null_string, 0, NGX_HTTP_POST,
       CYCLES_API_EVENT, ngx_http_cycles_api_event },
@@ -466,9 +466,11 @@ ngx_http_cycles_api_find_route(ngx_http_request_t *r,
                                                       : NGX_HTTP_NOT_FOUND);
     }
 
-    if (ctx->id.len > CYCLES_MAX_RESERVATION_ID) {
+    if (cycles_utf8_length(ctx->id.data, ctx->id.len)
+        > CYCLES_MAX_RESERVATION_ID)
+    {
         return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
-                              "A reservation id has at most 128 bytes");
+                              "A reservation id has at most 128 characters");
     }
 
     return NGX_DECLINED;

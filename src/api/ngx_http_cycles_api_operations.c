@@ -35,6 +35,8 @@ static void ngx_http_cycles_api_write_introspection(cycles_json_t *js,
 static cycles_str_t ngx_http_cycles_api_str(u_char *data, size_t len);
 
 
+/* and decide, which is a reserve without doing it */
+
 ngx_int_t
 ngx_http_cycles_api_reserve(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
@@ -42,16 +44,12 @@ ngx_http_cycles_api_reserve(ngx_http_request_t *r,
     ngx_int_t           rc;
     cycles_code_t       code;
     cycles_reserve_t    rq;
-    cycles_defaults_t   defaults;
 
     rc = ngx_http_cycles_api_subject(r, ctx);
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
-
-    cycles_ledger_defaults(ctx->core, &ctx->rq.subject, ctx->rq.unit,
-                           &defaults);
 
     rq.idempotency_key = ctx->rq.idempotency_key;
     rq.subject = ctx->rq.subject;
@@ -63,17 +61,9 @@ ngx_http_cycles_api_reserve(ngx_http_request_t *r,
     rq.policy = ctx->rq.policy;
     rq.metadata = ctx->rq.metadata;
     rq.dry_run = ctx->rq.dry_run;
+    rq.decide = (ctx->route->operation == CYCLES_API_DECIDE);
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
-
-    if (rq.ttl_ms == -1) {
-        rq.ttl_ms = (defaults.ttl_ms > 0) ? defaults.ttl_ms
-                                          : CYCLES_API_TTL_MS;
-    }
-
-    if (rq.policy == CYCLES_POLICIES) {
-        rq.policy = defaults.policy;
-    }
 
     code = cycles_ledger_reserve(ctx->core, &rq, &ctx->reserved,
                                  ngx_http_cycles_ledger_now());
@@ -87,56 +77,6 @@ ngx_http_cycles_api_reserve(ngx_http_request_t *r,
 }
 
 
-/*
- * Reserving without doing it.  The key of a decision is not one of a reserve,
- * so the ledger is asked with a key that nobody else has.
- */
-
-ngx_int_t
-ngx_http_cycles_api_decide(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
-{
-    u_char            key[CYCLES_UUID_LEN];
-    ngx_int_t         rc;
-    cycles_code_t     code;
-    cycles_reserve_t  rq;
-
-    rc = ngx_http_cycles_api_subject(r, ctx);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
-
-    if (cycles_uuid(key) != 0) {
-        return ngx_http_cycles_api_refuse(r, ctx, CYCLES_INTERNAL_ERROR,
-                                          NULL);
-    }
-
-    rq.idempotency_key = ngx_http_cycles_api_str(key, CYCLES_UUID_LEN);
-    rq.subject = ctx->rq.subject;
-    rq.action = ctx->rq.action;
-    rq.unit = ctx->rq.unit;
-    rq.estimate = ctx->rq.amount;
-    rq.ttl_ms = CYCLES_API_TTL_MS;
-    rq.grace_ms = CYCLES_API_GRACE_MS;
-    rq.policy = CYCLES_ALLOW_IF_AVAILABLE;
-    rq.metadata = ctx->rq.metadata;
-    rq.dry_run = 1;
-    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
-                                          CYCLES_API_TRACE_LEN);
-
-    code = cycles_ledger_reserve(ctx->core, &rq, &ctx->reserved,
-                                 ngx_http_cycles_ledger_now());
-
-    if (code != CYCLES_OK) {
-        return ngx_http_cycles_api_refuse(r, ctx, code,
-                                          &ctx->reserved.denial);
-    }
-
-    return ngx_http_cycles_api_done(r, ctx);
-}
-
-
 ngx_int_t
 ngx_http_cycles_api_event(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
@@ -144,7 +84,6 @@ ngx_http_cycles_api_event(ngx_http_request_t *r,
     ngx_int_t           rc;
     cycles_code_t       code;
     cycles_event_t      rq;
-    cycles_defaults_t   defaults;
 
     rc = ngx_http_cycles_api_subject(r, ctx);
 
@@ -160,13 +99,9 @@ ngx_http_cycles_api_event(ngx_http_request_t *r,
     rq.policy = ctx->rq.policy;
     rq.metrics = ctx->rq.metrics;
     rq.metadata = ctx->rq.metadata;
+    rq.client_time_ms = ctx->rq.client_time_ms;
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
-
-    if (rq.policy == CYCLES_POLICIES) {
-        cycles_ledger_defaults(ctx->core, &rq.subject, rq.unit, &defaults);
-        rq.policy = defaults.policy;
-    }
 
     code = cycles_ledger_event(ctx->core, &rq, &ctx->settled,
                                ngx_http_cycles_ledger_now());
@@ -233,8 +168,9 @@ ngx_int_t
 ngx_http_cycles_api_release(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    ngx_int_t      rc;
-    cycles_code_t  code;
+    ngx_int_t         rc;
+    cycles_code_t     code;
+    cycles_release_t  rq;
 
     rc = ngx_http_cycles_api_own(r, ctx);
 
@@ -242,11 +178,16 @@ ngx_http_cycles_api_release(ngx_http_request_t *r,
         return rc;
     }
 
+    rq.idempotency_key = ctx->rq.idempotency_key;
+    rq.reason = ctx->rq.reason;
+    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
+                                          CYCLES_API_TRACE_LEN);
+
     code = cycles_ledger_release(ctx->core,
                                  ngx_http_cycles_api_str(ctx->id.data,
                                                          ctx->id.len),
-                                 ctx->rq.idempotency_key, ctx->rq.reason,
-                                 &ctx->settled, ngx_http_cycles_ledger_now());
+                                 &rq, &ctx->settled,
+                                 ngx_http_cycles_ledger_now());
 
     if (code != CYCLES_OK) {
         return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
@@ -260,8 +201,9 @@ ngx_int_t
 ngx_http_cycles_api_extend(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    ngx_int_t      rc;
-    cycles_code_t  code;
+    ngx_int_t        rc;
+    cycles_code_t    code;
+    cycles_extend_t  rq;
 
     rc = ngx_http_cycles_api_own(r, ctx);
 
@@ -269,11 +211,16 @@ ngx_http_cycles_api_extend(ngx_http_request_t *r,
         return rc;
     }
 
+    rq.idempotency_key = ctx->rq.idempotency_key;
+    rq.extend_by_ms = ctx->rq.extend_by_ms;
+    rq.metadata = ctx->rq.metadata;
+    rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
+                                          CYCLES_API_TRACE_LEN);
+
     code = cycles_ledger_extend(ctx->core,
                                 ngx_http_cycles_api_str(ctx->id.data,
                                                         ctx->id.len),
-                                ctx->rq.idempotency_key,
-                                ctx->rq.extend_by_ms, &ctx->settled,
+                                &rq, &ctx->settled,
                                 ngx_http_cycles_ledger_now());
 
     if (code != CYCLES_OK) {

@@ -10,9 +10,6 @@
 #include "cycles_protocol.h"
 
 
-#define CYCLES_MAX_MODEL_VERSION  128
-
-
 static void cycles_write_subject(cycles_json_t *js,
     const cycles_subject_t *subject);
 static void cycles_write_action(cycles_json_t *js,

@@ -104,7 +104,15 @@ int cycles_ledger_apply(cycles_ledger_t *ledger,
     const cycles_budgets_t *budgets, int64_t now, char *err, size_t errlen);
 
 
-/* what a reserve asks for */
+/*
+ * What a reserve asks for.  What it leaves to the ledger: a lifetime of -1 is
+ * the tenant's default, else 60 seconds; CYCLES_POLICIES is the policy of the
+ * deepest budget that has one, else the tenant's, else ALLOW_IF_AVAILABLE.
+ *
+ * A dry run reserves nothing, and neither does a decision, which is a dry run
+ * with idempotency keys of its own.  The answers of both are remembered by
+ * their key, unless it is empty.
+ */
 
 typedef struct {
     cycles_str_t           idempotency_key;
@@ -117,6 +125,7 @@ typedef struct {
     cycles_policy_t        policy;
     cycles_str_t           metadata;      /* JSON object text, or empty */
     unsigned               dry_run:1;
+    unsigned               decide:1;
     cycles_str_t           trace_id;      /* 32 hex digits, or empty */
 } cycles_reserve_t;
 
@@ -194,14 +203,31 @@ typedef struct {
 cycles_code_t cycles_ledger_commit(cycles_ledger_t *ledger, cycles_str_t id,
     const cycles_commit_t *rq, cycles_settled_t *rs, int64_t now);
 
+
+typedef struct {
+    cycles_str_t           idempotency_key;
+    cycles_str_t           reason;
+    cycles_str_t           trace_id;
+} cycles_release_t;
+
+
 cycles_code_t cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
-    cycles_str_t idempotency_key, cycles_str_t reason, cycles_settled_t *rs,
-    int64_t now);
+    const cycles_release_t *rq, cycles_settled_t *rs, int64_t now);
+
+
+typedef struct {
+    cycles_str_t           idempotency_key;
+    int64_t                extend_by_ms;
+    cycles_str_t           metadata;
+    cycles_str_t           trace_id;
+} cycles_extend_t;
+
 
 cycles_code_t cycles_ledger_extend(cycles_ledger_t *ledger, cycles_str_t id,
-    cycles_str_t idempotency_key, int64_t extend_by_ms, cycles_settled_t *rs,
-    int64_t now);
+    const cycles_extend_t *rq, cycles_settled_t *rs, int64_t now);
 
+
+/* the policy as in a reserve */
 
 typedef struct {
     cycles_str_t           idempotency_key;
@@ -212,6 +238,7 @@ typedef struct {
     cycles_policy_t        policy;
     cycles_metrics_t       metrics;
     cycles_str_t           metadata;
+    int64_t                client_time_ms;    /* kept only; -1: not given */
     cycles_str_t           trace_id;
 } cycles_event_t;
 
@@ -293,21 +320,6 @@ typedef struct {
 
 cycles_code_t cycles_ledger_authenticate(cycles_ledger_t *ledger,
     const uint8_t *sha256, cycles_principal_t *who);
-
-/*
- * What applies to a subject when a request leaves it out: the policy of its
- * deepest budget that has one in this unit, else of its tenant, else
- * ALLOW_IF_AVAILABLE; the tenant's default lifetime, or -1.
- */
-
-typedef struct {
-    cycles_policy_t        policy;
-    int64_t                ttl_ms;
-} cycles_defaults_t;
-
-void cycles_ledger_defaults(cycles_ledger_t *ledger,
-    const cycles_subject_t *subject, cycles_unit_t unit,
-    cycles_defaults_t *defaults);
 
 /* the units of the budgets of one scope, bits by cycles_unit_t */
 

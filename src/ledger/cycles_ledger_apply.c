@@ -29,6 +29,10 @@ static int cycles_apply_expire(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static int cycles_apply_event(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
+static int cycles_apply_decision(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_cell_caps(cycles_ledger_t *ledger, cycles_cell_t *cell,
+    uint32_t caps_from);
 static int cycles_apply_budget(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static cycles_budget_t *cycles_budget_create(cycles_ledger_t *ledger,
@@ -92,6 +96,10 @@ cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
         rc = cycles_apply_event(ledger, rec);
         break;
 
+    case CYCLES_RECORD_DECISION:
+        rc = cycles_apply_decision(ledger, rec);
+        break;
+
     default: /* COMMIT, RELEASE */
         rc = cycles_apply_settle(ledger, rec);
     }
@@ -153,12 +161,10 @@ cycles_apply_effects(cycles_ledger_t *ledger, const cycles_record_t *rec)
 static int
 cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
-    unsigned            i;
-    cycles_ref_t        ref;
-    cycles_cell_t      *cell;
-    cycles_budget_t    *budget;
-    cycles_tenant_t    *tenant;
-    cycles_shm_caps_t  *caps;
+    unsigned          i;
+    cycles_ref_t      ref;
+    cycles_cell_t    *cell;
+    cycles_tenant_t  *tenant;
 
     if (rec->amount < 0
         || rec->grace_ms < 0 || rec->grace_ms > CYCLES_MAX_GRACE_MS
@@ -200,16 +206,8 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
         cell->tenant = cycles_memory_ref(ledger, tenant);
     }
 
-    if (rec->caps_from) {
-        budget = cycles_budget_by_id(ledger, rec->caps_from);
-
-        if (budget == NULL || budget->caps == 0) {
-            return -1;
-        }
-
-        caps = cycles_memory_at(ledger, budget->caps);
-        caps->uses++;
-        cell->caps = budget->caps;
+    if (cycles_cell_caps(ledger, cell, rec->caps_from) != 0) {
+        return -1;
     }
 
     cell->nbudgets = rec->neffects;
@@ -302,7 +300,7 @@ cycles_extension_keep(cycles_ledger_t *ledger, cycles_cell_t *cell,
     item = &ext->items[ext->n++];
 
     cycles_key_digest(ledger, "extend", rec->id, 16, rec->key, &item->key);
-    item->extend_by_ms = rec->extend_by_ms;
+    item->digest = rec->digest;
     item->expires_at_ms = rec->expires_at_ms;
     item->record = rec->seq;
 }
@@ -427,6 +425,70 @@ cycles_apply_event(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cycles_cell_done(ledger, cell, rec->time);
 
     return cycles_apply_effects(ledger, rec);
+}
+
+
+static int
+cycles_apply_decision(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_ref_t    ref;
+    cycles_cell_t  *cell;
+
+    ref = cycles_cell_alloc(ledger);
+
+    if (ref == 0) {
+        return -1;
+    }
+
+    cell = cycles_memory_at(ledger, ref);
+
+    cell->kind = CYCLES_CELL_DECISION;
+    cell->unit = rec->unit;
+    cell->digest = rec->digest;
+    cell->decision = rec->decision;
+    cell->denied = rec->denied;
+    cell->remaining = rec->remaining;
+    cell->record = rec->seq;
+    memcpy(cell->id, rec->id, 16);
+
+    cycles_key_digest(ledger, cycles_reserve_namespace(rec->decide),
+                      rec->owner.data, rec->owner.len, rec->key, &cell->key);
+
+    if (cycles_cell_caps(ledger, cell, rec->caps_from) != 0) {
+        return -1;
+    }
+
+    cycles_cell_index(ledger, cell);
+    cycles_cell_done(ledger, cell, rec->time);
+
+    return 0;
+}
+
+
+/* the ones that the budget has at this point of the log */
+
+static int
+cycles_cell_caps(cycles_ledger_t *ledger, cycles_cell_t *cell,
+    uint32_t caps_from)
+{
+    cycles_budget_t    *budget;
+    cycles_shm_caps_t  *caps;
+
+    if (caps_from == 0) {
+        return 0;
+    }
+
+    budget = cycles_budget_by_id(ledger, caps_from);
+
+    if (budget == NULL || budget->caps == 0) {
+        return -1;
+    }
+
+    caps = cycles_memory_at(ledger, budget->caps);
+    caps->uses++;
+    cell->caps = budget->caps;
+
+    return 0;
 }
 
 

@@ -33,15 +33,17 @@
 #define CYCLES_RECORD_MAX     65536
 
 /*
- * What one live reservation keeps free in the log: the longest commit without
- * its metadata, which is left out when there is no room for it.
+ * What one live reservation keeps free in the log: the longest settlement
+ * without the texts that are left out when there is no room for them.
  */
-#define CYCLES_SETTLE_ROOM    1024
+#define CYCLES_SETTLE_ROOM    1536
 
-/* what a record may carry besides, so that it fits CYCLES_RECORD_MAX */
+/*
+ * What a record may carry besides, so that it fits CYCLES_RECORD_MAX; the
+ * first is for metadata and custom metrics together.
+ */
 #define CYCLES_MAX_METADATA   32768
 #define CYCLES_MAX_TRACE_ID   32
-#define CYCLES_MAX_MODEL      128
 
 /* holds that one record returns at most */
 #define CYCLES_EXPIRE_BATCH   64
@@ -49,8 +51,8 @@
 #define CYCLES_MAX_EFFECTS    (CYCLES_EXPIRE_BATCH * CYCLES_LEVELS)
 
 /* keys of extensions that one reservation remembers */
-#define CYCLES_MAX_EXTENSIONS  36
-#define CYCLES_CELL_EXTENSIONS 6
+#define CYCLES_MAX_EXTENSIONS  40
+#define CYCLES_CELL_EXTENSIONS 5
 
 #define CYCLES_PENDING_SEGMENTS  8
 
@@ -83,7 +85,8 @@ typedef enum {
     CYCLES_RECORD_RELEASE = 18,
     CYCLES_RECORD_EXTEND = 19,
     CYCLES_RECORD_EXPIRE = 20,
-    CYCLES_RECORD_EVENT = 21
+    CYCLES_RECORD_EVENT = 21,
+    CYCLES_RECORD_DECISION = 22
 } cycles_record_type_t;
 
 
@@ -112,7 +115,7 @@ typedef struct {
     cycles_str_t          key;
     cycles_str_t          trace_id;
     cycles_str_t          metadata;
-    unsigned              metadata_omitted;
+    unsigned              texts_omitted;
 
     const cycles_subject_t  *subject;
     const cycles_action_t   *action;
@@ -123,6 +126,8 @@ typedef struct {
     int64_t               remaining;
 
     cycles_decision_t     decision;
+    cycles_code_t         denied;         /* why a decision is DENY */
+    unsigned              decide;         /* not a dry run of a reserve */
     uint32_t              caps_from;      /* id of a budget, 0: no caps */
     int64_t               ttl_ms;
     int64_t               grace_ms;
@@ -131,6 +136,7 @@ typedef struct {
 
     cycles_str_t          reason;
     cycles_metrics_t      metrics;
+    int64_t               client_time_ms;
 
     unsigned              nids;           /* of an expire */
     uint8_t               ids[CYCLES_EXPIRE_BATCH][16];
@@ -212,7 +218,7 @@ typedef struct {
 
 typedef struct {
     cycles_digest_t       key;
-    int64_t               extend_by_ms;
+    cycles_digest_t       digest;
     int64_t               expires_at_ms;
     uint64_t              record;
 } cycles_extension_t;
@@ -222,6 +228,7 @@ typedef enum {
     CYCLES_CELL_FREE = 0,
     CYCLES_CELL_RESERVATION,
     CYCLES_CELL_EVENT,
+    CYCLES_CELL_DECISION,
     CYCLES_CELL_EXTENSION
 } cycles_cell_kind_t;
 
@@ -237,8 +244,8 @@ typedef struct {
     uint8_t               unit;
     uint8_t               policy;
     uint8_t               decision;
+    uint8_t               denied;         /* a cycles_code_t, of a decision */
     uint8_t               nbudgets;
-    uint16_t              nextensions;
 
     cycles_ref_t          next_id;
     cycles_ref_t          next_key;
@@ -485,6 +492,7 @@ int cycles_log_open_segment(cycles_ledger_t *ledger, uint64_t segment);
 
 /* cycles_ledger_reserve.c */
 
+const char *cycles_reserve_namespace(unsigned decide);
 int cycles_expire_due(cycles_ledger_t *ledger, int64_t now);
 void cycles_denial_fill(cycles_denial_t *denial,
     const cycles_budget_t *budget, int64_t requested);
@@ -500,6 +508,8 @@ int cycles_subject_ok(const cycles_subject_t *subject);
 int cycles_action_ok(const cycles_action_t *action);
 int cycles_key_ok(cycles_str_t key);
 int cycles_trace_ok(cycles_str_t trace_id);
+const char *cycles_denial_name(cycles_code_t code);
+int cycles_denial_find(cycles_str_t name);
 int cycles_id_parse(cycles_str_t text, uint8_t *id);
 void cycles_id_print(const uint8_t *id, char *text);
 
@@ -512,10 +522,16 @@ cycles_code_t cycles_scopes_missing(cycles_ledger_t *ledger,
     const cycles_scopes_t *scopes, int64_t requested,
     cycles_denial_t *denial);
 
+cycles_policy_t cycles_policy_of(cycles_policy_t policy,
+    const cycles_tenant_t *tenant, cycles_budget_t *const *budgets,
+    unsigned n);
+int64_t cycles_ttl_of(int64_t ttl_ms, const cycles_tenant_t *tenant);
+
 void cycles_digest_begin(cycles_ledger_t *ledger, cycles_siphash_t *h,
     const char *operation);
 void cycles_digest_str(cycles_siphash_t *h, cycles_str_t str);
 void cycles_digest_int(cycles_siphash_t *h, int64_t n);
+void cycles_digest_policy(cycles_siphash_t *h, cycles_policy_t policy);
 void cycles_digest_subject(cycles_siphash_t *h,
     const cycles_subject_t *subject);
 void cycles_digest_action(cycles_siphash_t *h, const cycles_action_t *action);

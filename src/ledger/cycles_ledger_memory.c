@@ -291,10 +291,9 @@ cycles_cell_release(cycles_ledger_t *ledger, cycles_ref_t ref)
 
             cycles_cell_free(ledger, extension);
         }
-
-        cycles_caps_release(ledger, cell->caps);
     }
 
+    cycles_caps_release(ledger, cell->caps);
     cycles_cell_free(ledger, ref);
 }
 

@@ -89,52 +89,6 @@ cycles_principal_fill(cycles_principal_t *who, const cycles_tenant_t *tenant)
 }
 
 
-void
-cycles_ledger_defaults(cycles_ledger_t *ledger,
-    const cycles_subject_t *subject, cycles_unit_t unit,
-    cycles_defaults_t *defaults)
-{
-    unsigned                n;
-    cycles_budget_t        *budgets[CYCLES_LEVELS];
-    cycles_scopes_t         scopes;
-    const cycles_tenant_t  *tenant;
-
-    defaults->policy = CYCLES_ALLOW_IF_AVAILABLE;
-    defaults->ttl_ms = -1;
-
-    cycles_scopes_derive(subject, &scopes);
-
-    if (scopes.n == 0 || cycles_ledger_lock(ledger) != 0) {
-        return;
-    }
-
-    tenant = cycles_tenant_find(ledger, scopes.tenant.data,
-                                scopes.tenant.len);
-
-    if (tenant) {
-
-        if (tenant->policy != CYCLES_POLICY_NONE) {
-            defaults->policy = tenant->policy;
-        }
-
-        if (tenant->default_ttl_ms > 0) {
-            defaults->ttl_ms = tenant->default_ttl_ms;
-        }
-    }
-
-    n = cycles_scopes_find(ledger, &scopes, unit, budgets);
-
-    while (n--) {
-        if (budgets[n]->policy != CYCLES_POLICY_NONE) {
-            defaults->policy = budgets[n]->policy;
-            break;
-        }
-    }
-
-    cycles_ledger_unlock(ledger);
-}
-
-
 unsigned
 cycles_ledger_units(cycles_ledger_t *ledger, const char *scope, size_t len)
 {

@@ -16,7 +16,7 @@
 
 /* flags */
 #define CYCLES_EFFECT_OVER_LIMIT  1
-#define CYCLES_METADATA_OMITTED   1
+#define CYCLES_TEXTS_OMITTED      1
 
 
 typedef struct {
@@ -41,6 +41,8 @@ static void cycles_write_extend(cycles_out_t *out,
     const cycles_record_t *rec);
 static void cycles_write_expire(cycles_out_t *out,
     const cycles_record_t *rec);
+static void cycles_write_decision(cycles_out_t *out,
+    const cycles_record_t *rec);
 static void cycles_write_budget(cycles_out_t *out,
     const cycles_record_t *rec);
 static void cycles_write_tenant(cycles_out_t *out,
@@ -64,6 +66,7 @@ static void cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_extend(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_expire(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_decision(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_budget(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec);
@@ -122,6 +125,10 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
 
     case CYCLES_RECORD_EXPIRE:
         cycles_write_expire(&out, rec);
+        break;
+
+    case CYCLES_RECORD_DECISION:
+        cycles_write_decision(&out, rec);
         break;
 
     default: /* COMMIT, RELEASE, EVENT */
@@ -186,8 +193,7 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
 
     cycles_out_int(out, rec->unit, 1);
     cycles_out_int(out, rec->policy, 1);
-    cycles_out_int(out, rec->metadata_omitted ? CYCLES_METADATA_OMITTED : 0,
-                   1);
+    cycles_out_int(out, rec->texts_omitted ? CYCLES_TEXTS_OMITTED : 0, 1);
     cycles_out_int(out, 0, 1);
     cycles_out_int(out, rec->amount, 8);
     cycles_out_int(out, rec->charged, 8);
@@ -203,6 +209,12 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
     cycles_out_int(out, rec->metrics.tokens_output, 8);
     cycles_out_int(out, rec->metrics.latency_ms, 8);
     cycles_out_str(out, rec->metrics.model_version);
+    cycles_out_text(out, rec->metrics.custom);
+
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        cycles_out_int(out, rec->client_time_ms, 8);
+    }
+
     cycles_out_text(out, rec->metadata);
 }
 
@@ -223,6 +235,32 @@ cycles_write_expire(cycles_out_t *out, const cycles_record_t *rec)
     cycles_out_int(out, rec->nids, 2);
     cycles_out_bytes(out, rec->ids, (size_t) rec->nids * 16);
     cycles_write_effects(out, rec);
+}
+
+
+static void
+cycles_write_decision(cycles_out_t *out, const cycles_record_t *rec)
+{
+    const char    *name;
+    cycles_str_t   reason;
+
+    name = (rec->denied == CYCLES_OK) ? "" : cycles_denial_name(rec->denied);
+
+    reason.len = strlen(name);
+    reason.data = (unsigned char *) name;
+
+    cycles_write_head(out, rec);
+    cycles_out_str(out, rec->owner);
+    cycles_out_int(out, rec->unit, 1);
+    cycles_out_int(out, rec->decide, 1);
+    cycles_out_int(out, rec->decision, 1);
+    cycles_out_int(out, 0, 1);
+    cycles_out_int(out, rec->caps_from, 4);
+    cycles_out_int(out, rec->amount, 8);
+    cycles_out_int(out, rec->remaining, 8);
+    cycles_out_str(out, reason);
+    cycles_write_subject(out, rec->subject);
+    cycles_write_action(out, rec->action);
 }
 
 
@@ -439,7 +477,7 @@ cycles_record_frame(const unsigned char *buf, uint64_t seq)
     type = buf[24] | buf[25] << 8;
 
     if (!((type >= CYCLES_RECORD_TENANT && type <= CYCLES_RECORD_ADMIN_KEY)
-          || (type >= CYCLES_RECORD_RESERVE && type <= CYCLES_RECORD_EVENT)))
+          || (type >= CYCLES_RECORD_RESERVE && type <= CYCLES_RECORD_DECISION)))
     {
         return "is of a type that only a newer version of the module knows";
     }
@@ -463,7 +501,7 @@ cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
     rec->time = cycles_get64(buf + 16);
     rec->type = buf[24] | buf[25] << 8;
     rec->neffects = 0;
-    rec->metadata_omitted = 0;
+    rec->texts_omitted = 0;
 
     in.p = buf + CYCLES_RECORD_HEAD;
     in.end = buf + len;
@@ -497,6 +535,10 @@ cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
 
     case CYCLES_RECORD_EXPIRE:
         cycles_read_expire(&in, rec);
+        break;
+
+    case CYCLES_RECORD_DECISION:
+        cycles_read_decision(&in, rec);
         break;
 
     default: /* COMMIT, RELEASE, EVENT */
@@ -542,7 +584,7 @@ cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
 
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
-    rec->metadata_omitted = cycles_in_int(in, 1) & CYCLES_METADATA_OMITTED;
+    rec->texts_omitted = cycles_in_int(in, 1) & CYCLES_TEXTS_OMITTED;
     (void) cycles_in_int(in, 1);
     rec->amount = cycles_in_int(in, 8);
     rec->charged = cycles_in_int(in, 8);
@@ -558,6 +600,12 @@ cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
     rec->metrics.tokens_output = cycles_in_int(in, 8);
     rec->metrics.latency_ms = cycles_in_int(in, 8);
     rec->metrics.model_version = cycles_in_str(in);
+    rec->metrics.custom = cycles_in_text(in);
+
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        rec->client_time_ms = cycles_in_int(in, 8);
+    }
+
     rec->metadata = cycles_in_text(in);
 }
 
@@ -584,6 +632,38 @@ cycles_read_expire(cycles_in_t *in, cycles_record_t *rec)
 
     cycles_in_bytes(in, rec->ids, (size_t) rec->nids * 16);
     cycles_read_effects(in, rec, CYCLES_MAX_EFFECTS);
+}
+
+
+static void
+cycles_read_decision(cycles_in_t *in, cycles_record_t *rec)
+{
+    int           code;
+    cycles_str_t  reason;
+
+    cycles_read_head(in, rec);
+    rec->owner = cycles_in_str(in);
+    rec->unit = cycles_in_enum(in, CYCLES_UNITS);
+    rec->decide = cycles_in_enum(in, 2);
+    rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);
+    (void) cycles_in_int(in, 1);
+    rec->caps_from = cycles_in_int(in, 4);
+    rec->amount = cycles_in_int(in, 8);
+    rec->remaining = cycles_in_int(in, 8);
+    reason = cycles_in_str(in);
+    cycles_read_subject(in, rec);
+    cycles_read_action(in, rec);
+
+    code = reason.len ? cycles_denial_find(reason) : CYCLES_OK;
+
+    if (code == -1
+        || (code == CYCLES_OK) != (rec->decision != CYCLES_DENY))
+    {
+        in->failed = 1;
+        code = CYCLES_OK;
+    }
+
+    rec->denied = code;
 }
 
 

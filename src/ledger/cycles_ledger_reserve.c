@@ -12,25 +12,43 @@
 #include "cycles_ledger_core.h"
 
 
+/* a request, and what has been found out about it */
+
+typedef struct {
+    const cycles_reserve_t  *rq;
+    unsigned                 dry;         /* reserves nothing */
+    uint8_t                  id[16];
+    cycles_digest_t          digest;
+    cycles_scopes_t          scopes;
+    cycles_tenant_t         *tenant;
+    cycles_budget_t         *budgets[CYCLES_LEVELS];
+    unsigned                 n;
+    uint32_t                 caps_from;
+} cycles_reserving_t;
+
+
 static int cycles_reserve_ok(const cycles_reserve_t *rq);
 static void cycles_reserve_digest(cycles_ledger_t *ledger,
     const cycles_reserve_t *rq, cycles_digest_t *digest);
 static cycles_code_t cycles_reserve_locked(cycles_ledger_t *ledger,
-    const cycles_reserve_t *rq, const cycles_scopes_t *scopes,
-    const cycles_digest_t *digest, const uint8_t *id, cycles_reserved_t *rs,
-    int64_t now);
+    cycles_reserving_t *r, cycles_reserved_t *rs, int64_t now);
 static cycles_code_t cycles_reserve_replay(cycles_ledger_t *ledger,
     const cycles_cell_t *cell, const cycles_digest_t *digest,
     cycles_reserved_t *rs, int64_t now);
+static cycles_code_t cycles_reserve_evaluate(cycles_ledger_t *ledger,
+    cycles_reserving_t *r, cycles_reserved_t *rs, int64_t now);
 static cycles_code_t cycles_reserve_decide(cycles_budget_t *const *budgets,
     unsigned n, int64_t estimate, cycles_denial_t *denial);
 static cycles_code_t cycles_reserve_record(cycles_ledger_t *ledger,
-    const cycles_reserve_t *rq, const cycles_scopes_t *scopes,
-    const cycles_digest_t *digest, const uint8_t *id,
-    cycles_budget_t *const *budgets, unsigned n, uint32_t caps_from,
-    cycles_reserved_t *rs, int64_t now);
+    const cycles_reserving_t *r, cycles_reserved_t *rs, int64_t now);
+static cycles_code_t cycles_decision_record(cycles_ledger_t *ledger,
+    const cycles_reserving_t *r, cycles_code_t code, cycles_reserved_t *rs,
+    int64_t now);
+static void cycles_record_request(cycles_record_t *rec,
+    const cycles_reserving_t *r, const cycles_reserved_t *rs);
 static void cycles_reserve_denied(cycles_reserved_t *rs, cycles_code_t code,
-    unsigned dry_run);
+    unsigned dry);
+static int cycles_denial_decides(cycles_code_t code);
 static uint32_t cycles_caps_find(cycles_budget_t *const *budgets, unsigned n);
 static void cycles_caps_copy(cycles_ledger_t *ledger, cycles_ref_t ref,
     cycles_reserved_t *rs);
@@ -40,10 +58,8 @@ cycles_code_t
 cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     cycles_reserved_t *rs, int64_t now)
 {
-    uint8_t           id[16];
-    cycles_code_t     code;
-    cycles_digest_t   digest;
-    cycles_scopes_t   scopes;
+    cycles_code_t       code;
+    cycles_reserving_t  r;
 
     /* the texts are long, and empty as they are */
 
@@ -63,29 +79,33 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
         return rs->code;
     }
 
-    if (cycles_ledger_uuid(ledger, id) != 0) {
+    if (cycles_ledger_uuid(ledger, r.id) != 0) {
         cycles_ledger_trouble_set(ledger, "no random numbers");
         cycles_reserve_denied(rs, CYCLES_INTERNAL_ERROR, 0);
         return rs->code;
     }
 
-    cycles_scopes_derive(&rq->subject, &scopes);
-    cycles_reserve_digest(ledger, rq, &digest);
+    r.rq = rq;
+    r.dry = rq->dry_run || rq->decide;
+    r.caps_from = 0;
 
-    rs->scope_path_len = scopes.prefix[scopes.n - 1].len;
-    memcpy(rs->scope_path, scopes.path, rs->scope_path_len);
+    cycles_scopes_derive(&rq->subject, &r.scopes);
+    cycles_reserve_digest(ledger, rq, &r.digest);
+
+    rs->scope_path_len = r.scopes.prefix[r.scopes.n - 1].len;
+    memcpy(rs->scope_path, r.scopes.path, rs->scope_path_len);
 
     if (cycles_ledger_lock(ledger) != 0) {
         cycles_reserve_denied(rs, CYCLES_INTERNAL_ERROR, 0);
         return rs->code;
     }
 
-    code = cycles_reserve_locked(ledger, rq, &scopes, &digest, id, rs, now);
+    code = cycles_reserve_locked(ledger, &r, rs, now);
 
     cycles_ledger_unlock(ledger);
 
     if (code != CYCLES_OK) {
-        cycles_reserve_denied(rs, code, rq->dry_run);
+        cycles_reserve_denied(rs, code, r.dry);
     }
 
     return rs->code;
@@ -95,14 +115,18 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
 static int
 cycles_reserve_ok(const cycles_reserve_t *rq)
 {
-    return cycles_key_ok(rq->idempotency_key)
+    unsigned  forgotten;
+
+    forgotten = (rq->dry_run || rq->decide) && rq->idempotency_key.len == 0;
+
+    return (forgotten || cycles_key_ok(rq->idempotency_key))
            && cycles_subject_ok(&rq->subject)
            && cycles_action_ok(&rq->action)
            && cycles_trace_ok(rq->trace_id)
            && (unsigned) rq->unit < CYCLES_UNITS
-           && (unsigned) rq->policy < CYCLES_POLICIES
+           && (unsigned) rq->policy <= CYCLES_POLICIES
            && rq->estimate >= 0
-           && rq->ttl_ms >= CYCLES_MIN_TTL_MS
+           && (rq->ttl_ms == -1 || rq->ttl_ms >= CYCLES_MIN_TTL_MS)
            && rq->ttl_ms <= CYCLES_MAX_TTL_MS
            && rq->grace_ms >= 0
            && rq->grace_ms <= CYCLES_MAX_GRACE_MS
@@ -110,93 +134,77 @@ cycles_reserve_ok(const cycles_reserve_t *rq)
 }
 
 
+/*
+ * What is left to the ledger counts as the protocol's default, whatever an
+ * operator has changed since: the same request is always the same.
+ */
+
 static void
 cycles_reserve_digest(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     cycles_digest_t *digest)
 {
     cycles_siphash_t  h;
 
-    cycles_digest_begin(ledger, &h, "reserve");
+    cycles_digest_begin(ledger, &h, cycles_reserve_namespace(rq->decide));
     cycles_digest_subject(&h, &rq->subject);
     cycles_digest_action(&h, &rq->action);
     cycles_digest_int(&h, rq->unit);
     cycles_digest_int(&h, rq->estimate);
-    cycles_digest_int(&h, rq->ttl_ms);
+    cycles_digest_int(&h, rq->ttl_ms == -1 ? CYCLES_DEFAULT_TTL_MS
+                                           : rq->ttl_ms);
     cycles_digest_int(&h, rq->grace_ms);
-    cycles_digest_int(&h, rq->policy);
+    cycles_digest_policy(&h, rq->policy);
     cycles_digest_int(&h, rq->dry_run);
     cycles_digest_str(&h, rq->metadata);
     cycles_siphash_final(&h, digest);
 }
 
 
-/* what was granted is never asked again: a replay comes before all checks */
+const char *
+cycles_reserve_namespace(unsigned decide)
+{
+    return decide ? "decide" : "reserve";
+}
+
+
+/* what was answered is never asked again: a replay comes before all checks */
 
 static cycles_code_t
-cycles_reserve_locked(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
-    const cycles_scopes_t *scopes, const cycles_digest_t *digest,
-    const uint8_t *id, cycles_reserved_t *rs, int64_t now)
+cycles_reserve_locked(cycles_ledger_t *ledger, cycles_reserving_t *r,
+    cycles_reserved_t *rs, int64_t now)
 {
-    unsigned          n;
-    uint32_t          caps_from;
+    cycles_str_t      name;
     cycles_code_t     code;
     cycles_cell_t    *cell;
     cycles_digest_t   key;
-    cycles_tenant_t  *tenant;
-    cycles_budget_t  *budgets[CYCLES_LEVELS];
 
-    cycles_key_digest(ledger, "reserve", scopes->tenant.data,
-                      scopes->tenant.len, rq->idempotency_key, &key);
+    name = r->rq->idempotency_key;
 
-    cell = cycles_cell_by_key(ledger, &key);
+    if (name.len) {
+        cycles_key_digest(ledger, cycles_reserve_namespace(r->rq->decide),
+                          r->scopes.tenant.data, r->scopes.tenant.len, name,
+                          &key);
 
-    if (cell) {
-        return cycles_reserve_replay(ledger, cell, digest, rs, now);
+        cell = cycles_cell_by_key(ledger, &key);
+
+        if (cell) {
+            return cycles_reserve_replay(ledger, cell, &r->digest, rs, now);
+        }
     }
 
-    tenant = cycles_tenant_find(ledger, scopes->tenant.data,
-                                scopes->tenant.len);
+    code = cycles_reserve_evaluate(ledger, r, rs, now);
 
-    if (tenant && tenant->status == CYCLES_TENANT_IS_CLOSED) {
-        return CYCLES_TENANT_CLOSED;
+    if (r->dry && name.len
+        && (code == CYCLES_OK || cycles_denial_decides(code)))
+    {
+        return cycles_decision_record(ledger, r, code, rs, now);
     }
 
-    (void) cycles_expire_due(ledger, now);
-
-    n = cycles_scopes_find(ledger, scopes, rq->unit, budgets);
-
-    if (n == 0) {
-        return cycles_scopes_missing(ledger, scopes, rq->estimate,
-                                     &rs->denial);
-    }
-
-    do {
-        code = cycles_reserve_decide(budgets, n, rq->estimate, &rs->denial);
-
-    } while (code == CYCLES_BUDGET_EXCEEDED
-             && cycles_expire_due(ledger, now) > 0);
-
-    if (code != CYCLES_OK) {
+    if (r->dry || code != CYCLES_OK) {
         return code;
     }
 
-    caps_from = cycles_caps_find(budgets, n);
-
-    rs->decision = CYCLES_ALLOW;
-    rs->remaining = cycles_least_remaining(budgets, n) - rq->estimate;
-
-    if (caps_from) {
-        rs->decision = CYCLES_ALLOW_WITH_CAPS;
-        cycles_caps_copy(ledger,
-                         cycles_budget_by_id(ledger, caps_from)->caps, rs);
-    }
-
-    if (rq->dry_run) {
-        return CYCLES_OK;
-    }
-
-    return cycles_reserve_record(ledger, rq, scopes, digest, id, budgets, n,
-                                 caps_from, rs, now);
+    return cycles_reserve_record(ledger, r, rs, now);
 }
 
 
@@ -208,20 +216,76 @@ cycles_reserve_replay(cycles_ledger_t *ledger, const cycles_cell_t *cell,
         return CYCLES_IDEMPOTENCY_MISMATCH;
     }
 
-    cycles_id_print(cell->id, rs->id);
-
     rs->decision = cell->decision;
-    rs->reserved = cell->estimate;
-    rs->expires_at_ms = cell->granted_ms;
     rs->remaining = cell->remaining;
     rs->record = cell->record;
+
+    if (cell->caps) {
+        cycles_caps_copy(ledger, cell->caps, rs);
+    }
+
+    if (cell->kind == CYCLES_CELL_DECISION) {
+        return cell->denied;
+    }
+
+    cycles_id_print(cell->id, rs->id);
+
+    rs->reserved = cell->estimate;
+    rs->expires_at_ms = cell->granted_ms;
 
     if (cell->status == CYCLES_ACTIVE && cell->granted_ms > now) {
         rs->remaining_ttl_ms = cell->granted_ms - now;
     }
 
-    if (cell->caps) {
-        cycles_caps_copy(ledger, cell->caps, rs);
+    return CYCLES_OK;
+}
+
+
+static cycles_code_t
+cycles_reserve_evaluate(cycles_ledger_t *ledger, cycles_reserving_t *r,
+    cycles_reserved_t *rs, int64_t now)
+{
+    int64_t        estimate;
+    cycles_code_t  code;
+
+    estimate = r->rq->estimate;
+
+    r->tenant = cycles_tenant_find(ledger, r->scopes.tenant.data,
+                                   r->scopes.tenant.len);
+
+    if (r->tenant && r->tenant->status == CYCLES_TENANT_IS_CLOSED) {
+        return CYCLES_TENANT_CLOSED;
+    }
+
+    (void) cycles_expire_due(ledger, now);
+
+    r->n = cycles_scopes_find(ledger, &r->scopes, r->rq->unit, r->budgets);
+
+    if (r->n == 0) {
+        return cycles_scopes_missing(ledger, &r->scopes, estimate,
+                                     &rs->denial);
+    }
+
+    do {
+        code = cycles_reserve_decide(r->budgets, r->n, estimate,
+                                     &rs->denial);
+
+    } while (code == CYCLES_BUDGET_EXCEEDED
+             && cycles_expire_due(ledger, now) > 0);
+
+    if (code != CYCLES_OK) {
+        return code;
+    }
+
+    r->caps_from = cycles_caps_find(r->budgets, r->n);
+
+    rs->decision = CYCLES_ALLOW;
+    rs->remaining = cycles_least_remaining(r->budgets, r->n) - estimate;
+
+    if (r->caps_from) {
+        rs->decision = CYCLES_ALLOW_WITH_CAPS;
+        cycles_caps_copy(ledger,
+                         cycles_budget_by_id(ledger, r->caps_from)->caps, rs);
     }
 
     return CYCLES_OK;
@@ -288,14 +352,11 @@ cycles_denial_fill(cycles_denial_t *denial, const cycles_budget_t *budget,
 
 
 static cycles_code_t
-cycles_reserve_record(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
-    const cycles_scopes_t *scopes, const cycles_digest_t *digest,
-    const uint8_t *id, cycles_budget_t *const *budgets, unsigned n,
-    uint32_t caps_from, cycles_reserved_t *rs, int64_t now)
+cycles_reserve_record(cycles_ledger_t *ledger, const cycles_reserving_t *r,
+    cycles_reserved_t *rs, int64_t now)
 {
     unsigned          i;
     cycles_record_t  *rec;
-    cycles_tenant_t  *tenant;
 
     if (cycles_cells_ensure(ledger, 1) != 0) {
         return cycles_ledger_no_space(ledger);
@@ -304,50 +365,84 @@ cycles_reserve_record(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_RESERVE;
-    memcpy(rec->id, id, 16);
-    rec->digest = *digest;
-    rec->owner = scopes->tenant;
-    rec->key = rq->idempotency_key;
-    rec->trace_id = rq->trace_id;
-    rec->metadata = rq->metadata;
-    rec->subject = &rq->subject;
-    rec->action = &rq->action;
-    rec->unit = rq->unit;
-    rec->policy = rq->policy;
-    rec->amount = rq->estimate;
-    rec->remaining = rs->remaining;
-    rec->decision = rs->decision;
-    rec->caps_from = caps_from;
-    rec->ttl_ms = rq->ttl_ms;
-    rec->grace_ms = rq->grace_ms;
-
-    tenant = cycles_tenant_find(ledger, scopes->tenant.data,
-                                scopes->tenant.len);
-
-    if (tenant && tenant->max_ttl_ms > 0 && rec->ttl_ms > tenant->max_ttl_ms)
-    {
-        rec->ttl_ms = tenant->max_ttl_ms;
-    }
-
+    cycles_record_request(rec, r, rs);
+    rec->policy = cycles_policy_of(r->rq->policy, r->tenant, r->budgets,
+                                   r->n);
+    rec->ttl_ms = cycles_ttl_of(r->rq->ttl_ms, r->tenant);
+    rec->grace_ms = r->rq->grace_ms;
+    rec->metadata = r->rq->metadata;
     rec->expires_at_ms = now + rec->ttl_ms;
     rec->neffects = 0;
 
-    for (i = 0; i < n; i++) {
-        cycles_effect_add(rec, budgets[i], rq->estimate, 0, 0);
+    for (i = 0; i < r->n; i++) {
+        cycles_effect_add(rec, r->budgets[i], r->rq->estimate, 0, 0);
     }
 
     if (cycles_log_commit(ledger, rec, now, ledger->shm->nlive + 1) != 0) {
         return CYCLES_INTERNAL_ERROR;
     }
 
-    cycles_id_print(id, rs->id);
+    cycles_id_print(r->id, rs->id);
 
-    rs->reserved = rq->estimate;
+    rs->reserved = r->rq->estimate;
     rs->expires_at_ms = rec->expires_at_ms;
     rs->remaining_ttl_ms = rec->ttl_ms;
     rs->record = rec->seq;
 
     return CYCLES_OK;
+}
+
+
+/* the answer of a dry run or a decision, which has no effect but this */
+
+static cycles_code_t
+cycles_decision_record(cycles_ledger_t *ledger, const cycles_reserving_t *r,
+    cycles_code_t code, cycles_reserved_t *rs, int64_t now)
+{
+    cycles_record_t  *rec;
+
+    if (cycles_cells_ensure(ledger, 0) != 0) {
+        return cycles_ledger_no_space(ledger);
+    }
+
+    rec = &ledger->record;
+
+    rec->type = CYCLES_RECORD_DECISION;
+    cycles_record_request(rec, r, rs);
+    rec->denied = code;
+    rec->decide = r->rq->decide;
+    rec->neffects = 0;
+
+    if (code != CYCLES_OK) {
+        rec->decision = CYCLES_DENY;
+    }
+
+    if (cycles_log_commit(ledger, rec, now, ledger->shm->nlive) != 0) {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
+    rs->record = rec->seq;
+
+    return code;
+}
+
+
+static void
+cycles_record_request(cycles_record_t *rec, const cycles_reserving_t *r,
+    const cycles_reserved_t *rs)
+{
+    memcpy(rec->id, r->id, 16);
+    rec->digest = r->digest;
+    rec->owner = r->scopes.tenant;
+    rec->key = r->rq->idempotency_key;
+    rec->trace_id = r->rq->trace_id;
+    rec->subject = &r->rq->subject;
+    rec->action = &r->rq->action;
+    rec->unit = r->rq->unit;
+    rec->amount = r->rq->estimate;
+    rec->remaining = rs->remaining;
+    rec->decision = rs->decision;
+    rec->caps_from = r->caps_from;
 }
 
 
@@ -397,26 +492,24 @@ cycles_effect_add(cycles_record_t *rec, const cycles_budget_t *budget,
 
 static void
 cycles_reserve_denied(cycles_reserved_t *rs, cycles_code_t code,
-    unsigned dry_run)
+    unsigned dry)
 {
-    const char  *reason;
-
-    reason = (code == CYCLES_NOT_FOUND) ? "BUDGET_NOT_FOUND"
-                                        : cycles_code_name(code);
-
-    snprintf(rs->reason, sizeof(rs->reason), "%s", reason);
+    snprintf(rs->reason, sizeof(rs->reason), "%s",
+             cycles_denial_name(code));
 
     rs->decision = CYCLES_DENY;
     rs->remaining = CYCLES_NOT_KNOWN;
-    rs->code = code;
+    rs->code = (dry && cycles_denial_decides(code)) ? CYCLES_OK : code;
+}
 
-    if (dry_run && code != CYCLES_INVALID_REQUEST
-        && code != CYCLES_UNIT_MISMATCH
-        && code != CYCLES_IDEMPOTENCY_MISMATCH
-        && code != CYCLES_INTERNAL_ERROR)
-    {
-        rs->code = CYCLES_OK;
-    }
+
+static int
+cycles_denial_decides(cycles_code_t code)
+{
+    return code != CYCLES_INVALID_REQUEST
+           && code != CYCLES_UNIT_MISMATCH
+           && code != CYCLES_IDEMPOTENCY_MISMATCH
+           && code != CYCLES_INTERNAL_ERROR;
 }
 
 

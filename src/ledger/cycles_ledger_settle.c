@@ -21,6 +21,13 @@ typedef struct {
 } cycles_charge_t;
 
 
+/* a release has none */
+
+static const cycles_metrics_t  cycles_no_metrics = {
+    -1, -1, -1, { 0, NULL }, { 0, NULL }
+};
+
+
 static void cycles_settled_init(cycles_settled_t *rs);
 static cycles_code_t cycles_commit_locked(cycles_ledger_t *ledger,
     const uint8_t *id, const cycles_commit_t *rq,
@@ -30,11 +37,11 @@ static cycles_code_t cycles_settle_replay(const cycles_cell_t *cell,
 static cycles_code_t cycles_settle_state(cycles_ledger_t *ledger,
     const cycles_cell_t *cell);
 static cycles_code_t cycles_release_locked(cycles_ledger_t *ledger,
-    const uint8_t *id, cycles_str_t key, cycles_str_t reason,
+    const uint8_t *id, const cycles_release_t *rq,
     const cycles_digest_t *digest, cycles_settled_t *rs, int64_t now);
 static cycles_code_t cycles_extend_locked(cycles_ledger_t *ledger,
-    const uint8_t *id, cycles_str_t key, int64_t extend_by_ms,
-    cycles_settled_t *rs, int64_t now);
+    const uint8_t *id, const cycles_extend_t *rq,
+    const cycles_digest_t *digest, cycles_settled_t *rs, int64_t now);
 static const cycles_extension_t *cycles_extension_find(
     cycles_ledger_t *ledger, const cycles_cell_t *cell,
     const cycles_digest_t *key);
@@ -168,6 +175,7 @@ cycles_commit_locked(cycles_ledger_t *ledger, const uint8_t *id,
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_COMMIT;
+    rec->reason.len = 0;
     memcpy(rec->id, id, 16);
     rec->digest = *digest;
     rec->key = rq->idempotency_key;
@@ -244,8 +252,7 @@ cycles_settle_state(cycles_ledger_t *ledger, const cycles_cell_t *cell)
 
 cycles_code_t
 cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
-    cycles_str_t idempotency_key, cycles_str_t reason, cycles_settled_t *rs,
-    int64_t now)
+    const cycles_release_t *rq, cycles_settled_t *rs, int64_t now)
 {
     uint8_t           bin[16];
     cycles_digest_t   digest;
@@ -253,7 +260,10 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
 
     cycles_settled_init(rs);
 
-    if (!cycles_key_ok(idempotency_key) || reason.len > CYCLES_MAX_REASON) {
+    if (!cycles_key_ok(rq->idempotency_key)
+        || rq->reason.len > CYCLES_UTF8(CYCLES_MAX_REASON)
+        || !cycles_trace_ok(rq->trace_id))
+    {
         rs->code = CYCLES_INVALID_REQUEST;
         return rs->code;
     }
@@ -264,7 +274,7 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
     }
 
     cycles_digest_begin(ledger, &h, "release");
-    cycles_digest_str(&h, reason);
+    cycles_digest_str(&h, rq->reason);
     cycles_siphash_final(&h, &digest);
 
     if (cycles_ledger_lock(ledger) != 0) {
@@ -272,8 +282,7 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
         return rs->code;
     }
 
-    rs->code = cycles_release_locked(ledger, bin, idempotency_key, reason,
-                                     &digest, rs, now);
+    rs->code = cycles_release_locked(ledger, bin, rq, &digest, rs, now);
 
     cycles_ledger_unlock(ledger);
 
@@ -283,13 +292,13 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
 
 static cycles_code_t
 cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
-    cycles_str_t key, cycles_str_t reason, const cycles_digest_t *digest,
+    const cycles_release_t *rq, const cycles_digest_t *digest,
     cycles_settled_t *rs, int64_t now)
 {
     unsigned          i;
     cycles_code_t     code;
     cycles_cell_t    *cell;
-    cycles_digest_t   key_digest;
+    cycles_digest_t   key;
     cycles_record_t  *rec;
 
     cell = cycles_cell_by_id(ledger, id, CYCLES_CELL_RESERVATION);
@@ -298,10 +307,10 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
         return CYCLES_NOT_FOUND;
     }
 
-    cycles_key_digest(ledger, "release", id, 16, key, &key_digest);
+    cycles_key_digest(ledger, "release", id, 16, rq->idempotency_key, &key);
 
     if (cell->status == CYCLES_RELEASED
-        && memcmp(&cell->settle_key, &key_digest, sizeof(key_digest)) == 0)
+        && memcmp(&cell->settle_key, &key, sizeof(key)) == 0)
     {
         return cycles_settle_replay(cell, digest, rs);
     }
@@ -321,13 +330,14 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
     rec->type = CYCLES_RECORD_RELEASE;
     memcpy(rec->id, id, 16);
     rec->digest = *digest;
-    rec->key = key;
-    rec->trace_id.len = 0;
+    rec->key = rq->idempotency_key;
+    rec->trace_id = rq->trace_id;
     rec->unit = cell->unit;
     rec->policy = cell->policy;
     rec->amount = cell->estimate;
     rec->charged = 0;
-    rec->reason = reason;
+    rec->reason = rq->reason;
+    rec->metrics = cycles_no_metrics;
     rec->metadata.len = 0;
     rec->neffects = 0;
 
@@ -352,15 +362,18 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
 
 cycles_code_t
 cycles_ledger_extend(cycles_ledger_t *ledger, cycles_str_t id,
-    cycles_str_t idempotency_key, int64_t extend_by_ms, cycles_settled_t *rs,
-    int64_t now)
+    const cycles_extend_t *rq, cycles_settled_t *rs, int64_t now)
 {
-    uint8_t  bin[16];
+    uint8_t           bin[16];
+    cycles_digest_t   digest;
+    cycles_siphash_t  h;
 
     cycles_settled_init(rs);
 
-    if (!cycles_key_ok(idempotency_key) || extend_by_ms < 1
-        || extend_by_ms > CYCLES_MAX_TTL_MS)
+    if (!cycles_key_ok(rq->idempotency_key)
+        || !cycles_trace_ok(rq->trace_id)
+        || rq->extend_by_ms < 1 || rq->extend_by_ms > CYCLES_MAX_TTL_MS
+        || rq->metadata.len > CYCLES_MAX_METADATA)
     {
         rs->code = CYCLES_INVALID_REQUEST;
         return rs->code;
@@ -371,13 +384,17 @@ cycles_ledger_extend(cycles_ledger_t *ledger, cycles_str_t id,
         return rs->code;
     }
 
+    cycles_digest_begin(ledger, &h, "extend");
+    cycles_digest_int(&h, rq->extend_by_ms);
+    cycles_digest_str(&h, rq->metadata);
+    cycles_siphash_final(&h, &digest);
+
     if (cycles_ledger_lock(ledger) != 0) {
         rs->code = CYCLES_INTERNAL_ERROR;
         return rs->code;
     }
 
-    rs->code = cycles_extend_locked(ledger, bin, idempotency_key,
-                                    extend_by_ms, rs, now);
+    rs->code = cycles_extend_locked(ledger, bin, rq, &digest, rs, now);
 
     cycles_ledger_unlock(ledger);
 
@@ -387,11 +404,12 @@ cycles_ledger_extend(cycles_ledger_t *ledger, cycles_str_t id,
 
 static cycles_code_t
 cycles_extend_locked(cycles_ledger_t *ledger, const uint8_t *id,
-    cycles_str_t key, int64_t extend_by_ms, cycles_settled_t *rs, int64_t now)
+    const cycles_extend_t *rq, const cycles_digest_t *digest,
+    cycles_settled_t *rs, int64_t now)
 {
     cycles_code_t              code;
     cycles_cell_t             *cell;
-    cycles_digest_t            key_digest;
+    cycles_digest_t            key;
     cycles_record_t           *rec;
     const cycles_tenant_t     *tenant;
     const cycles_extension_t  *ext;
@@ -402,13 +420,13 @@ cycles_extend_locked(cycles_ledger_t *ledger, const uint8_t *id,
         return CYCLES_NOT_FOUND;
     }
 
-    cycles_key_digest(ledger, "extend", id, 16, key, &key_digest);
+    cycles_key_digest(ledger, "extend", id, 16, rq->idempotency_key, &key);
 
-    ext = cycles_extension_find(ledger, cell, &key_digest);
+    ext = cycles_extension_find(ledger, cell, &key);
 
     if (ext) {
 
-        if (ext->extend_by_ms != extend_by_ms) {
+        if (memcmp(&ext->digest, digest, sizeof(cycles_digest_t)) != 0) {
             return CYCLES_IDEMPOTENCY_MISMATCH;
         }
 
@@ -448,12 +466,12 @@ cycles_extend_locked(cycles_ledger_t *ledger, const uint8_t *id,
 
     rec->type = CYCLES_RECORD_EXTEND;
     memcpy(rec->id, id, 16);
-    memset(&rec->digest, 0, sizeof(cycles_digest_t));
-    rec->key = key;
-    rec->trace_id.len = 0;
-    rec->extend_by_ms = extend_by_ms;
-    rec->expires_at_ms = cell->expires_at_ms + extend_by_ms;
-    rec->metadata.len = 0;
+    rec->digest = *digest;
+    rec->key = rq->idempotency_key;
+    rec->trace_id = rq->trace_id;
+    rec->extend_by_ms = rq->extend_by_ms;
+    rec->expires_at_ms = cell->expires_at_ms + rq->extend_by_ms;
+    rec->metadata = rq->metadata;
     rec->neffects = 0;
 
     if (cycles_log_commit(ledger, rec, now, ledger->shm->nlive) != 0) {
@@ -507,7 +525,7 @@ cycles_ledger_event(cycles_ledger_t *ledger, const cycles_event_t *rq,
         || !cycles_action_ok(&rq->action)
         || !cycles_trace_ok(rq->trace_id)
         || (unsigned) rq->unit >= CYCLES_UNITS
-        || (unsigned) rq->policy >= CYCLES_POLICIES
+        || (unsigned) rq->policy > CYCLES_POLICIES
         || rq->actual < 0)
     {
         rs->code = CYCLES_INVALID_REQUEST;
@@ -527,7 +545,7 @@ cycles_ledger_event(cycles_ledger_t *ledger, const cycles_event_t *rq,
     cycles_digest_action(&h, &rq->action);
     cycles_digest_int(&h, rq->unit);
     cycles_digest_int(&h, rq->actual);
-    cycles_digest_int(&h, rq->policy);
+    cycles_digest_policy(&h, rq->policy);
     cycles_digest_metrics(&h, &rq->metrics);
     cycles_digest_str(&h, rq->metadata);
     cycles_siphash_final(&h, &digest);
@@ -590,7 +608,8 @@ cycles_event_locked(cycles_ledger_t *ledger, const cycles_event_t *rq,
                                      &rs->denial);
     }
 
-    charge.policy = rq->policy;
+    charge.policy = cycles_policy_of(rq->policy, tenant, charge.budgets,
+                                     charge.n);
     charge.held = 0;
     charge.actual = rq->actual;
     charge.event = 1;
@@ -616,6 +635,7 @@ cycles_event_locked(cycles_ledger_t *ledger, const cycles_event_t *rq,
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_EVENT;
+    rec->reason.len = 0;
     memcpy(rec->id, id, 16);
     rec->digest = *digest;
     rec->owner = scopes->tenant;
@@ -624,9 +644,10 @@ cycles_event_locked(cycles_ledger_t *ledger, const cycles_event_t *rq,
     rec->subject = &rq->subject;
     rec->action = &rq->action;
     rec->unit = rq->unit;
-    rec->policy = rq->policy;
+    rec->policy = charge.policy;
     rec->amount = rq->actual;
     rec->metrics = rq->metrics;
+    rec->client_time_ms = rq->client_time_ms;
     rec->metadata = rq->metadata;
 
     if (cycles_settle_write(ledger, rec, now) != 0) {
@@ -813,37 +834,46 @@ cycles_positive(int64_t n)
 
 
 /*
- * A settlement has room in the log that its reservation kept free.  Metadata
- * that does not fit in there is left out when the disk has no more room.
+ * A settlement has room in the log that its reservation kept free.  Texts that
+ * do not fit in there are left out when the disk has no more room.
  */
 
 static int
 cycles_settle_write(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now)
 {
-    int  live;
+    int     live;
+    size_t  texts;
 
     live = (rec->type == CYCLES_RECORD_EVENT) ? (int) ledger->shm->nlive
                                               : CYCLES_LOG_OWED;
 
-    if (rec->metrics.model_version.len > CYCLES_MAX_MODEL) {
-        rec->metrics.model_version.len = CYCLES_MAX_MODEL;
+    if (rec->metrics.model_version.len
+        > CYCLES_UTF8(CYCLES_MAX_MODEL_VERSION))
+    {
+        rec->metrics.model_version.len = CYCLES_MAX_MODEL_VERSION;
     }
 
-    rec->metadata_omitted = 0;
+    rec->texts_omitted = 0;
 
-    if (rec->metadata.len <= CYCLES_MAX_METADATA
+    if (rec->metadata.len + rec->metrics.custom.len <= CYCLES_MAX_METADATA
         && cycles_log_commit(ledger, rec, now, live) == 0)
     {
         return 0;
     }
 
-    if (rec->metadata.len == 0 || ledger->shm->broken) {
+    texts = rec->reason.len + rec->metrics.model_version.len
+            + rec->metrics.custom.len + rec->metadata.len;
+
+    if (texts == 0 || ledger->shm->broken) {
         return -1;
     }
 
+    rec->texts_omitted = 1;
+    rec->reason.len = 0;
+    rec->metrics.model_version.len = 0;
+    rec->metrics.custom.len = 0;
     rec->metadata.len = 0;
-    rec->metadata_omitted = 1;
 
     return cycles_log_commit(ledger, rec, now, live);
 }

@@ -43,8 +43,9 @@ cycles_subject_ok(const cycles_subject_t *subject)
 
     for (i = 0; i < subject->ndimensions; i++) {
         if (subject->dimensions[i].key.len == 0
-            || subject->dimensions[i].key.len > CYCLES_MAX_DIMENSION_VALUE
-            || subject->dimensions[i].value.len > CYCLES_MAX_DIMENSION_VALUE)
+            || subject->dimensions[i].key.len > CYCLES_MAX_DIMENSION_NAME
+            || subject->dimensions[i].value.len
+               > CYCLES_UTF8(CYCLES_MAX_DIMENSION_VALUE))
         {
             return 0;
         }
@@ -59,15 +60,17 @@ cycles_action_ok(const cycles_action_t *action)
 {
     unsigned  i;
 
-    if (action->kind.len == 0 || action->kind.len > CYCLES_MAX_ACTION_KIND
-        || action->name.len == 0 || action->name.len > CYCLES_MAX_ACTION_NAME
+    if (action->kind.len == 0
+        || action->kind.len > CYCLES_UTF8(CYCLES_MAX_ACTION_KIND)
+        || action->name.len == 0
+        || action->name.len > CYCLES_UTF8(CYCLES_MAX_ACTION_NAME)
         || action->ntags > CYCLES_MAX_ACTION_TAGS)
     {
         return 0;
     }
 
     for (i = 0; i < action->ntags; i++) {
-        if (action->tags[i].len > CYCLES_MAX_ACTION_TAG) {
+        if (action->tags[i].len > CYCLES_UTF8(CYCLES_MAX_ACTION_TAG)) {
             return 0;
         }
     }
@@ -79,7 +82,7 @@ cycles_action_ok(const cycles_action_t *action)
 int
 cycles_key_ok(cycles_str_t key)
 {
-    return key.len > 0 && key.len <= CYCLES_MAX_IDEMPOTENCY_KEY;
+    return key.len > 0 && key.len <= CYCLES_UTF8(CYCLES_MAX_IDEMPOTENCY_KEY);
 }
 
 
@@ -87,6 +90,33 @@ int
 cycles_trace_ok(cycles_str_t trace_id)
 {
     return trace_id.len <= CYCLES_MAX_TRACE_ID;
+}
+
+
+/* DecisionReasonCode: the name of the code, but for one of them */
+
+const char *
+cycles_denial_name(cycles_code_t code)
+{
+    return (code == CYCLES_NOT_FOUND) ? "BUDGET_NOT_FOUND"
+                                      : cycles_code_name(code);
+}
+
+
+int
+cycles_denial_find(cycles_str_t name)
+{
+    int  code;
+
+    for (code = CYCLES_OK + 1; code < CYCLES_CODES; code++) {
+        if (strlen(cycles_denial_name(code)) == name.len
+            && memcmp(cycles_denial_name(code), name.data, name.len) == 0)
+        {
+            return code;
+        }
+    }
+
+    return -1;
 }
 
 
@@ -285,6 +315,46 @@ cycles_scopes_missing(cycles_ledger_t *ledger, const cycles_scopes_t *scopes,
 }
 
 
+/* budgets from the tenant down, as cycles_scopes_find() has found them */
+
+cycles_policy_t
+cycles_policy_of(cycles_policy_t policy, const cycles_tenant_t *tenant,
+    cycles_budget_t *const *budgets, unsigned n)
+{
+    if (policy != CYCLES_POLICIES) {
+        return policy;
+    }
+
+    while (n--) {
+        if (budgets[n]->policy != CYCLES_POLICY_NONE) {
+            return budgets[n]->policy;
+        }
+    }
+
+    if (tenant && tenant->policy != CYCLES_POLICY_NONE) {
+        return tenant->policy;
+    }
+
+    return CYCLES_ALLOW_IF_AVAILABLE;
+}
+
+
+int64_t
+cycles_ttl_of(int64_t ttl_ms, const cycles_tenant_t *tenant)
+{
+    if (ttl_ms == -1) {
+        ttl_ms = (tenant && tenant->default_ttl_ms > 0)
+                 ? tenant->default_ttl_ms : CYCLES_DEFAULT_TTL_MS;
+    }
+
+    if (tenant && tenant->max_ttl_ms > 0 && ttl_ms > tenant->max_ttl_ms) {
+        ttl_ms = tenant->max_ttl_ms;
+    }
+
+    return ttl_ms;
+}
+
+
 void
 cycles_digest_begin(cycles_ledger_t *ledger, cycles_siphash_t *h,
     const char *operation)
@@ -311,6 +381,14 @@ cycles_digest_int(cycles_siphash_t *h, int64_t n)
 
     cycles_put64(bytes, n);
     cycles_siphash_update(h, bytes, sizeof(bytes));
+}
+
+
+void
+cycles_digest_policy(cycles_siphash_t *h, cycles_policy_t policy)
+{
+    cycles_digest_int(h, policy == CYCLES_POLICIES
+                         ? CYCLES_ALLOW_IF_AVAILABLE : policy);
 }
 
 
@@ -389,4 +467,5 @@ cycles_digest_metrics(cycles_siphash_t *h, const cycles_metrics_t *metrics)
     cycles_digest_int(h, metrics->tokens_output);
     cycles_digest_int(h, metrics->latency_ms);
     cycles_digest_str(h, metrics->model_version);
+    cycles_digest_str(h, metrics->custom);
 }

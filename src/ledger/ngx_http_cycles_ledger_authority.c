@@ -189,6 +189,12 @@ ngx_http_cycles_ledger_reserve(ngx_http_cycles_reservation_t *rsv)
 
     ngx_http_cycles_ledger_trace(rsv);
 
+    /* what is only reported is not asked for again, so nothing remembers it */
+
+    if (rsv->terms.dry_run) {
+        rsv->terms.idempotency_key.len = 0;
+    }
+
     code = cycles_ledger_reserve(l->core, &rsv->terms, &rsv->reserved,
                                  ngx_http_cycles_ledger_now());
 
@@ -309,21 +315,24 @@ ngx_http_cycles_ledger_destroy(ngx_http_cycles_reservation_t *rsv)
 static ngx_int_t
 ngx_http_cycles_ledger_extend(ngx_http_cycles_reservation_t *rsv)
 {
-    cycles_str_t               id, key;
     cycles_code_t              code;
+    cycles_extend_t            rq;
     ngx_http_cycles_ledger_t  *l;
 
     l = rsv->authority->data;
 
-    id = ngx_http_cycles_ledger_str(&rsv->id);
-    key = ngx_http_cycles_ledger_str(&rsv->extend_key);
+    rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->extend_key);
+    rq.extend_by_ms = rsv->terms.ttl_ms;
+    rq.metadata.len = 0;
+    rq.trace_id = rsv->terms.trace_id;
 
     rsv->extend_status = 0;
     rsv->extend_rtt = 0;
     rsv->extend_retry_after = 0;
 
-    code = cycles_ledger_extend(l->core, id, key, rsv->terms.ttl_ms,
-                                &rsv->extended, ngx_http_cycles_ledger_now());
+    code = cycles_ledger_extend(l->core, ngx_http_cycles_ledger_str(&rsv->id),
+                                &rq, &rsv->extended,
+                                ngx_http_cycles_ledger_now());
 
     if (code == CYCLES_INTERNAL_ERROR) {
         rsv->extend_outcome = NGX_HTTP_CYCLES_OUTAGE;
@@ -486,9 +495,13 @@ static void
 ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv)
 {
-    cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id),
-                          ngx_http_cycles_ledger_str(&rsv->settle_key),
-                          ngx_http_cycles_ledger_str(&rsv->reason),
+    cycles_release_t  rq;
+
+    rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
+    rq.reason = ngx_http_cycles_ledger_str(&rsv->reason);
+    rq.trace_id = rsv->terms.trace_id;
+
+    cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
                           &rsv->settled, ngx_http_cycles_ledger_now());
 }
 
@@ -509,6 +522,7 @@ ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
     rq.policy = CYCLES_ALLOW_IF_AVAILABLE;
     rq.metrics = rsv->metrics;
     rq.metadata = ngx_http_cycles_ledger_str(&rsv->settle_metadata);
+    rq.client_time_ms = -1;
     rq.trace_id = rsv->terms.trace_id;
 
     cycles_ledger_event(l->core, &rq, &rsv->settled,
@@ -741,7 +755,7 @@ static void
 ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
     ngx_int_t error)
 {
-    ngx_str_t                       reason;
+    cycles_release_t                rq;
     cycles_settled_t                settled;
     ngx_http_cycles_ledger_call_t  *call;
     ngx_http_cycles_reservation_t  *rsv;
@@ -755,12 +769,13 @@ ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
     }
 
     if (error) {
-        ngx_str_set(&reason, "not_durable");
+        rq.idempotency_key = rsv->terms.idempotency_key;
+        rq.reason.data = (u_char *) "not_durable";
+        rq.reason.len = sizeof("not_durable") - 1;
+        rq.trace_id = rsv->terms.trace_id;
 
         cycles_ledger_release(call->ledger->core,
-                              ngx_http_cycles_ledger_str(&rsv->id),
-                              rsv->terms.idempotency_key,
-                              ngx_http_cycles_ledger_str(&reason),
+                              ngx_http_cycles_ledger_str(&rsv->id), &rq,
                               &settled, ngx_http_cycles_ledger_now());
 
         ngx_str_null(&rsv->id);

@@ -127,7 +127,7 @@ def test_members(api, operation, name):
 
 
 BAD = [
-    ('idempotency_key', ['', 'x' * 257, 1, True, None, [], {}]),
+    ('idempotency_key', ['', 'x' * 257, 'é' * 257, 1, True, None, [], {}]),
     ('subject', ['', [], {}, {'dimensions': {'a': 'b'}}, {'tenant': ''},
                  {'tenant': 1}, {'tenant': 'acme', 'app': 'a b'},
                  {'tenant': 'acme', 'app': 'a/b'},
@@ -138,17 +138,19 @@ BAD = [
                  {'tenant': 'acme', 'toolGroup': 'x'},
                  {'tenant': 'acme', 'dimensions': []},
                  {'tenant': 'acme', 'dimensions': {'a': 1}},
-                 {'tenant': 'acme', 'dimensions': {'a': 'x' * 257}},
+                 {'tenant': 'acme', 'dimensions': {'a': 'é' * 257}},
+                 {'tenant': 'acme', 'dimensions': {'': 'x'}},
+                 {'tenant': 'acme', 'dimensions': {'a' * 257: 'x'}},
                  {'tenant': 'acme', 'dimensions': {
                      'k%d' % i: 'v' for i in range(17)}}]),
     ('action', ['', [], {}, {'kind': 'a'}, {'name': 'a'},
                 {'kind': '', 'name': 'a'}, {'kind': 'a', 'name': ''},
-                {'kind': 'a' * 65, 'name': 'a'},
-                {'kind': 'a', 'name': 'a' * 257},
+                {'kind': 'é' * 65, 'name': 'a'},
+                {'kind': 'a', 'name': '\U0001f600' * 257},
                 {'kind': 'a', 'name': 'a', 'x': 1},
                 {'kind': 'a', 'name': 'a', 'tags': 'a'},
                 {'kind': 'a', 'name': 'a', 'tags': [1]},
-                {'kind': 'a', 'name': 'a', 'tags': ['a' * 65]},
+                {'kind': 'a', 'name': 'a', 'tags': ['é' * 65]},
                 {'kind': 'a', 'name': 'a', 'tags': ['a'] * 11}]),
     ('estimate', [1, '1', [], {}, {'unit': 'TOKENS'}, {'amount': 1},
                   amount(-1), amount(1.0), amount(1.5), amount('1'),
@@ -163,7 +165,7 @@ BAD = [
 ]
 
 GOOD_VALUES = [
-    ('idempotency_key', ['x', 'x' * 256, 'é' * 128, '\U0001f600' * 64,
+    ('idempotency_key', ['x', 'x' * 256, 'é' * 256, '\U0001f600' * 256,
                          'a\u0000b', ' ']),
     ('subject', [{'tenant': 'acme'}, {'app': 'x'},
                  {'tenant': 'acme', 'workspace': 'w', 'app': 'a',
@@ -172,10 +174,10 @@ GOOD_VALUES = [
                  {'tenant': 'acme', 'app': 'a.B_c-9'},
                  {'tenant': 'acme', 'dimensions': {}},
                  {'tenant': 'acme', 'dimensions': {
-                     'k%d' % i: 'v' * 256 for i in range(16)}}]),
-    ('action', [{'kind': 'a' * 64, 'name': 'a' * 256},
+                     'k%d' % i: 'ü' * 256 for i in range(16)}}]),
+    ('action', [{'kind': 'é' * 64, 'name': '\U0001f600' * 256},
                 {'kind': 'a', 'name': 'ü b', 'tags': []},
-                {'kind': 'a', 'name': 'a', 'tags': ['t' * 64] * 10}]),
+                {'kind': 'a', 'name': 'a', 'tags': ['é' * 64] * 10}]),
     ('estimate', [amount(0), amount(2 ** 53 + 1), amount(2 ** 62)]),
     ('ttl_ms', [1000, 86400000]),
     ('grace_period_ms', [0, 60000]),
@@ -211,10 +213,11 @@ def test_good_value(api, name, value):
 
 @pytest.mark.parametrize('metrics,good', [
     ({'tokens_input': 0, 'tokens_output': 2 ** 40, 'latency_ms': 3,
-      'model_version': 'x' * 128, 'custom': {'a': [1]}}, True),
+      'model_version': 'é' * 128, 'custom': {'a': [1]}}, True),
     ({'tokens_input': -1}, False), ({'tokens_output': 1.5}, False),
     ({'latency_ms': '1'}, False), ({'model_version': 1}, False),
-    ({'model_version': 'x' * 129}, False), ({'custom': 1}, False),
+    ({'model_version': 'é' * 129}, False), ({'custom': 1}, False),
+    ({'custom': {'a': 'x' * 40000}}, False),
     ({'tokens': 1}, False), ([], False), (None, False),
 ])
 def test_metrics(api, metrics, good):
@@ -228,7 +231,7 @@ def test_metrics(api, metrics, good):
 @pytest.mark.parametrize('operation,members', [
     ('extend', {'extend_by_ms': 0}), ('extend', {'extend_by_ms': 86400001}),
     ('extend', {'extend_by_ms': 1.0}), ('extend', {'metadata': 1}),
-    ('release', {'reason': 1}), ('release', {'reason': 'x' * 257}),
+    ('release', {'reason': 1}), ('release', {'reason': 'é' * 257}),
     ('event', {'client_time_ms': -1}), ('event', {'client_time_ms': 'x'}),
     ('commit', {'actual': amount(-1)}), ('commit', {'actual': amount(0.0)}),
 ])
@@ -278,8 +281,11 @@ def test_brackets_in_strings_are_no_levels(api):
 def test_long_reservation_id(api):
     refused(api.call('GET', '/v1/reservations/' + 'x' * 129), 400,
             'INVALID_REQUEST')
-    refused(api.call('GET', '/v1/reservations/' + 'x' * 128), 404,
-            'NOT_FOUND')
+    for name in 'x' * 128, '%C3%A9' * 128, '%ff':
+        refused(api.call('GET', '/v1/reservations/' + name), 404,
+                'NOT_FOUND')
+    refused(api.call('GET', '/v1/reservations/' + '%C3%A9' * 129), 400,
+            'INVALID_REQUEST')
     refused(api.call('GET', '/v1/reservations/%41%20%22'), 404, 'NOT_FOUND')
 
 

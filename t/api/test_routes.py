@@ -5,6 +5,7 @@
 import gzip
 import json
 import re
+import time
 
 import pytest
 
@@ -214,6 +215,8 @@ def test_errors_of_nginx_are_json(nginx):
     ok(api.call('GET', '/v1/balances', query='app=x', headers=limited))
     r = api.call('GET', '/v1/balances', query='app=x', headers=limited)
     refused(r, 429, 'LIMIT_EXCEEDED')
+    assert r.header('retry-after') == '1'
+    assert 0 < int(r.header('x-ratelimit-reset')) - time.time() < 100
 
 
 def test_unread_bodies_do_not_become_requests(api):

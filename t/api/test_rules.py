@@ -7,6 +7,7 @@ import json
 import pytest
 
 import gateway
+import ledger_log
 from _api import (ACTION, INT64_MAX, KEYS, SUBJECT, Api, amount, conf, keys,
                   ok, refused)
 from gateway import wait_until
@@ -181,14 +182,17 @@ def test_mismatches(make):
 
     ok(api.extend(rid, 1000, key='a'))
     mismatch(api.extend(rid, 1001, key='a'))
+    mismatch(api.extend(rid, 1000, key='a', metadata={'beat': 1}))
 
     ok(api.commit(rid, 60, key='a'))
     mismatch(api.commit(rid, 61, key='a'))
     mismatch(api.commit(rid, 60, key='a', metrics={'tokens_input': 1}))
+    mismatch(api.commit(rid, 60, key='a', metrics={'custom': {'a': 1}}))
     refused(api.commit(rid, 60, key='b'), 409, 'RESERVATION_FINALIZED')
 
     ok(api.event(1, key='a'), 201)
     mismatch(api.event(2, key='a'))
+    mismatch(api.event(1, key='a', metrics={'custom': {}}))
 
     rid = ok(api.reserve(1))['reservation_id']
     ok(api.release(rid, key='a'))
@@ -208,6 +212,109 @@ def test_same_object_in_another_order(make):
     one = ok(api.call('POST', '/v1/reservations', raw=one))
     two = ok(api.call('POST', '/v1/reservations', raw=two))
     assert one['reservation_id'] == two['reservation_id']
+
+
+def test_the_clients_clock_is_not_compared(make):
+    api = make(('tenant:acme', 1000))
+    body = ok(api.event(5, client_time_ms=1, key='a'), 201)
+    for more in {'client_time_ms': 2 ** 62}, {}:
+        assert ok(api.event(5, key='a', **more), 201) == body
+    assert api.balance('tenant:acme')['spent'] == 5
+
+    events = [rec for rec in ledger_log.Log(api.nginx.path('ledger'))
+              .records() if rec.kind == 'event']
+    assert [(rec.id, rec.client_time_ms) for rec in events] \
+        == [(body['event_id'], 1)]
+
+
+@pytest.mark.parametrize('name', ['decide', 'dry run'])
+def test_decisions_are_repeated(make, name):
+    """The answer to a key stays, whatever has become of the budget."""
+
+    caps = {'caps': {'above_percent': 50, 'max_tokens': 9,
+                     'tool_denylist': ['é']}}
+    api = make(('tenant:acme', 1000, caps), ('tenant:other', 1000))
+
+    def ask(n, key, **more):
+        if name == 'decide':
+            return api.decide(n, key=key, **more)
+        return api.reserve(n, key=key, dry_run=True, **more)
+
+    allowed = ok(ask(1000, 'allowed'))
+    denied = ok(ask(1001, 'denied'))
+    assert (allowed['decision'], denied['decision']) == ('ALLOW', 'DENY')
+    assert denied['reason_code'] == 'BUDGET_EXCEEDED'
+
+    rid = ok(api.reserve(500))['reservation_id']
+    capped = ok(ask(1, 'capped'))
+    assert capped['caps'] == {'max_tokens': 9, 'tool_denylist': ['é']}
+    ok(api.release(rid))
+    ok(api.reserve(0))
+
+    def again():
+        assert ok(ask(1000, 'allowed')) == allowed
+        assert ok(ask(1001, 'denied')) == denied
+        assert ok(ask(1, 'capped')) == capped
+        for n, key in (1001, 'allowed'), (1000, 'denied'), (2, 'capped'):
+            refused(ask(n, key), 409, 'IDEMPOTENCY_MISMATCH')
+        refused(ask(1000, 'allowed', metadata={}), 409,
+                'IDEMPOTENCY_MISMATCH')
+
+    again()
+    api.nginx.kill9()
+    api.nginx.start()
+    again()
+
+    # a reserve has the keys of dry runs, not those of decisions
+
+    if name == 'decide':
+        ok(api.reserve(1000, key='allowed'))
+    else:
+        refused(api.reserve(1000, key='allowed'), 409,
+                'IDEMPOTENCY_MISMATCH')
+        ok(api.decide(7, key='allowed'))
+    again()
+
+    records = [rec for rec in ledger_log.Log(api.nginx.path('ledger'))
+               .records() if rec.kind == 'decision' and rec.amount != 7]
+    assert [(rec.key, rec.amount, rec.decide, rec.decision, rec.reason)
+            for rec in records] \
+        == [('allowed', 1000, name == 'decide', 1, ''),
+            ('denied', 1001, name == 'decide', 0, 'BUDGET_EXCEEDED'),
+            ('capped', 1, name == 'decide', 2, '')]
+
+
+def test_refused_decisions_are_not_remembered(make):
+    tokens = {'unit': 'TOKENS', 'allocated': amount(5, 'TOKENS')}
+    api = make(('tenant:acme', 0, tokens))
+    refused(api.decide(1, key='a'), 400, 'UNIT_MISMATCH')
+    assert ok(api.decide(1, key='a', unit='TOKENS'))['decision'] == 'ALLOW'
+
+
+def test_trace_ids_are_in_the_log(make):
+    api = make(('tenant:acme', 1000))
+
+    def call(path, body):
+        return api.call('POST', path, dict(body, idempotency_key=api.key()),
+                        headers={'X-Cycles-Trace-Id': '%032x' % api.count})
+
+    terms = {'subject': SUBJECT, 'action': ACTION}
+    path = '/v1/reservations'
+    a = ok(call(path, dict(terms, estimate=amount(1))))['reservation_id']
+    ok(call('%s/%s/extend' % (path, a), {'extend_by_ms': 1}))
+    ok(call('%s/%s/commit' % (path, a), {'actual': amount(1)}))
+    b = ok(call(path, dict(terms, estimate=amount(1))))['reservation_id']
+    ok(call('%s/%s/release' % (path, b), {}))
+    ok(call('/v1/events', dict(terms, actual=amount(1))), 201)
+    ok(call('/v1/decide', dict(terms, estimate=amount(1))))
+
+    records = [rec for rec in ledger_log.Log(api.nginx.path('ledger'))
+               .records() if hasattr(rec, 'trace_id')]
+    assert [rec.kind for rec in records] == [
+        'reserve', 'extend', 'commit', 'reserve', 'release', 'event',
+        'decision']
+    assert [int(rec.trace_id, 16) for rec in records] \
+        == [int(rec.key[4:]) for rec in records]
 
 
 def test_keys_are_by_tenant_and_operation(make):
@@ -410,7 +517,7 @@ def test_dry_run_and_decide_change_nothing(make):
     assert body['decision'] == 'DENY'
     assert body['reason_code'] == 'BUDGET_EXCEEDED'
     assert api.balance('tenant:acme') == before
-    ok(api.reserve(10, key='same-10'))
+    refused(api.reserve(10, key='same-10'), 409, 'IDEMPOTENCY_MISMATCH')
 
 
 # time

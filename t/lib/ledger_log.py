@@ -19,7 +19,7 @@ SEGMENT_HEAD = 64
 
 TYPES = {1: 'tenant', 2: 'budget', 3: 'api_key', 4: 'admin_key',
          16: 'reserve', 17: 'commit', 18: 'release', 19: 'extend',
-         20: 'expire', 21: 'event'}
+         20: 'expire', 21: 'event', 22: 'decision'}
 
 LEVELS = ('tenant', 'workspace', 'app', 'workflow', 'agent', 'toolset')
 
@@ -131,7 +131,7 @@ def _read_settlement(f, rec):
         rec.owner = f.str()
         f.subject(rec)
         f.action(rec)
-    rec.unit, rec.policy, _, _ = f.bytes(4)
+    rec.unit, rec.policy, rec.flags, _ = f.bytes(4)
     rec.amount = f.int(8, True)
     rec.charged = f.int(8, True)
     rec.remaining = f.int(8, True)
@@ -143,6 +143,9 @@ def _read_settlement(f, rec):
     rec.tokens_output = f.int(8, True)
     rec.latency_ms = f.int(8, True)
     rec.model_version = f.str()
+    rec.custom = f.text()
+    if rec.kind == 'event':
+        rec.client_time_ms = f.int(8, True)
     rec.metadata = f.text()
 
 
@@ -151,6 +154,18 @@ def _read_extend(f, rec):
     rec.extend_by_ms = f.int(8, True)
     rec.expires_at_ms = f.int(8, True)
     rec.metadata = f.text()
+
+
+def _read_decision(f, rec):
+    f.head(rec)
+    rec.owner = f.str()
+    rec.unit, rec.decide, rec.decision, _ = f.bytes(4)
+    rec.caps_from = f.int(4)
+    rec.amount = f.int(8, True)
+    rec.remaining = f.int(8, True)
+    rec.reason = f.str()
+    f.subject(rec)
+    f.action(rec)
 
 
 def _read_expire(f, rec):
@@ -176,6 +191,7 @@ def _read_budget(f, rec):
 READERS = {'reserve': _read_reserve, 'commit': _read_settlement,
            'release': _read_settlement, 'event': _read_settlement,
            'extend': _read_extend, 'expire': _read_expire,
+           'decision': _read_decision,
            'budget': _read_budget}
 
 

@@ -21,6 +21,7 @@ static cycles_str_t str(const char *text);
 static const char *text_of(cycles_json_t *js);
 static void test_reserve(void);
 static void test_canonical(void);
+static void test_lengths(void);
 static void test_refused(void);
 static void test_every_prefix(void);
 static void test_errors(void);
@@ -47,6 +48,7 @@ main(void)
 {
     test_reserve();
     test_canonical();
+    test_lengths();
     test_refused();
     test_every_prefix();
     test_errors();
@@ -137,20 +139,112 @@ test_reserve(void)
 }
 
 
+/* equal values have one text, others have another one */
+
 static void
 test_canonical(void)
 {
-    char                  one[128];
+    size_t                i;
+    char                  text[1024], one[256];
     cycles_api_request_t  rq;
 
-    is_int(read_text(&rq, CYCLES_API_RESERVE, RESERVE ", \"metadata\": "
-                     "{\"b\": [1, {\"d\": 2, \"c\": null}], \"a\": \"\\u0041\""
-                     "}}"), 0, "metadata: %s", err);
-    snprintf(one, sizeof(one), "%.*s", (int) rq.metadata.len,
-             rq.metadata.data);
-    is_str(one, "{\"a\":\"A\",\"b\":[1,{\"c\":null,\"d\":2}]}",
-           "sorted, without white space");
-    cycles_api_free(&rq);
+    static const struct {
+        const char  *value;
+        const char  *want;
+    } t[] = {
+        { "{ }", "{}" },
+        { "{\"b\": [1, {\"d\": 2, \"c\": null}], \"a\": \"\\u0041\"}",
+          "{\"a\":\"A\",\"b\":[1,{\"c\":null,\"d\":2}]}" },
+        { "{\"ab\":1,\"a\":2,\"\":3,\"B\":4,\"\\u00e9\":5,\"z\":6}",
+          "{\"\":3,\"B\":4,\"a\":2,\"ab\":1,\"z\":6,\"\xc3\xa9\":5}" },
+        { "{\"a\":[true, false, null, \"\\/\\u001f\\\"\"]}",
+          "{\"a\":[true,false,null,\"/\\u001f\\\"\"]}" },
+        { "{\"a\":[0, -0, 0.0, -0.0, 0e5, 1e-400]}",
+          "{\"a\":[0,0,0,0,0,0]}" },
+        { "{\"a\":[1.0, 1e0, 10e-1, 100E-2]}", "{\"a\":[1,1,1,1]}" },
+        { "{\"a\":[0.1, 1e-1, 0.10]}", "{\"a\":[0.1,0.1,0.1]}" },
+        { "{\"a\":[0.30000000000000004, 1e21, 1.5e300, -2.5]}",
+          "{\"a\":[0.30000000000000004,1e+21,1.5e+300,-2.5]}" },
+        { "{\"a\":[9007199254740993, 9223372036854775807,"
+          " -9223372036854775808]}",
+          "{\"a\":[9007199254740993,9223372036854775807,"
+          "-9223372036854775808]}" },
+        { "{\"a\":[9007199254740991.0, 9007199254740992.0]}",
+          "{\"a\":[9007199254740991,9007199254740992]}" },
+    };
+
+    for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        snprintf(text, sizeof(text), "{\"idempotency_key\":\"k\",\"actual\":"
+                 "{\"unit\":\"TOKENS\",\"amount\":1},\"metadata\":%s,"
+                 "\"metrics\":{\"custom\":%s}}", t[i].value, t[i].value);
+
+        is_int(read_text(&rq, CYCLES_API_COMMIT, text), 0, "%s: %s",
+               t[i].value, err);
+
+        snprintf(one, sizeof(one), "%.*s", (int) rq.metadata.len,
+                 rq.metadata.data);
+        is_str(one, t[i].want, "metadata");
+
+        snprintf(one, sizeof(one), "%.*s", (int) rq.metrics.custom.len,
+                 rq.metrics.custom.data);
+        is_str(one, t[i].want, "custom metrics");
+
+        cycles_api_free(&rq);
+    }
+}
+
+
+/* what a schema calls a length is a number of characters */
+
+static void
+test_lengths(void)
+{
+    char                 *text, *p;
+    size_t                n;
+    cycles_api_request_t  rq;
+
+    text = malloc(CYCLES_API_MAX_BODY);
+
+    for (n = 256; n < 258; n++) {
+        p = text + sprintf(text, "{\"idempotency_key\":\"");
+
+        while (p < text + 20 + 4 * n) {
+            p += sprintf(p, "\xf0\x9f\x92\xb0");
+        }
+
+        sprintf(p, "\"}");
+
+        is_int(read_text(&rq, CYCLES_API_RELEASE, text), n == 256 ? 0 : -1,
+               "a key of %zu characters of four bytes: %s", n, err);
+
+        if (n == 256) {
+            is_int(rq.idempotency_key.len, 1024, "in bytes");
+            cycles_api_free(&rq);
+        }
+    }
+
+    for (n = CYCLES_API_MAX_METADATA / 2; n <= CYCLES_API_MAX_METADATA;
+         n += CYCLES_API_MAX_METADATA / 2)
+    {
+        sprintf(text, "{\"idempotency_key\":\"k\",\"actual\":{\"unit\":"
+                "\"TOKENS\",\"amount\":1},\"metadata\":{\"a\":\"%0*d\"},"
+                "\"metrics\":{\"custom\":{\"a\":\"%0*d\"}}}",
+                CYCLES_API_MAX_METADATA / 2 - 8, 0, (int) n - 8, 0);
+
+        is_int(read_text(&rq, CYCLES_API_COMMIT, text),
+               n == CYCLES_API_MAX_METADATA ? -1 : 0,
+               "metadata of 16384 bytes and metrics of %zu: %s", n, err);
+        cycles_api_free(&rq);
+    }
+
+    ok(strstr(err, "together") != NULL, "it is the sum");
+
+    sprintf(text, "{\"idempotency_key\":\"k\",\"extend_by_ms\":1,"
+            "\"metadata\":{\"a\":\"%0*d\"}}", CYCLES_API_MAX_METADATA - 7, 0);
+    is_int(read_text(&rq, CYCLES_API_EXTEND, text), -1, "32769 bytes: %s",
+           err);
+
+    free(text);
 }
 
 

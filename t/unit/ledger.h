@@ -361,11 +361,24 @@ led_commit(cycles_ledger_t *ledger, const char *id, const char *key,
 
 
 static inline cycles_code_t
+led_release_why(cycles_ledger_t *ledger, const char *id, const char *key,
+    const char *reason, int64_t now)
+{
+    cycles_release_t  rq;
+
+    memset(&rq, 0, sizeof(rq));
+    rq.idempotency_key = str(key);
+    rq.reason = str(reason);
+
+    return cycles_ledger_release(ledger, str(id), &rq, &led_st, now);
+}
+
+
+static inline cycles_code_t
 led_release(cycles_ledger_t *ledger, const char *id, const char *key,
     int64_t now)
 {
-    return cycles_ledger_release(ledger, str(id), str(key), str(""), &led_st,
-                                 now);
+    return led_release_why(ledger, id, key, "", now);
 }
 
 
@@ -373,7 +386,13 @@ static inline cycles_code_t
 led_extend(cycles_ledger_t *ledger, const char *id, const char *key,
     int64_t by, int64_t now)
 {
-    return cycles_ledger_extend(ledger, str(id), str(key), by, &led_st, now);
+    cycles_extend_t  rq;
+
+    memset(&rq, 0, sizeof(rq));
+    rq.idempotency_key = str(key);
+    rq.extend_by_ms = by;
+
+    return cycles_ledger_extend(ledger, str(id), &rq, &led_st, now);
 }
 
 
@@ -391,6 +410,7 @@ led_event(cycles_ledger_t *ledger, const char *subject, const char *key,
     rq.unit = CYCLES_TOKENS;
     rq.actual = actual;
     rq.policy = policy;
+    rq.client_time_ms = -1;
 
     return cycles_ledger_event(ledger, &rq, &led_st, now);
 }
@@ -490,12 +510,12 @@ led_dump_cell(cycles_ledger_t *ledger, const cycles_cell_t *c)
     line = malloc(4096);
     cycles_id_print(c->id, id);
 
-    n = sprintf(line, "%s kind %u status %u unit %u policy %u dec %u est %lld "
-                "exp %lld was %lld grace %u rem %lld ch %lld srem %lld "
-                "done %lld rec %llu %llu ext %u key %llx %llx %llx %llx on",
+    n = sprintf(line, "%s kind %u status %u unit %u policy %u dec %u why %u "
+                "est %lld exp %lld was %lld grace %u rem %lld ch %lld "
+                "srem %lld done %lld rec %llu %llu ext %u key %llx %llx %llx %llx on",
                 id, c->kind, c->status, c->unit, c->policy, c->decision,
-                (long long) c->estimate, (long long) c->expires_at_ms,
-                (long long) c->granted_ms, c->grace_ms,
+                c->denied, (long long) c->estimate,
+                (long long) c->expires_at_ms, (long long) c->granted_ms, c->grace_ms,
                 (long long) c->remaining, (long long) c->charged,
                 (long long) c->settle_remaining, (long long) c->done_ms,
                 (unsigned long long) c->record,
@@ -513,8 +533,9 @@ led_dump_cell(cycles_ledger_t *ledger, const cycles_cell_t *c)
         ext = cycles_memory_at(ledger, ref);
 
         for (i = 0; i < ext->n; i++) {
-            n += sprintf(line + n, " +%lld=%lld",
-                         (long long) ext->items[i].extend_by_ms,
+            n += sprintf(line + n, " +%llx=%lld",
+                         (unsigned long long)
+                         cycles_get64(ext->items[i].digest.bytes),
                          (long long) ext->items[i].expires_at_ms);
         }
     }

@@ -198,6 +198,96 @@ test_disk(size_t segment)
 
 /* a filesystem that can't preallocate: settlements wait for space */
 
+/* what is kept free for it is enough for any settlement without its texts */
+
+static void
+test_longest_settlement(void)
+{
+    unsigned          i;
+    unsigned char     key[CYCLES_UTF8(CYCLES_MAX_IDEMPOTENCY_KEY)];
+    unsigned char     buf[CYCLES_RECORD_MAX];
+    cycles_record_t  *rec;
+
+    static const cycles_record_type_t  types[] = {
+        CYCLES_RECORD_COMMIT, CYCLES_RECORD_RELEASE
+    };
+
+    memset(key, 'k', sizeof(key));
+
+    rec = calloc(1, sizeof(cycles_record_t));
+
+    rec->key.data = key;
+    rec->key.len = sizeof(key);
+    rec->trace_id.data = key;
+    rec->trace_id.len = CYCLES_MAX_TRACE_ID;
+    rec->neffects = CYCLES_LEVELS;
+
+    for (i = 0; i < 2; i++) {
+        rec->type = types[i];
+        ok(cycles_record_write(rec, buf, sizeof(buf)) <= CYCLES_SETTLE_ROOM,
+           "the longest settlement of type %u fits", types[i]);
+    }
+
+    free(rec);
+}
+
+
+/* long texts give way on a full disk, and the amount is kept */
+
+static void
+test_texts_give_way(void)
+{
+    char              id[2][40], *reason;
+    cycles_ledger_t  *l;
+    cycles_commit_t   rq;
+
+    if (small_disk() != 0) {
+        return;
+    }
+
+    nids = 0;
+    l = led_open_size(4 * 1024 * 1024, 0);
+    led_define(l, "tenant:a 100000000 0");
+
+    reserve(l, 0);
+    strcpy(id[0], led_rs.id);
+    reserve(l, 0);
+    strcpy(id[1], led_rs.id);
+
+    ballast();
+
+    while (reserve(l, 100) == CYCLES_OK) { /* void */ }
+
+    rq = led_commit_rq("c", 7);
+    rq.metrics.custom.data = calloc(1, 30000);
+    rq.metrics.custom.len = 30000;
+
+    is_int(cycles_ledger_commit(l, str(id[0]), &rq, &led_st, T0), CYCLES_OK,
+           "a commit with long metrics on a full disk");
+    is_int(l->record.texts_omitted, 1, "which are left out");
+    is_int(cycles_ledger_commit(l, str(id[0]), &rq, &led_st, T0), CYCLES_OK,
+           "again, with the metrics");
+    rq.metrics.custom.len--;
+    is_int(cycles_ledger_commit(l, str(id[0]), &rq, &led_st, T0),
+           CYCLES_IDEMPOTENCY_MISMATCH, "other metrics are still others");
+    free(rq.metrics.custom.data);
+
+    reason = calloc(1, 1025);
+    memset(reason, 'r', 1024);
+    is_int(led_release_why(l, id[1], "r", reason, T0), CYCLES_OK,
+           "a release with a long reason");
+    free(reason);
+
+    cycles_ledger_close(l);
+    l = led_open_size(4 * 1024 * 1024, 0);
+    ok(l != NULL, "all of it can be read: %s", led_err);
+    is_int(led_commit(l, id[0], "x", 7, T0), CYCLES_RESERVATION_FINALIZED,
+           "and is settled");
+    cycles_ledger_close(l);
+    umount(led_dir);
+}
+
+
 static void
 test_no_fallocate(void)
 {
@@ -491,6 +581,8 @@ main(void)
 
     test_disk(0);
     test_disk(65536);
+    test_longest_settlement();
+    test_texts_give_way();
     test_no_fallocate();
     test_short_write();
     test_zone();

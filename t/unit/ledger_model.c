@@ -45,6 +45,13 @@ typedef struct {
     int64_t       actual, charged, remaining;
 } happened_t;
 
+typedef struct {
+    int            used;
+    unsigned       generation, subject;
+    int64_t        estimate, remaining;
+    cycles_code_t  denied;
+} decided_t;
+
 
 /* subject -> the scopes that it has here */
 
@@ -70,6 +77,7 @@ static const struct {
 static scope_t     m[SCOPES];
 static held_t      held[KEYS];
 static happened_t  happened[KEYS];
+static decided_t   decided[2][KEYS];     /* dry runs, decisions */
 static int64_t     now;
 static unsigned    failed;
 
@@ -231,7 +239,7 @@ do_reserve(cycles_ledger_t *l, unsigned k)
 {
     char               key[32];
     held_t            *h;
-    unsigned           subject, policy, dry;
+    unsigned           subject, policy;
     int64_t            estimate, ttl, grace, want;
     const int         *i;
     cycles_code_t      code;
@@ -245,7 +253,6 @@ do_reserve(cycles_ledger_t *l, unsigned k)
         policy = h->policy;
         ttl = h->ttl;
         grace = h->grace;
-        dry = 0;
 
     } else {
         subject = rnd(SUBJECTS);
@@ -253,7 +260,6 @@ do_reserve(cycles_ledger_t *l, unsigned k)
         policy = rnd(CYCLES_POLICIES);
         ttl = 1000 + rnd(20000);
         grace = rnd(3) * 1000;
-        dry = rnd(6) == 0;
     }
 
     snprintf(key, sizeof(key), "r%u-%u", k, h->generation);
@@ -261,7 +267,6 @@ do_reserve(cycles_ledger_t *l, unsigned k)
     rq.ttl_ms = ttl;
     rq.grace_ms = grace;
     rq.policy = policy;
-    rq.dry_run = dry;
 
     /* a key belongs to its tenant */
 
@@ -278,7 +283,7 @@ do_reserve(cycles_ledger_t *l, unsigned k)
     if (h->used && (subjects[h->subject].levels[0] | 0x20)
                    == (subjects[subject].levels[0] | 0x20))
     {
-        if (dry || subject != h->subject || estimate != h->estimate
+        if (subject != h->subject || estimate != h->estimate
             || policy != h->policy || ttl != h->ttl || grace != h->grace)
         {
             differ("the code", "a changed reserve", k, code,
@@ -302,7 +307,7 @@ do_reserve(cycles_ledger_t *l, unsigned k)
 
         /* the same key of another tenant: a reservation of its own */
 
-        if (code == CYCLES_OK && !dry) {
+        if (code == CYCLES_OK) {
             led_release(l, led_rs.id, "r", now);
         }
 
@@ -310,12 +315,6 @@ do_reserve(cycles_ledger_t *l, unsigned k)
     }
 
     want = may_reserve(subject, estimate);
-
-    if (dry) {
-        differ("the decision", "a dry run", k, led_rs.decision,
-               want == CYCLES_OK ? CYCLES_ALLOW : CYCLES_DENY);
-        return;
-    }
 
     differ("the code", "a reserve", k, code, want);
 
@@ -342,6 +341,66 @@ do_reserve(cycles_ledger_t *l, unsigned k)
     h->remaining = least(subject);
     differ("remaining", "a reserve", k, led_rs.remaining, h->remaining);
     differ("the expiry", "a reserve", k, led_rs.expires_at_ms, h->expires);
+}
+
+
+/* the answer of a key stays as it was, whatever becomes of the budgets */
+
+static void
+do_decide(cycles_ledger_t *l, unsigned k)
+{
+    char               key[32];
+    unsigned           decide, changed;
+    uint64_t           written;
+    decided_t         *d;
+    cycles_reserve_t   rq;
+
+    decide = rnd(2);
+    d = &decided[decide][k];
+    changed = 0;
+    written = cycles_ledger_written(l);
+
+    if (!d->used) {
+        d->subject = rnd(SUBJECTS);
+        d->estimate = rnd(10) ? rnd(100) : rnd(5000);
+        d->denied = may_reserve(d->subject, d->estimate);
+        d->remaining = (d->denied == CYCLES_OK)
+                       ? least(d->subject) - d->estimate : CYCLES_NOT_KNOWN;
+        written++;
+
+    } else {
+        changed = rnd(4) == 0;
+    }
+
+    /* decisions have the keys of reserves, and yet they are others */
+
+    snprintf(key, sizeof(key), "%s%u-%u", decide ? "r" : "d", k,
+             d->generation);
+
+    rq = led_reserve_rq(subjects[d->subject].levels, key, d->estimate);
+    rq.estimate += changed;
+    rq.dry_run = !decide;
+    rq.decide = decide;
+
+    cycles_ledger_reserve(l, &rq, &led_rs, now);
+
+    differ("the code", "a decision", k, led_rs.code,
+           changed ? CYCLES_IDEMPOTENCY_MISMATCH : CYCLES_OK);
+    differ("the record", "a decision", k, cycles_ledger_written(l), written);
+
+    d->used = 1;
+
+    if (changed) {
+        return;
+    }
+
+    differ("the decision", "a decision", k, led_rs.decision,
+           d->denied ? CYCLES_DENY : CYCLES_ALLOW);
+    differ("remaining", "a decision", k, led_rs.remaining, d->remaining);
+
+    if (d->denied && strcmp(led_rs.reason, cycles_denial_name(d->denied))) {
+        differ("the reason", "a decision", k, 0, d->denied);
+    }
 }
 
 
@@ -659,7 +718,7 @@ compare(cycles_ledger_t *l, unsigned operation)
 int
 main(int argc, char **argv)
 {
-    unsigned          i, k, n, done[6];
+    unsigned          i, k, n, done[7];
     int64_t           next;
     cycles_ledger_t  *l;
 
@@ -711,7 +770,12 @@ main(int argc, char **argv)
             happened[k].generation++;
         }
 
-        switch (rnd(16)) {
+        if (decided[i % 2][k].used && rnd(8) == 0) {
+            decided[i % 2][k].used = 0;
+            decided[i % 2][k].generation++;
+        }
+
+        switch (rnd(18)) {
         case 0: case 1: case 2: case 3: case 4: case 5:
             do_reserve(l, k);
             done[0]++;
@@ -743,10 +807,15 @@ main(int argc, char **argv)
             done[4]++;
             break;
 
+        case 15: case 16:
+            do_decide(l, k);
+            done[5]++;
+            break;
+
         default:
             if (rnd(2) == 0) {
                 do_define(l);
-                done[5]++;
+                done[6]++;
             }
         }
 
@@ -760,8 +829,9 @@ main(int argc, char **argv)
     }
 
     is_int(failed, 0, "%u operations like the model: %u reserves, %u commits, "
-           "%u releases, %u extends, %u events, %u definitions", i, done[0],
-           done[1], done[2], done[3], done[4], done[5]);
+           "%u releases, %u extends, %u events, %u decisions, "
+           "%u definitions", i, done[0], done[1], done[2], done[3], done[4],
+           done[5], done[6]);
 
     cycles_ledger_close(l);
 

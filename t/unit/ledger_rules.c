@@ -238,7 +238,8 @@ test_denials(void)
             }
 
             if (t[i].code != CYCLES_OK || dry) {
-                is_int(cycles_ledger_written(l), written, "no record");
+                is_int(cycles_ledger_written(l), written + dry,
+                       dry ? "a record of the answer" : "no record");
                 is_str(led_balance(l, "tenant:a/app:b"), before,
                        "no money has moved");
                 is_str(led_rs.id, "", "no id");
@@ -672,6 +673,10 @@ test_replay(void)
     cm.metrics.tokens_input = 5;
     is_int(cycles_ledger_commit(l, str(id), &cm, &led_st, T0),
            CYCLES_IDEMPOTENCY_MISMATCH, "same key, other metrics");
+    cm = led_commit_rq("k", 30);
+    cm.metrics.custom = str("{}");
+    is_int(cycles_ledger_commit(l, str(id), &cm, &led_st, T0),
+           CYCLES_IDEMPOTENCY_MISMATCH, "same key, other custom metrics");
 
     is_int(led_commit(l, id, "k2", 30, T0), CYCLES_RESERVATION_FINALIZED,
            "another key");
@@ -695,23 +700,15 @@ test_replay(void)
 static void
 test_failed_keys(void)
 {
-    cycles_ledger_t   *l;
-    cycles_reserve_t   rq;
+    cycles_ledger_t  *l;
 
-    /* what failed is not remembered; a dry run neither */
+    /* what failed is not remembered */
 
     l = led_fresh("tenant:a 100 0");
 
     led_reserve(l, "a", "k1", 101, T0);
     is_int(led_reserve(l, "a", "k1", 50, T0), CYCLES_OK,
            "the key of a denied reserve can be used again");
-
-    rq = led_reserve_rq("a", "k2", 10);
-    rq.dry_run = 1;
-    cycles_ledger_reserve(l, &rq, &led_rs, T0);
-    is_int(led_rs.remaining, 40, "what a dry run would leave");
-    is_int(led_reserve(l, "a", "k2", 10, T0), CYCLES_OK,
-           "the key of a dry run can be used again");
 
     led_reserve_as(l, "a", "k3", 10, CYCLES_REJECT, T0);
     is_int(led_commit(l, led_rs.id, "c", 11, T0), CYCLES_BUDGET_EXCEEDED,
@@ -734,19 +731,16 @@ test_release(void)
     led_reserve(l, "a//b", "k", 40, T0);
     strcpy(id, led_rs.id);
 
-    is_int(cycles_ledger_release(l, str(id), str("r"), str("why"), &led_st,
-                                 T0), CYCLES_OK, "release");
+    is_int(led_release_why(l, id, "r", "why", T0), CYCLES_OK, "release");
     is_int(led_st.released, 40, "released");
     is_int(led_st.remaining, 50, "remaining");
     is_str(led_balance(l, "tenant:a"), "r100 h0 s0 d0", "tenant:a");
     is_str(led_balance(l, "tenant:a/app:b"), "r50 h0 s0 d0", "app:b");
 
-    is_int(cycles_ledger_release(l, str(id), str("r"), str("why"), &led_st,
-                                 T0 + 5), CYCLES_OK, "again");
+    is_int(led_release_why(l, id, "r", "why", T0 + 5), CYCLES_OK, "again");
     is_int(led_st.released, 40, "released is the same");
-    is_int(cycles_ledger_release(l, str(id), str("r"), str("other"),
-                                 &led_st, T0), CYCLES_IDEMPOTENCY_MISMATCH,
-           "same key, other reason");
+    is_int(led_release_why(l, id, "r", "other", T0),
+           CYCLES_IDEMPOTENCY_MISMATCH, "same key, other reason");
     is_int(led_release(l, id, "r2", T0), CYCLES_RESERVATION_FINALIZED,
            "another key");
     is_int(led_commit(l, id, "r", 1, T0), CYCLES_RESERVATION_FINALIZED,
@@ -909,6 +903,7 @@ test_extend(void)
     char              id[40], key[32];
     unsigned          i;
     cycles_ledger_t  *l;
+    cycles_extend_t   ex;
 
     led_clean();
     l = led_open();
@@ -931,6 +926,12 @@ test_extend(void)
     is_int(led_st.remaining_ttl_ms, 4900, "less of it left");
     is_int(led_extend(l, id, "x1", 1001, T0), CYCLES_IDEMPOTENCY_MISMATCH,
            "same key, other time");
+    memset(&ex, 0, sizeof(ex));
+    ex.idempotency_key = str("x1");
+    ex.extend_by_ms = 1000;
+    ex.metadata = str("{\"beat\":1}");
+    is_int(cycles_ledger_extend(l, str(id), &ex, &led_st, T0),
+           CYCLES_IDEMPOTENCY_MISMATCH, "same key, other metadata");
     is_int(led_extend(l, id, "x2", 1000, T0), CYCLES_OK, "second");
     is_int(led_extend(l, id, "x3", 1000, T0), CYCLES_MAX_EXTENSIONS_EXCEEDED,
            "third");
@@ -1155,27 +1156,178 @@ test_caps_percent(void)
 }
 
 
+/* whether the record that was written last has left something out */
+
+static unsigned
+ledger_texts(cycles_ledger_t *l)
+{
+    return l->record.texts_omitted;
+}
+
+
+/* answers that are remembered by their key, until its request changes */
+
+static void
+test_decisions(void)
+{
+    unsigned           i, dry;
+    uint64_t           record;
+    cycles_ledger_t   *l;
+    cycles_reserve_t   rq, other;
+
+    for (dry = 0; dry < 2; dry++) {
+        l = led_fresh("tenant:a 100 0");
+
+        rq = led_reserve_rq("a", "k", 60);
+        rq.metadata = str("{\"x\":1}");
+        rq.dry_run = dry;
+        rq.decide = !dry;
+
+        is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0), CYCLES_OK,
+               dry ? "a dry run" : "a decision");
+        is_int(led_rs.decision, CYCLES_ALLOW, "allows");
+        is_int(led_rs.remaining, 40, "what it would leave");
+        is_str(led_rs.id, "", "no reservation");
+        record = led_rs.record;
+        is_int(record, cycles_ledger_written(l), "its record");
+
+        led_reserve(l, "a", "k1", 50, T0);
+
+        for (i = 0; i < 2; i++) {
+            is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0 + 5), CYCLES_OK,
+                   "again");
+            is_int(led_rs.decision, CYCLES_ALLOW, "the same answer");
+            is_int(led_rs.remaining, 40, "the same remaining");
+            is_int(led_rs.record, record, "the same record");
+
+            other = rq;
+            other.estimate++;
+            is_int(cycles_ledger_reserve(l, &other, &led_rs, T0),
+                   CYCLES_IDEMPOTENCY_MISMATCH, "another estimate");
+            other = rq;
+            other.metadata.len = 0;
+            is_int(cycles_ledger_reserve(l, &other, &led_rs, T0),
+                   CYCLES_IDEMPOTENCY_MISMATCH, "another metadata");
+            other = rq;
+            other.dry_run = 0;
+            other.decide = 0;
+            is_int(cycles_ledger_reserve(l, &other, &led_rs, T0),
+                   dry ? CYCLES_IDEMPOTENCY_MISMATCH : CYCLES_BUDGET_EXCEEDED,
+                   "a live reserve with its key");
+
+            other = rq;
+            other.idempotency_key = str("denied");
+            is_int(cycles_ledger_reserve(l, &other, &led_rs, T0), CYCLES_OK,
+                   "a denied one");
+            is_int(led_rs.decision, CYCLES_DENY, "is denied");
+            is_str(led_rs.reason, "BUDGET_EXCEEDED", "with a reason");
+            is_int(led_rs.remaining, CYCLES_NOT_KNOWN, "nothing to tell");
+
+            other.subject = led_subject("z");
+            is_int(cycles_ledger_reserve(l, &other, &led_rs, T0), CYCLES_OK,
+                   "one without a budget");
+            is_str(led_rs.reason, "BUDGET_NOT_FOUND", "says so");
+
+            is_str(led_balance(l, "tenant:a"), "r50 h50 s0 d0", "no effect");
+
+            if (i == 0) {
+                cycles_ledger_close(l);
+                l = led_open();
+            }
+        }
+
+        record = cycles_ledger_written(l);
+        rq.idempotency_key.len = 0;
+        is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0), CYCLES_OK,
+               "without a key");
+        is_int(led_rs.decision, CYCLES_DENY, "it is asked anew");
+        is_int(cycles_ledger_written(l), record, "and not remembered");
+
+        cycles_ledger_close(l);
+    }
+}
+
+
+/* what is left out counts as the protocol's default, whatever is in force */
+
+static void
+test_defaults(void)
+{
+    char               id[40];
+    cycles_ledger_t   *l;
+    cycles_reserve_t   rq;
+
+    static const char  file[] = "{\"tenants\":[{\"tenant_id\":\"a\","
+        "\"name\":\"A\",\"default_commit_overage_policy\":\"%s\","
+        "\"default_reservation_ttl_ms\":%u}],\"budgets\":["
+        "{\"scope\":\"tenant:a\",\"unit\":\"TOKENS\","
+        "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":100}}]}";
+    char               json[sizeof(file) + 64];
+
+    led_clean();
+    l = led_open();
+    snprintf(json, sizeof(json), file, "REJECT", 30000);
+    led_budgets(l, json);
+
+    rq = led_reserve_rq("a", "k", 10);
+    rq.ttl_ms = -1;
+    rq.policy = CYCLES_POLICIES;
+    is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0), CYCLES_OK, "reserve");
+    is_int(led_rs.expires_at_ms, T0 + 30000, "the tenant's lifetime");
+    strcpy(id, led_rs.id);
+    is_int(led_commit(l, id, "c", 11, T0), CYCLES_BUDGET_EXCEEDED,
+           "the tenant's policy");
+    is_int(led_event(l, "a", "e", 91, CYCLES_POLICIES, T0),
+           CYCLES_BUDGET_EXCEEDED, "also of an event");
+
+    snprintf(json, sizeof(json), file, "ALLOW_IF_AVAILABLE", 20000);
+    led_budgets(l, json);
+
+    is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0 + 1), CYCLES_OK,
+           "the same request under other defaults");
+    is_str(led_rs.id, id, "is the same reservation");
+    is_int(led_rs.expires_at_ms, T0 + 30000, "with its lifetime");
+
+    rq.ttl_ms = 60000;
+    rq.policy = CYCLES_ALLOW_IF_AVAILABLE;
+    is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0), CYCLES_OK,
+           "the protocol's defaults given");
+    is_str(led_rs.id, id, "are the same request");
+    rq.ttl_ms = 30000;
+    is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0),
+           CYCLES_IDEMPOTENCY_MISMATCH, "the tenant's given are not");
+
+    is_int(led_event(l, "a", "e", 91, CYCLES_POLICIES, T0), CYCLES_OK,
+           "another policy for the event");
+    is_int(led_st.charged, 90, "takes what there is");
+
+    cycles_ledger_close(l);
+}
+
+
 static void
 test_invalid(void)
 {
-    char               big[400];
+    char               big[1040];
     unsigned           i;
     uint64_t           written;
+    cycles_event_t     ev;
     cycles_ledger_t   *l;
     cycles_commit_t    cm;
     cycles_reserve_t   rq;
 
     static const char *names[] = {
-        "no key", "a key of 257", "a negative estimate", "no subject",
+        "no key", "a key of 1025", "a negative estimate", "no subject",
         "ttl 999", "ttl of more than a day", "grace -1", "grace 60001",
-        "a bad character", "a value of 129", "no kind", "a kind of 65",
-        "no name", "a name of 257", "11 tags", "a tag of 65",
-        "17 dimensions", "a dimension of 257", "only dimensions",
-        "a bad policy", "a bad unit", "metadata of 32 KB and more"
+        "a bad character", "a value of 129", "no kind", "a kind of 257",
+        "no name", "a name of 1025", "11 tags", "a tag of 257",
+        "17 dimensions", "a dimension of 1025", "only dimensions",
+        "a bad policy", "a bad unit", "metadata of 32 KB and more",
+        "a dimension's name of 257"
     };
 
     memset(big, 'a', sizeof(big));
-    big[399] = '\0';
+    big[sizeof(big) - 1] = '\0';
 
     l = led_fresh("tenant:a 100 0");
     written = cycles_ledger_written(l);
@@ -1186,7 +1338,7 @@ test_invalid(void)
         switch (i) {
         case 0: rq.idempotency_key.len = 0; break;
         case 1: rq.idempotency_key = str(big);
-                rq.idempotency_key.len = 257; break;
+                rq.idempotency_key.len = 1025; break;
         case 2: rq.estimate = -1; break;
         case 3: memset(&rq.subject, 0, sizeof(rq.subject)); break;
         case 4: rq.ttl_ms = 999; break;
@@ -1197,32 +1349,39 @@ test_invalid(void)
         case 9: rq.subject.levels[2] = str(big);
                 rq.subject.levels[2].len = 129; break;
         case 10: rq.action.kind.len = 0; break;
-        case 11: rq.action.kind = str(big); rq.action.kind.len = 65; break;
+        case 11: rq.action.kind = str(big); rq.action.kind.len = 257; break;
         case 12: rq.action.name.len = 0; break;
-        case 13: rq.action.name = str(big); rq.action.name.len = 257; break;
+        case 13: rq.action.name = str(big); rq.action.name.len = 1025; break;
         case 14: rq.action.ntags = 11; break;
         case 15: rq.action.ntags = 1; rq.action.tags[0] = str(big);
-                 rq.action.tags[0].len = 65; break;
+                 rq.action.tags[0].len = 257; break;
         case 16: rq.subject.ndimensions = 17; break;
         case 17: rq.subject.ndimensions = 1;
                  rq.subject.dimensions[0].key = str("k");
                  rq.subject.dimensions[0].value = str(big);
-                 rq.subject.dimensions[0].value.len = 257; break;
+                 rq.subject.dimensions[0].value.len = 1025; break;
         case 18: rq.subject.levels[0].len = 0;
                  rq.subject.ndimensions = 1;
                  rq.subject.dimensions[0].key = str("k");
                  rq.subject.dimensions[0].value = str("v"); break;
-        case 19: rq.policy = CYCLES_POLICIES; break;
+        case 19: rq.policy = CYCLES_POLICIES + 1; break;
         case 20: rq.unit = CYCLES_UNITS; break;
         case 21: rq.metadata.data = (unsigned char *) big;
                  rq.metadata.len = 32769; break;
+        case 22: rq.subject.ndimensions = 1;
+                 rq.subject.dimensions[0].key = str(big);
+                 rq.subject.dimensions[0].key.len = 257;
+                 rq.subject.dimensions[0].value = str("v"); break;
         }
 
         is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0),
                CYCLES_INVALID_REQUEST, "reserve with %s", names[i]);
-        rq.dry_run = 1;
-        is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0),
-               CYCLES_INVALID_REQUEST, "and as a dry run");
+
+        if (i > 0) {
+            rq.dry_run = 1;
+            is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0),
+                   CYCLES_INVALID_REQUEST, "and as a dry run");
+        }
     }
 
     is_int(led_event(l, "a", "", 1, 0, T0), CYCLES_INVALID_REQUEST,
@@ -1237,25 +1396,25 @@ test_invalid(void)
 
     rq = led_reserve_rq("a", "k", 1);
     rq.idempotency_key = str(big);
-    rq.idempotency_key.len = 256;
+    rq.idempotency_key.len = 1024;
     rq.subject.levels[2] = str(big);
     rq.subject.levels[2].len = 128;
     rq.subject.levels[3] = rq.subject.levels[4] = rq.subject.levels[5]
                          = rq.subject.levels[1] = rq.subject.levels[2];
     rq.action.kind = str(big);
-    rq.action.kind.len = 64;
+    rq.action.kind.len = 256;
     rq.action.name = str(big);
-    rq.action.name.len = 256;
+    rq.action.name.len = 1024;
     rq.action.ntags = 10;
     rq.subject.ndimensions = 16;
 
     for (i = 0; i < 16; i++) {
         rq.action.tags[i < 10 ? i : 0].data = (unsigned char *) big;
-        rq.action.tags[i < 10 ? i : 0].len = 64;
+        rq.action.tags[i < 10 ? i : 0].len = 256;
         rq.subject.dimensions[i].key.data = (unsigned char *) big;
         rq.subject.dimensions[i].key.len = 256 - i;
         rq.subject.dimensions[i].value.data = (unsigned char *) big;
-        rq.subject.dimensions[i].value.len = 256;
+        rq.subject.dimensions[i].value.len = 1024;
     }
 
     rq.metadata.data = calloc(1, 32768);
@@ -1267,11 +1426,29 @@ test_invalid(void)
            "the longest reserve");
 
     cm = led_commit_rq("k", 1);
+    cm.idempotency_key = rq.idempotency_key;
     cm.metadata = rq.metadata;
+    cm.metadata.len = 20000;
+    cm.metrics.custom = rq.metadata;
+    cm.metrics.custom.len = 12768;
     cm.metrics.model_version.data = (unsigned char *) big;
-    cm.metrics.model_version.len = 300;
+    cm.metrics.model_version.len = 600;
     is_int(cycles_ledger_commit(l, str(led_rs.id), &cm, &led_st, T0),
            CYCLES_OK, "a long commit, also with a model too long");
+
+    ev.idempotency_key = rq.idempotency_key;
+    ev.subject = rq.subject;
+    ev.action = rq.action;
+    ev.unit = rq.unit;
+    ev.actual = 0;
+    ev.policy = CYCLES_POLICIES;
+    ev.metrics = cm.metrics;
+    ev.metadata = cm.metadata;
+    ev.client_time_ms = T0;
+    ev.trace_id = rq.trace_id;
+    is_int(cycles_ledger_event(l, &ev, &led_st, T0), CYCLES_OK,
+           "the longest event");
+    is_int(ledger_texts(l), 0, "with all of its texts");
 
     free(rq.metadata.data);
 
@@ -1346,6 +1523,8 @@ main(void)
     test_expiry();
     test_expiry_many();
     test_extend();
+    test_decisions();
+    test_defaults();
     test_tenants();
     test_caps();
     test_caps_percent();
