@@ -57,7 +57,14 @@ static const char *const  cycles_codes[] = {
     "MAX_EXTENSIONS_EXCEEDED",
     "LIMIT_EXCEEDED",
     "TENANT_CLOSED",
-    "INTERNAL_ERROR"
+    "INTERNAL_ERROR",
+    "TENANT_NOT_FOUND",
+    "TENANT_SUSPENDED",
+    "BUDGET_NOT_FOUND",
+    "INSUFFICIENT_PERMISSIONS",
+    "KEY_REVOKED",
+    "KEY_EXPIRED",
+    "DUPLICATE_RESOURCE"
 };
 
 

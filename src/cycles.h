@@ -95,7 +95,10 @@ typedef enum {
 } cycles_decision_t;
 
 
-/* ErrorCode of the protocol; CYCLES_OK is our word for success */
+/*
+ * ErrorCode of the protocol, and of the governance specification, which adds
+ * the ones from TENANT_NOT_FOUND on; CYCLES_OK is our word for success.
+ */
 
 typedef enum {
     CYCLES_OK = 0,
@@ -116,6 +119,13 @@ typedef enum {
     CYCLES_LIMIT_EXCEEDED,
     CYCLES_TENANT_CLOSED,
     CYCLES_INTERNAL_ERROR,
+    CYCLES_TENANT_NOT_FOUND,
+    CYCLES_TENANT_SUSPENDED,
+    CYCLES_BUDGET_NOT_FOUND,
+    CYCLES_INSUFFICIENT_PERMISSIONS,
+    CYCLES_KEY_REVOKED,
+    CYCLES_KEY_EXPIRED,
+    CYCLES_DUPLICATE_RESOURCE,
     CYCLES_CODES
 } cycles_code_t;
 

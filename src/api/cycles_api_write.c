@@ -58,7 +58,14 @@ static const unsigned short  cycles_api_statuses[CYCLES_CODES] = {
     409,                                  /* MAX_EXTENSIONS_EXCEEDED */
     429,                                  /* LIMIT_EXCEEDED */
     409,                                  /* TENANT_CLOSED */
-    500                                   /* INTERNAL_ERROR */
+    500,                                  /* INTERNAL_ERROR */
+    404,                                  /* TENANT_NOT_FOUND */
+    403,                                  /* TENANT_SUSPENDED */
+    404,                                  /* BUDGET_NOT_FOUND */
+    403,                                  /* INSUFFICIENT_PERMISSIONS */
+    401,                                  /* KEY_REVOKED */
+    401,                                  /* KEY_EXPIRED */
+    409                                   /* DUPLICATE_RESOURCE */
 };
 
 

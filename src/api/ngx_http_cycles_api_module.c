@@ -520,9 +520,10 @@ static ngx_int_t
 ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    u_char          digest[SHA256_DIGEST_LENGTH];
-    ngx_str_t      *key;
-    cycles_code_t   code;
+    u_char                digest[SHA256_DIGEST_LENGTH];
+    ngx_str_t            *key;
+    cycles_code_t         code;
+    cycles_credential_t   credential;
 
     key = ngx_http_cycles_api_header(r, "X-Cycles-API-Key");
 
@@ -531,21 +532,33 @@ ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
 
     } else {
         SHA256(key->data, key->len, digest);
-        code = cycles_ledger_authenticate(ctx->core, digest, &ctx->who);
+        code = cycles_ledger_authenticate(ctx->core, digest, &credential,
+                                          ngx_http_cycles_ledger_now());
     }
 
-    if (code == CYCLES_OK) {
+    switch (code) {
+
+    case CYCLES_OK:
+        ctx->who = credential.who;
         return NGX_DECLINED;
-    }
 
-    if (code == CYCLES_UNAUTHORIZED) {
+    case CYCLES_UNAUTHORIZED:
         return ngx_http_cycles_api_fail(r, ctx, code,
                               key ? "The API key is not known"
                                   : "There is no X-Cycles-API-Key");
-    }
 
-    return ngx_http_cycles_api_fail(r, ctx, code,
-                                    "The ledger can't be read now");
+    case CYCLES_KEY_REVOKED:
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_UNAUTHORIZED,
+                                        "The API key is revoked");
+
+    case CYCLES_KEY_EXPIRED:
+        return ngx_http_cycles_api_fail(r, ctx, CYCLES_UNAUTHORIZED,
+                                        "The API key has expired");
+
+    default:
+        return ngx_http_cycles_api_fail(r, ctx, code,
+                                        "The ledger can't be read now");
+    }
 }
 
 

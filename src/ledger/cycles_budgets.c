@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "../cycles_time.h"
 #include "cycles_budgets.h"
 
 
@@ -49,6 +50,10 @@ static int cycles_parse_budget(cycles_parser_t *parser, json_t *value,
     void *item);
 static int cycles_parse_api_key(cycles_parser_t *parser, json_t *value,
     void *item);
+static int cycles_parse_permissions(cycles_parser_t *parser, json_t *value,
+    uint32_t *permissions);
+static int cycles_parse_filter(cycles_parser_t *parser, json_t *value,
+    cycles_str_t *filter);
 static int cycles_parse_caps(cycles_parser_t *parser, json_t *value,
     cycles_budget_def_t *def);
 static int cycles_parse_tools(cycles_parser_t *parser, json_t *caps,
@@ -102,7 +107,8 @@ static const char *const  cycles_caps_members[] = {
 
 
 static const char *const  cycles_api_key_members[] = {
-    "tenant_id", "name", "secret_sha256", NULL
+    "tenant_id", "name", "secret_sha256", "permissions", "scope_filter",
+    "expires_at", NULL
 };
 
 
@@ -391,7 +397,7 @@ cycles_parse_caps(cycles_parser_t *parser, json_t *value,
 
     caps = &def->caps;
 
-    percent = 0;
+    percent = CYCLES_DEFAULT_ABOVE_PERCENT;
     caps->max_tokens = -1;
     caps->max_steps_remaining = -1;
     caps->cooldown_ms = -1;
@@ -489,9 +495,13 @@ cycles_parse_tools(cycles_parser_t *parser, json_t *caps, const char *name,
 static int
 cycles_parse_api_key(cycles_parser_t *parser, json_t *value, void *item)
 {
+    cycles_str_t       expires;
     cycles_key_def_t  *def;
 
     def = item;
+
+    def->permissions = CYCLES_FILE_PERMISSIONS;
+    expires.len = 0;
 
     if (cycles_members(parser, value, cycles_api_key_members) != 0
         || cycles_get_string(parser, value, "tenant_id", 1,
@@ -508,7 +518,101 @@ cycles_parse_api_key(cycles_parser_t *parser, json_t *value, void *item)
         return cycles_fail(parser, "secret_sha256", "is missing");
     }
 
-    return cycles_get_sha256(parser, value, "secret_sha256", def->sha256);
+    if (cycles_get_sha256(parser, value, "secret_sha256", def->sha256) != 0
+        || cycles_parse_permissions(parser,
+                                    json_object_get(value, "permissions"),
+                                    &def->permissions)
+           != 0
+        || cycles_parse_filter(parser, json_object_get(value, "scope_filter"),
+                               &def->scope_filter)
+           != 0
+        || cycles_get_string(parser, value, "expires_at", 0, CYCLES_MAX_NAME,
+                             &expires)
+           != 0)
+    {
+        return -1;
+    }
+
+    if (expires.len
+        && (cycles_time_parse(expires.data, expires.len, &def->expires_ms)
+            != 0
+            || def->expires_ms == 0))
+    {
+        return cycles_fail(parser, "expires_at", "must be a time such as "
+                           "\"2030-12-31T23:59:59Z\"");
+    }
+
+    return 0;
+}
+
+
+static int
+cycles_parse_permissions(cycles_parser_t *parser, json_t *value,
+    uint32_t *permissions)
+{
+    int          n;
+    size_t       i;
+    json_t      *item;
+    const char  *name;
+
+    if (value == NULL) {
+        return 0;
+    }
+
+    if (!json_is_array(value)) {
+        return cycles_fail(parser, "permissions", "must be an array of "
+                           "strings");
+    }
+
+    *permissions = 0;
+
+    json_array_foreach(value, i, item) {
+        name = json_string_value(item);
+        n = name ? cycles_permission_find((const unsigned char *) name,
+                                          json_string_length(item))
+                 : -1;
+
+        if (n == -1) {
+            return cycles_fail(parser, "permissions", "has \"%.64s\", which "
+                               "is not a permission", name ? name : "");
+        }
+
+        *permissions |= CYCLES_PERMIT(n);
+    }
+
+    *permissions = cycles_permissions_reduce(*permissions);
+
+    return 0;
+}
+
+
+static int
+cycles_parse_filter(cycles_parser_t *parser, json_t *value,
+    cycles_str_t *filter)
+{
+    int         rc;
+    char       *text;
+    const char *wrong;
+
+    if (value == NULL) {
+        return 0;
+    }
+
+    text = malloc(CYCLES_MAX_SCOPE_FILTER);
+
+    if (text == NULL) {
+        return cycles_fail(parser, "scope_filter", "needs too much memory");
+    }
+
+    filter->len = 0;
+    wrong = cycles_filter_read(value, text, &filter->len);
+
+    rc = wrong ? cycles_fail(parser, "scope_filter", "%s", wrong)
+               : cycles_text_copy(parser, text, filter->len, filter);
+
+    free(text);
+
+    return rc;
 }
 
 

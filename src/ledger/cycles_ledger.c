@@ -28,7 +28,7 @@
 
 
 #define CYCLES_MEMORY_MAGIC    0x5245474445c79c1eULL
-#define CYCLES_MEMORY_VERSION  1
+#define CYCLES_MEMORY_VERSION  2
 
 /* cycles_ref_t can't reach farther */
 #define CYCLES_MAX_ZONE        ((uint64_t) UINT32_MAX * CYCLES_GRANULE)
@@ -858,7 +858,7 @@ cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
         return;
     }
 
-    for (id = *cursor + 1; max && id <= ledger->shm->nbudgets; id++, max--) {
+    for (id = *cursor + 1; max && id <= ledger->shm->budgets.n; id++, max--) {
         budget = cycles_budget_by_id(ledger, id);
 
         balance.scope_path.len = budget->scope_len;
@@ -873,12 +873,12 @@ cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
         balance.is_over_limit = budget->over_limit;
 
         if (walk(data, &balance) != 0) {
-            id = ledger->shm->nbudgets + 1;
+            id = ledger->shm->budgets.n + 1;
             break;
         }
     }
 
-    *cursor = (id > ledger->shm->nbudgets) ? 0 : id - 1;
+    *cursor = (id > ledger->shm->budgets.n) ? 0 : id - 1;
 
     cycles_ledger_unlock(ledger);
 }
@@ -898,7 +898,7 @@ cycles_ledger_stat(cycles_ledger_t *ledger, cycles_ledger_stat_t *stat)
     shm = ledger->shm;
 
     stat->live_reservations = shm->nlive;
-    stat->budgets = shm->nbudgets;
+    stat->budgets = shm->budgets.n;
     stat->zone_size = ledger->size;
     stat->zone_used = ledger->size - (shm->cells_low - shm->defs_end)
                       - (uint64_t) (shm->ncells_free + shm->ndone)

@@ -18,6 +18,7 @@
 
 
 #include "../cycles.h"
+#include "cycles_permissions.h"
 
 
 #define CYCLES_LEDGER_MIN_ZONE    (1024 * 1024)
@@ -311,15 +312,27 @@ typedef struct {
     size_t                 tenant_len;
 } cycles_principal_t;
 
+/* what an API key is good for */
+
+typedef struct {
+    cycles_principal_t     who;
+    uint32_t               permissions;   /* bits by cycles_permission_t */
+    unsigned               suspended;     /* its tenant is */
+    unsigned               closed;
+    size_t                 scope_filter_len;
+    unsigned char          scope_filter[CYCLES_MAX_SCOPE_FILTER];
+} cycles_credential_t;
+
 /*
  * Looks an API key up by the SHA-256 of its secret, 32 bytes; digests are
- * compared in constant time.  CYCLES_UNAUTHORIZED: there is no such key, or
- * it or its tenant is suspended.  The key of a closed tenant is still known,
- * so that its operations can say why they are refused.
+ * compared in constant time.  CYCLES_UNAUTHORIZED: there is no such key.
+ * CYCLES_KEY_REVOKED, CYCLES_KEY_EXPIRED: there was one.  A key that was
+ * revoked with its tenant is still known, so that its operations can say why
+ * they are refused.
  */
 
 cycles_code_t cycles_ledger_authenticate(cycles_ledger_t *ledger,
-    const uint8_t *sha256, cycles_principal_t *who);
+    const uint8_t *sha256, cycles_credential_t *credential, int64_t now);
 
 /* the units of the budgets of one scope, bits by cycles_unit_t */
 
@@ -338,7 +351,9 @@ typedef struct {
     uint64_t               record;        /* its reserve in the log */
     uint64_t               settle_record; /* its end there, 0: none */
     cycles_principal_t     owner;         /* tenant_len 0: of no tenant
-                                             that was known then */
+                                             that is known */
+    uint32_t               segments[CYCLES_LEVELS];  /* of its subject, for
+                                                        scope filters */
 } cycles_view_t;
 
 /*

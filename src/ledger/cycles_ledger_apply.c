@@ -45,8 +45,14 @@ static cycles_tenant_t *cycles_tenant_create(cycles_ledger_t *ledger,
     const cycles_tenant_def_t *def);
 static int cycles_apply_api_key(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
-static int cycles_name_keep(cycles_ledger_t *ledger, cycles_ref_t *ref,
-    uint16_t *len, cycles_str_t name);
+static cycles_api_key_t *cycles_api_key_add(cycles_ledger_t *ledger,
+    const cycles_key_def_t *def);
+static int cycles_apply_funding(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_apply_status(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
+static int cycles_text_keep(cycles_ledger_t *ledger, cycles_text_t *text,
+    cycles_str_t str);
 
 
 /*
@@ -80,6 +86,14 @@ cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
         rc = 0;
         break;
 
+    case CYCLES_RECORD_FUNDING:
+        rc = cycles_apply_funding(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_STATUS:
+        rc = cycles_apply_status(ledger, rec);
+        break;
+
     case CYCLES_RECORD_RESERVE:
         rc = cycles_apply_reserve(ledger, rec);
         break;
@@ -89,6 +103,7 @@ cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
         break;
 
     case CYCLES_RECORD_EXPIRE:
+    case CYCLES_RECORD_CLOSE:
         rc = cycles_apply_expire(ledger, rec);
         break;
 
@@ -196,6 +211,14 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->remaining = rec->remaining;
     cell->record = rec->seq;
     memcpy(cell->id, rec->id, 16);
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        if (rec->subject->levels[i].len) {
+            cell->segments[i] = cycles_segment_hash(
+                                            rec->subject->levels[i].data,
+                                            rec->subject->levels[i].len);
+        }
+    }
 
     cycles_key_digest(ledger, "reserve", rec->owner.data, rec->owner.len,
                       rec->key, &cell->key);
@@ -367,6 +390,8 @@ cycles_extensions_next(cycles_ledger_t *ledger, cycles_cell_t *cell)
 }
 
 
+/* holds go back to their budgets: in time, or with the end of their tenant */
+
 static int
 cycles_apply_expire(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
@@ -381,13 +406,14 @@ cycles_apply_expire(cycles_ledger_t *ledger, const cycles_record_t *rec)
             return -1;
         }
 
-        cell->status = CYCLES_EXPIRED;
+        cell->status = (rec->type == CYCLES_RECORD_EXPIRE) ? CYCLES_EXPIRED
+                                                           : CYCLES_RELEASED;
         cell->settle_record = rec->seq;
 
         cycles_heap_remove(ledger, cell);
         cycles_cell_done(ledger, cell, rec->time);
 
-        ledger->shm->nexpired++;
+        ledger->shm->nexpired += (rec->type == CYCLES_RECORD_EXPIRE);
     }
 
     return cycles_apply_effects(ledger, rec);
@@ -508,7 +534,7 @@ cycles_apply_budget(cycles_ledger_t *ledger, const cycles_record_t *rec)
 
     if (budget == NULL) {
 
-        if (rec->def_id != ledger->shm->nbudgets + 1) {
+        if (rec->def_id != ledger->shm->budgets.n + 1) {
             return -1;
         }
 
@@ -519,7 +545,9 @@ cycles_apply_budget(cycles_ledger_t *ledger, const cycles_record_t *rec)
         }
     }
 
-    if (cycles_budget_caps(ledger, budget, def) != 0) {
+    if (cycles_budget_caps(ledger, budget, def) != 0
+        || cycles_text_keep(ledger, &budget->metadata, def->metadata) != 0)
+    {
         return -1;
     }
 
@@ -527,6 +555,12 @@ cycles_apply_budget(cycles_ledger_t *ledger, const cycles_record_t *rec)
     budget->policy = def->policy;
     budget->allocated = def->allocated;
     budget->overdraft_limit = def->overdraft_limit;
+    budget->created_ms = def->created_ms;
+    budget->updated_ms = def->updated_ms;
+    budget->declared = def->declared.known;
+    budget->declared_policy = def->declared.policy;
+    budget->declared_allocated = def->declared.allocated;
+    budget->declared_overdraft = def->declared.overdraft_limit;
 
     return (rec->effects[0].budget == rec->def_id)
            ? cycles_apply_effects(ledger, rec) : -1;
@@ -636,9 +670,17 @@ cycles_apply_tenant(cycles_ledger_t *ledger, const cycles_record_t *rec)
     tenant->default_ttl_ms = def->default_ttl_ms;
     tenant->max_ttl_ms = def->max_ttl_ms;
     tenant->max_extensions = def->max_extensions;
+    tenant->created_ms = def->created_ms;
+    tenant->updated_ms = def->updated_ms;
+    tenant->suspended_ms = def->suspended_ms;
+    tenant->closed_ms = def->closed_ms;
+    tenant->declared = def->declared;
 
-    return cycles_name_keep(ledger, &tenant->name, &tenant->name_len,
-                            def->name);
+    return (cycles_text_keep(ledger, &tenant->name, def->name) == 0
+            && cycles_text_keep(ledger, &tenant->parent, def->parent_id) == 0
+            && cycles_text_keep(ledger, &tenant->metadata, def->metadata)
+               == 0)
+           ? 0 : -1;
 }
 
 
@@ -657,9 +699,14 @@ cycles_tenant_create(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
     tenant = cycles_memory_at(ledger, ref);
     memset(tenant, 0, sizeof(cycles_tenant_t));
 
-    tenant->id = ++ledger->shm->ntenants;
     tenant->id_len = def->tenant_id.len;
     memcpy(tenant->tenant_id, def->tenant_id.data, def->tenant_id.len);
+
+    tenant->id = cycles_directory_add(ledger, &ledger->shm->tenants_by_id,
+                                      tenant);
+    if (tenant->id == 0) {
+        return NULL;
+    }
 
     bucket = cycles_memory_bucket(ledger, &ledger->shm->tenants,
                                   cycles_scope_hash_str(def->tenant_id));
@@ -673,8 +720,6 @@ cycles_tenant_create(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
 static int
 cycles_apply_api_key(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
-    uint64_t                 hash;
-    cycles_ref_t             ref, *bucket;
     cycles_tenant_t         *tenant;
     cycles_api_key_t        *key;
     const cycles_key_def_t  *def;
@@ -690,51 +735,174 @@ cycles_apply_api_key(cycles_ledger_t *ledger, const cycles_record_t *rec)
     key = cycles_api_key_find(ledger, def->sha256);
 
     if (key == NULL) {
-        ref = cycles_defs_alloc(ledger, sizeof(cycles_api_key_t));
+        key = cycles_api_key_add(ledger, def);
+
+        if (key == NULL) {
+            return -1;
+        }
+    }
+
+    if (key->id != rec->def_id) {
+        return -1;
+    }
+
+    key->tenant = cycles_memory_ref(ledger, tenant);
+    key->status = def->status;
+    key->permissions = def->permissions;
+    key->created_ms = def->created_ms;
+    key->expires_ms = def->expires_ms;
+    key->revoked_ms = def->revoked_ms;
+    key->declared = def->declared;
+
+    key->prefix_len = def->prefix.len;
+
+    if (def->prefix.len) {
+        memmove(key->prefix, def->prefix.data, def->prefix.len);
+    }
+
+    return (cycles_text_keep(ledger, &key->name, def->name) == 0
+            && cycles_text_keep(ledger, &key->description, def->description)
+               == 0
+            && cycles_text_keep(ledger, &key->scope_filter,
+                                def->scope_filter)
+               == 0
+            && cycles_text_keep(ledger, &key->revoked_reason,
+                                def->revoked_reason)
+               == 0
+            && cycles_text_keep(ledger, &key->metadata, def->metadata) == 0)
+           ? 0 : -1;
+}
+
+
+static cycles_api_key_t *
+cycles_api_key_add(cycles_ledger_t *ledger, const cycles_key_def_t *def)
+{
+    uint64_t           hash;
+    cycles_ref_t       ref, *bucket;
+    cycles_api_key_t  *key;
+
+    ref = cycles_defs_alloc(ledger, sizeof(cycles_api_key_t));
+
+    if (ref == 0) {
+        return NULL;
+    }
+
+    key = cycles_memory_at(ledger, ref);
+    memset(key, 0, sizeof(cycles_api_key_t));
+    memcpy(key->sha256, def->sha256, 32);
+
+    key->id = cycles_directory_add(ledger, &ledger->shm->api_keys_by_id,
+                                   key);
+    if (key->id == 0) {
+        return NULL;
+    }
+
+    memcpy(&hash, def->sha256, sizeof(hash));
+    bucket = cycles_memory_bucket(ledger, &ledger->shm->api_keys, hash);
+    key->next = *bucket;
+    *bucket = ref;
+
+    return key;
+}
+
+
+static int
+cycles_apply_funding(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    cycles_ref_t      ref;
+    cycles_cell_t    *cell;
+    cycles_budget_t  *budget;
+
+    budget = cycles_budget_by_id(ledger, rec->effects[0].budget);
+
+    if (budget == NULL || rec->new_allocated < 0
+        || budget->allocated != rec->allocated
+        || budget->spent != rec->spent || budget->debt != rec->debt
+        || budget->reserved != rec->reserved
+        || rec->effects[0].reserved != 0
+        || cycles_apply_effects(ledger, rec) != 0)
+    {
+        return -1;
+    }
+
+    budget->allocated = rec->new_allocated;
+    budget->updated_ms = rec->time;
+
+    if (rec->key.len) {
+        ref = cycles_cell_alloc(ledger);
 
         if (ref == 0) {
             return -1;
         }
 
-        key = cycles_memory_at(ledger, ref);
-        memset(key, 0, sizeof(cycles_api_key_t));
-        memcpy(key->sha256, def->sha256, 32);
+        cell = cycles_memory_at(ledger, ref);
 
-        memcpy(&hash, def->sha256, sizeof(hash));
-        bucket = cycles_memory_bucket(ledger, &ledger->shm->api_keys, hash);
-        key->next = *bucket;
-        *bucket = ref;
+        cell->kind = CYCLES_CELL_FUNDING;
+        cell->status = CYCLES_COMMITTED;
+        cell->unit = rec->unit;
+        cell->digest = rec->digest;
+        cell->record = rec->seq;
+        memcpy(cell->id, rec->id, 16);
+
+        cycles_key_digest(ledger, "fund", rec->owner.data, rec->owner.len,
+                          rec->key, &cell->key);
+        cycles_funding_sums(rec, cycles_cell_funding(cell));
+
+        cycles_cell_index(ledger, cell);
+        cycles_cell_done(ledger, cell, rec->time);
     }
 
-    key->tenant = cycles_memory_ref(ledger, tenant);
-    key->status = def->status;
-
-    return cycles_name_keep(ledger, &key->name, &key->name_len, def->name);
+    return 0;
 }
 
 
 static int
-cycles_name_keep(cycles_ledger_t *ledger, cycles_ref_t *ref, uint16_t *len,
-    cycles_str_t name)
+cycles_apply_status(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
-    if (*ref) {
-        cycles_defs_release(ledger, *ref, *len);
+    unsigned          i;
+    cycles_budget_t  *budget;
+
+    for (i = 0; i < rec->nbudgets; i++) {
+        budget = cycles_budget_by_id(ledger, rec->budgets[i]);
+
+        if (budget == NULL) {
+            return -1;
+        }
+
+        budget->status = rec->status;
+        budget->updated_ms = rec->time;
     }
 
-    *ref = 0;
-    *len = name.len;
+    return 0;
+}
 
-    if (name.len == 0) {
-        return 0;
+
+/* str may be what text has now, so that is given back last */
+
+static int
+cycles_text_keep(cycles_ledger_t *ledger, cycles_text_t *text,
+    cycles_str_t str)
+{
+    cycles_text_t  old;
+
+    old = *text;
+
+    text->ref = 0;
+    text->len = str.len;
+
+    if (str.len) {
+        text->ref = cycles_defs_alloc(ledger, str.len);
+
+        if (text->ref == 0) {
+            return -1;
+        }
+
+        memcpy(cycles_memory_at(ledger, text->ref), str.data, str.len);
     }
 
-    *ref = cycles_defs_alloc(ledger, name.len);
-
-    if (*ref == 0) {
-        return -1;
+    if (old.ref) {
+        cycles_defs_release(ledger, old.ref, old.len);
     }
-
-    memcpy(cycles_memory_at(ledger, *ref), name.data, name.len);
 
     return 0;
 }

@@ -17,6 +17,7 @@
 #include <pthread.h>
 
 #include "cycles_ledger.h"
+#include "cycles_ledger_admin.h"
 #include "cycles_hash.h"
 #include "cycles_budgets.h"
 
@@ -50,6 +51,9 @@
 
 #define CYCLES_MAX_EFFECTS    (CYCLES_EXPIRE_BATCH * CYCLES_LEVELS)
 
+/* budgets that one record closes at most */
+#define CYCLES_STATUS_BATCH   256
+
 /* keys of extensions that one reservation remembers */
 #define CYCLES_MAX_EXTENSIONS  40
 #define CYCLES_CELL_EXTENSIONS 5
@@ -70,6 +74,9 @@ typedef uint32_t  cycles_ref_t;
 
 #define CYCLES_GRANULE        16
 
+/* definitions up to this many granules are used again */
+#define CYCLES_DEFS_SIZES     264
+
 /* FNV-1a */
 #define CYCLES_HASH_INIT      2166136261u
 
@@ -79,6 +86,8 @@ typedef enum {
     CYCLES_RECORD_BUDGET = 2,
     CYCLES_RECORD_API_KEY = 3,
     CYCLES_RECORD_ADMIN_KEY = 4,
+    CYCLES_RECORD_FUNDING = 5,
+    CYCLES_RECORD_STATUS = 8,
 
     CYCLES_RECORD_RESERVE = 16,
     CYCLES_RECORD_COMMIT = 17,
@@ -86,7 +95,8 @@ typedef enum {
     CYCLES_RECORD_EXTEND = 19,
     CYCLES_RECORD_EXPIRE = 20,
     CYCLES_RECORD_EVENT = 21,
-    CYCLES_RECORD_DECISION = 22
+    CYCLES_RECORD_DECISION = 22,
+    CYCLES_RECORD_CLOSE = 23
 } cycles_record_type_t;
 
 
@@ -138,7 +148,7 @@ typedef struct {
     cycles_metrics_t      metrics;
     int64_t               client_time_ms;
 
-    unsigned              nids;           /* of an expire */
+    unsigned              nids;           /* of an expire, or a close */
     uint8_t               ids[CYCLES_EXPIRE_BATCH][16];
 
     unsigned              neffects;
@@ -149,6 +159,19 @@ typedef struct {
     cycles_budget_def_t   budget;
     cycles_key_def_t      api_key;
     uint8_t               sha256[32];     /* of the admin key */
+
+    unsigned              admin;          /* the operator's act, not a key's */
+    cycles_funding_op_t   funding;
+    int64_t               given_spent;    /* -1: not given */
+    int64_t               allocated;      /* before and after a funding */
+    int64_t               new_allocated;
+    int64_t               spent;          /* the rest before it */
+    int64_t               reserved;
+    int64_t               debt;
+
+    unsigned              status;         /* cycles_budget_status_t */
+    unsigned              nbudgets;
+    uint32_t              budgets[CYCLES_STATUS_BATCH];
 
     /* what subject and action point to after a record has been read */
 
@@ -170,23 +193,38 @@ typedef struct {
 } cycles_shm_caps_t;
 
 
+/* a text that is replaced when it changes */
+
+typedef struct {
+    cycles_ref_t          ref;
+    uint16_t              len;
+    uint16_t              reserve;
+} cycles_text_t;
+
+
 typedef struct {
     cycles_ref_t          next;           /* in its bucket */
     uint32_t              hash;
     uint32_t              id;
     cycles_ref_t          caps;
+    cycles_text_t         metadata;
     uint16_t              scope_len;
     uint8_t               unit;
     uint8_t               status;
     uint8_t               policy;
     uint8_t               above_percent;
     uint8_t               over_limit;
-    uint8_t               reserve;
+    uint8_t               declared;       /* the budgets file has named it */
+    uint8_t               declared_policy;
     int64_t               allocated;
     int64_t               reserved;
     int64_t               spent;
     int64_t               debt;
     int64_t               overdraft_limit;
+    int64_t               declared_allocated;
+    int64_t               declared_overdraft;
+    int64_t               created_ms;
+    int64_t               updated_ms;
     unsigned char         scope[];
 } cycles_budget_t;
 
@@ -194,8 +232,9 @@ typedef struct {
 typedef struct {
     cycles_ref_t          next;
     uint32_t              id;
-    cycles_ref_t          name;           /* text, replaced when it changes */
-    uint16_t              name_len;
+    cycles_text_t         name;
+    cycles_text_t         parent;
+    cycles_text_t         metadata;
     uint8_t               status;
     uint8_t               policy;
     uint8_t               id_len;
@@ -203,16 +242,32 @@ typedef struct {
     int64_t               default_ttl_ms;
     int64_t               max_ttl_ms;
     int64_t               max_extensions;
+    int64_t               created_ms;
+    int64_t               updated_ms;
+    int64_t               suspended_ms;
+    int64_t               closed_ms;
+    cycles_digest_t       declared;
 } cycles_tenant_t;
 
 
 typedef struct {
     cycles_ref_t          next;
     cycles_ref_t          tenant;
-    cycles_ref_t          name;
-    uint16_t              name_len;
-    uint16_t              status;
+    uint32_t              id;
+    uint32_t              permissions;
+    cycles_text_t         name;
+    cycles_text_t         description;
+    cycles_text_t         scope_filter;
+    cycles_text_t         revoked_reason;
+    cycles_text_t         metadata;
+    uint8_t               status;
+    uint8_t               prefix_len;
+    unsigned char         prefix[CYCLES_MAX_KEY_PREFIX];
     uint8_t               sha256[32];
+    int64_t               created_ms;
+    int64_t               expires_ms;
+    int64_t               revoked_ms;
+    cycles_digest_t       declared;
 } cycles_api_key_t;
 
 
@@ -229,6 +284,7 @@ typedef enum {
     CYCLES_CELL_RESERVATION,
     CYCLES_CELL_EVENT,
     CYCLES_CELL_DECISION,
+    CYCLES_CELL_FUNDING,
     CYCLES_CELL_EXTENSION
 } cycles_cell_kind_t;
 
@@ -274,6 +330,9 @@ typedef struct {
 
     uint32_t              budgets[CYCLES_LEVELS];
     uint32_t              extended;       /* how often */
+
+    uint32_t              segments[CYCLES_LEVELS];   /* of the subject, as
+                                                        hashes */
 } cycles_cell_t;
 
 
@@ -298,6 +357,17 @@ typedef struct {
     uint64_t              offset;         /* of an array of cycles_ref_t */
     uint64_t              mask;
 } cycles_table_t;
+
+
+#define CYCLES_DIRECTORY_CHUNK  1024
+
+/* definitions by id: an array of chunks of references */
+
+typedef struct {
+    uint64_t              offset;
+    uint32_t              max_chunks;
+    uint32_t              n;
+} cycles_directory_t;
 
 
 /* the head of the shared memory; everything from "written" on is made anew
@@ -335,15 +405,16 @@ typedef struct {
     cycles_table_t        scopes;
     cycles_table_t        tenants;
     cycles_table_t        api_keys;
-    uint64_t              directory;      /* budgets by id: its chunks */
-    uint64_t              ndirectory;
+    cycles_directory_t    budgets;
+    cycles_directory_t    tenants_by_id;
+    cycles_directory_t    api_keys_by_id;
     uint64_t              heap;
     uint64_t              max_cells;
 
     uint64_t              defs_end;       /* definitions grow upwards */
     uint64_t              cells_floor;    /* where cells leave them room */
     uint64_t              cells_low;      /* cells grow downwards */
-    cycles_ref_t          defs_free[256];
+    cycles_ref_t          defs_free[CYCLES_DEFS_SIZES];
 
     cycles_ref_t          cells_free;
     uint32_t              ncells_free;
@@ -352,8 +423,6 @@ typedef struct {
     cycles_ref_t          done_first;
     cycles_ref_t          done_last;
 
-    uint32_t              nbudgets;
-    uint32_t              ntenants;
     uint64_t              nexpired;
     uint32_t              has_admin_key;
     uint8_t               admin_key[32];
@@ -441,6 +510,7 @@ cycles_cell_t *cycles_cell_by_key(cycles_ledger_t *ledger,
 int cycles_heap_insert(cycles_ledger_t *ledger, cycles_cell_t *cell);
 void cycles_heap_update(cycles_ledger_t *ledger, cycles_cell_t *cell);
 void cycles_heap_remove(cycles_ledger_t *ledger, cycles_cell_t *cell);
+cycles_cell_t *cycles_heap_cell(cycles_ledger_t *ledger, uint32_t i);
 cycles_cell_t *cycles_heap_min(cycles_ledger_t *ledger, int64_t *when);
 unsigned cycles_heap_due(cycles_ledger_t *ledger, int64_t now,
     cycles_cell_t **cells, unsigned max);
@@ -451,9 +521,17 @@ cycles_budget_t *cycles_budget_find(cycles_ledger_t *ledger,
     const char *scope, size_t len, uint32_t hash, int unit);
 cycles_budget_t *cycles_budget_by_id(cycles_ledger_t *ledger, uint32_t id);
 int cycles_budget_register(cycles_ledger_t *ledger, cycles_budget_t *budget);
+void *cycles_directory_at(cycles_ledger_t *ledger,
+    const cycles_directory_t *directory, uint32_t id);
+uint32_t cycles_directory_add(cycles_ledger_t *ledger,
+    cycles_directory_t *directory, const void *p);
 int64_t cycles_budget_remaining(const cycles_budget_t *budget);
+int64_t cycles_remaining(int64_t allocated, int64_t reserved, int64_t spent,
+    int64_t debt);
 cycles_tenant_t *cycles_tenant_find(cycles_ledger_t *ledger,
     const unsigned char *id, size_t len);
+cycles_tenant_t *cycles_cell_tenant(cycles_ledger_t *ledger,
+    const cycles_cell_t *cell);
 cycles_api_key_t *cycles_api_key_find(cycles_ledger_t *ledger,
     const uint8_t *sha256);
 
@@ -480,6 +558,38 @@ void cycles_key_digest(cycles_ledger_t *ledger, const char *operation,
     cycles_digest_t *digest);
 
 
+/* cycles_ledger_definition.c */
+
+void cycles_tenant_fill(cycles_ledger_t *ledger, cycles_tenant_t *tenant,
+    cycles_tenant_def_t *def);
+void cycles_budget_fill(cycles_ledger_t *ledger, cycles_budget_t *budget,
+    cycles_budget_def_t *def);
+void cycles_key_fill(cycles_ledger_t *ledger, cycles_api_key_t *key,
+    cycles_key_def_t *def);
+void cycles_key_end(cycles_ledger_t *ledger, cycles_api_key_t *key,
+    cycles_key_status_t status, cycles_str_t reason, cycles_record_t *rec,
+    int64_t now);
+void cycles_ledger_id_print(cycles_ledger_t *ledger, uint32_t id,
+    unsigned char *text);
+void cycles_key_id_print(cycles_ledger_t *ledger, uint32_t id,
+    unsigned char *text);
+cycles_api_key_t *cycles_key_by_id(cycles_ledger_t *ledger,
+    cycles_str_t key_id);
+cycles_tenant_t *cycles_scope_tenant(cycles_ledger_t *ledger,
+    cycles_str_t scope);
+cycles_str_t cycles_scope_tenant_id(cycles_str_t scope);
+size_t cycles_definition_memory(const cycles_record_t *rec);
+int cycles_definition_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
+    int64_t now);
+
+
+/* cycles_ledger_fund.c */
+
+void cycles_funding_sums(const cycles_record_t *rec,
+    cycles_funding_sums_t *sums);
+cycles_funding_sums_t *cycles_cell_funding(cycles_cell_t *cell);
+
+
 /* cycles_ledger_log.c */
 
 int cycles_log_rebuild(cycles_ledger_t *ledger, char *err, size_t errlen);
@@ -494,6 +604,8 @@ int cycles_log_open_segment(cycles_ledger_t *ledger, uint64_t segment);
 
 const char *cycles_reserve_namespace(unsigned decide);
 int cycles_expire_due(cycles_ledger_t *ledger, int64_t now);
+void cycles_holds_add(cycles_ledger_t *ledger, cycles_record_t *rec,
+    const cycles_cell_t *cell);
 void cycles_denial_fill(cycles_denial_t *denial,
     const cycles_budget_t *budget, int64_t requested);
 int64_t cycles_least_remaining(cycles_budget_t *const *budgets, unsigned n);

@@ -2,8 +2,9 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * Budgets, tenants and keys as the budgets file declares them: what differs
- * from the state becomes a record.
+ * Budgets, tenants and keys as the budgets file declares them.  What the file
+ * says anew becomes a record; what it says as before is left to the admin
+ * plane.
  */
 
 
@@ -13,29 +14,26 @@
 #include "cycles_ledger_core.h"
 
 
-/* fixed members of the longest definition, in a record */
-#define CYCLES_DEFINITION_SIZE  256
-
-
 static int cycles_define_room(cycles_ledger_t *ledger,
     const cycles_budgets_t *budgets, char *err, size_t errlen);
 static cycles_record_t *cycles_define_tenant(cycles_ledger_t *ledger,
-    const cycles_tenant_def_t *def);
+    const cycles_tenant_def_t *def, int64_t now);
+static void cycles_declared_tenant(cycles_ledger_t *ledger,
+    const cycles_tenant_def_t *def, cycles_digest_t *digest);
 static cycles_record_t *cycles_define_budget(cycles_ledger_t *ledger,
-    const cycles_budget_def_t *def);
+    const cycles_budget_def_t *def, int64_t now);
+static void cycles_define_limits(cycles_record_t *rec,
+    const cycles_budget_t *budget);
 static cycles_record_t *cycles_define_api_key(cycles_ledger_t *ledger,
-    const cycles_key_def_t *def);
+    const cycles_key_def_t *def, int64_t now);
+static void cycles_declared_api_key(cycles_ledger_t *ledger,
+    const cycles_key_def_t *def, cycles_digest_t *digest);
 static cycles_record_t *cycles_define_admin_key(cycles_ledger_t *ledger,
     const uint8_t *sha256);
-static int cycles_define_write(cycles_ledger_t *ledger, cycles_record_t *rec,
-    int64_t now);
 static cycles_budget_t *cycles_defined(cycles_ledger_t *ledger,
     const cycles_budget_def_t *def);
 static int cycles_caps_same(cycles_ledger_t *ledger,
     const cycles_budget_t *budget, const cycles_budget_def_t *def);
-static int cycles_name_same(cycles_ledger_t *ledger, cycles_ref_t ref,
-    size_t len, cycles_str_t name);
-static size_t cycles_define_size(size_t fixed, size_t len);
 
 
 /*
@@ -68,22 +66,24 @@ cycles_ledger_apply(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
         }
 
         if (i < budgets->ntenants) {
-            rec = cycles_define_tenant(ledger, &budgets->tenants[i]);
+            rec = cycles_define_tenant(ledger, &budgets->tenants[i], now);
 
         } else if (i < budgets->ntenants + budgets->nbudgets) {
             rec = cycles_define_budget(ledger,
-                                  &budgets->budgets[i - budgets->ntenants]);
+                                  &budgets->budgets[i - budgets->ntenants],
+                                  now);
 
         } else if (i < n - budgets->has_admin_key) {
             rec = cycles_define_api_key(ledger,
                                   &budgets->api_keys[i - budgets->ntenants
-                                                     - budgets->nbudgets]);
+                                                     - budgets->nbudgets],
+                                  now);
 
         } else {
             rec = cycles_define_admin_key(ledger, budgets->admin_key);
         }
 
-        rc = rec ? cycles_define_write(ledger, rec, now) : 0;
+        rc = rec ? cycles_definition_commit(ledger, rec, now) : 0;
 
         if (rc != 0) {
             snprintf(err, errlen, "%s", ledger->trouble);
@@ -103,6 +103,7 @@ cycles_define_room(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
     int                         rc;
     size_t                      i, new;
     uint64_t                    memory, log;
+    cycles_record_t            *rec;
     const cycles_key_def_t     *key;
     const cycles_budget_def_t  *def;
     const cycles_tenant_def_t  *tenant;
@@ -119,44 +120,41 @@ cycles_define_room(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
     for (i = 0; i < budgets->ntenants; i++) {
         tenant = &budgets->tenants[i];
 
-        if (cycles_define_tenant(ledger, tenant)) {
-            memory += cycles_define_size(sizeof(cycles_tenant_t), 0)
-                      + cycles_define_size(0, tenant->name.len);
-            log += CYCLES_DEFINITION_SIZE + tenant->name.len;
+        if (cycles_define_tenant(ledger, tenant, 0)) {
+            rec = &ledger->record;
+            memory += cycles_definition_memory(rec);
+            log += cycles_record_write(rec, ledger->buffer,
+                                       CYCLES_RECORD_MAX);
         }
     }
 
     for (i = 0; i < budgets->nbudgets; i++) {
         def = &budgets->budgets[i];
 
-        if (cycles_define_budget(ledger, def)) {
-
-            if (cycles_defined(ledger, def) == NULL) {
-                new++;
-                memory += cycles_define_size(sizeof(cycles_budget_t),
-                                             def->scope.len);
-            }
-
-            memory += cycles_define_size(sizeof(cycles_shm_caps_t),
-                                         def->caps.tool_allowlist.len
-                                         + def->caps.tool_denylist.len);
-            log += CYCLES_DEFINITION_SIZE + def->scope.len
-                   + def->caps.tool_allowlist.len
-                   + def->caps.tool_denylist.len;
+        if (cycles_define_budget(ledger, def, 0)) {
+            rec = &ledger->record;
+            new += (cycles_defined(ledger, def) == NULL);
+            memory += cycles_definition_memory(rec);
+            log += cycles_record_write(rec, ledger->buffer,
+                                       CYCLES_RECORD_MAX);
         }
     }
 
     for (i = 0; i < budgets->napi_keys; i++) {
         key = &budgets->api_keys[i];
 
-        memory += cycles_define_size(sizeof(cycles_api_key_t), 0)
-                  + cycles_define_size(0, key->name.len);
-        log += CYCLES_DEFINITION_SIZE + key->name.len;
+        if (cycles_define_api_key(ledger, key, 0)) {
+            rec = &ledger->record;
+            memory += cycles_definition_memory(rec);
+            log += cycles_record_write(rec, ledger->buffer,
+                                       CYCLES_RECORD_MAX);
+        }
     }
 
-    /* the directory of budgets grows by chunks of 1024 */
+    /* directories grow by chunks */
 
-    memory += (new / 1024 + 2) * 4096;
+    memory += (new / CYCLES_DIRECTORY_CHUNK + 4)
+              * CYCLES_DIRECTORY_CHUNK * sizeof(cycles_ref_t);
     rc = 0;
 
     if (memory > cycles_defs_room(ledger)) {
@@ -175,37 +173,157 @@ cycles_define_room(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
 }
 
 
-/* NULL: nothing has changed */
+/* NULL: the file says what it has said before */
 
 static cycles_record_t *
-cycles_define_tenant(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
+cycles_define_tenant(cycles_ledger_t *ledger, const cycles_tenant_def_t *def,
+    int64_t now)
 {
-    cycles_record_t  *rec;
-    cycles_tenant_t  *tenant;
+    cycles_digest_t       declared;
+    cycles_record_t      *rec;
+    cycles_tenant_t      *tenant;
+    cycles_tenant_def_t  *to;
+
+    cycles_declared_tenant(ledger, def, &declared);
 
     tenant = cycles_tenant_find(ledger, def->tenant_id.data,
                                 def->tenant_id.len);
 
     if (tenant
-        && tenant->policy == def->policy
-        && tenant->default_ttl_ms == def->default_ttl_ms
-        && tenant->max_ttl_ms == def->max_ttl_ms
-        && tenant->max_extensions == def->max_extensions
-        && cycles_name_same(ledger, tenant->name, tenant->name_len,
-                            def->name))
+        && (tenant->status == CYCLES_TENANT_IS_CLOSED
+            || memcmp(&tenant->declared, &declared, sizeof(declared)) == 0))
     {
         return NULL;
     }
 
     rec = &ledger->record;
+    to = &rec->tenant;
 
     rec->type = CYCLES_RECORD_TENANT;
-    rec->tenant = *def;
-    rec->def_id = tenant ? tenant->id : ledger->shm->ntenants + 1;
 
-    if (tenant) {
-        rec->tenant.status = tenant->status;
+    if (tenant == NULL) {
+        rec->def_id = ledger->shm->tenants_by_id.n + 1;
+        *to = *def;
+        to->created_ms = now;
+
+    } else {
+        rec->def_id = tenant->id;
+        cycles_tenant_fill(ledger, tenant, to);
+
+        to->policy = def->policy;
+        to->default_ttl_ms = def->default_ttl_ms;
+        to->max_ttl_ms = def->max_ttl_ms;
+        to->max_extensions = def->max_extensions;
+        to->updated_ms = now;
+
+        if (def->name.len) {
+            to->name = def->name;
+        }
     }
+
+    to->declared = declared;
+
+    return rec;
+}
+
+
+static void
+cycles_declared_tenant(cycles_ledger_t *ledger,
+    const cycles_tenant_def_t *def, cycles_digest_t *digest)
+{
+    cycles_siphash_t  h;
+
+    cycles_digest_begin(ledger, &h, "tenant");
+    cycles_digest_str(&h, def->name);
+    cycles_digest_int(&h, def->policy);
+    cycles_digest_int(&h, def->default_ttl_ms);
+    cycles_digest_int(&h, def->max_ttl_ms);
+    cycles_digest_int(&h, def->max_extensions);
+    cycles_siphash_final(&h, digest);
+}
+
+
+/*
+ * Of a budget each member counts by itself: to change its caps does not take
+ * back what was added to it.
+ */
+
+static cycles_record_t *
+cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
+    int64_t now)
+{
+    cycles_record_t      *rec;
+    cycles_budget_t      *budget, none;
+    cycles_tenant_t      *tenant;
+    cycles_declared_t     before;
+    cycles_budget_def_t  *to;
+
+    budget = cycles_defined(ledger, def);
+    tenant = cycles_scope_tenant(ledger, def->scope);
+
+    if ((budget && budget->status == CYCLES_BUDGET_IS_CLOSED)
+        || (tenant && tenant->status == CYCLES_TENANT_IS_CLOSED))
+    {
+        return NULL;
+    }
+
+    rec = &ledger->record;
+    to = &rec->budget;
+
+    rec->type = CYCLES_RECORD_BUDGET;
+    rec->neffects = 0;
+
+    if (budget == NULL) {
+        memset(&none, 0, sizeof(cycles_budget_t));
+        none.id = ledger->shm->budgets.n + 1;
+
+        rec->def_id = none.id;
+        cycles_effect_add(rec, &none, 0, 0, 0);
+
+        *to = *def;
+        to->created_ms = now;
+
+    } else {
+        rec->def_id = budget->id;
+        cycles_effect_add(rec, budget, 0, 0, 0);
+
+        cycles_budget_fill(ledger, budget, to);
+        before = to->declared;
+
+        if (before.known
+            && before.allocated == def->allocated
+            && before.overdraft_limit == def->overdraft_limit
+            && before.policy == def->policy
+            && cycles_caps_same(ledger, budget, def))
+        {
+            return NULL;
+        }
+
+        if (!before.known || before.allocated != def->allocated) {
+            to->allocated = def->allocated;
+        }
+
+        if (!before.known || before.overdraft_limit != def->overdraft_limit)
+        {
+            to->overdraft_limit = def->overdraft_limit;
+        }
+
+        if (!before.known || before.policy != def->policy) {
+            to->policy = def->policy;
+        }
+
+        to->has_caps = def->has_caps;
+        to->above_percent = def->above_percent;
+        to->caps = def->caps;
+        to->updated_ms = now;
+
+        cycles_define_limits(rec, budget);
+    }
+
+    to->declared.known = 1;
+    to->declared.allocated = def->allocated;
+    to->declared.overdraft_limit = def->overdraft_limit;
+    to->declared.policy = def->policy;
 
     return rec;
 }
@@ -216,50 +334,23 @@ cycles_define_tenant(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
  * its limit, and money that is added pays for debt first.
  */
 
-static cycles_record_t *
-cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def)
+static void
+cycles_define_limits(cycles_record_t *rec, const cycles_budget_t *budget)
 {
-    int64_t           repaid;
-    cycles_record_t  *rec;
-    cycles_effect_t  *effect;
-    cycles_budget_t  *budget, none;
+    int64_t               repaid;
+    cycles_effect_t      *effect;
+    cycles_budget_def_t  *to;
 
-    budget = cycles_defined(ledger, def);
-    rec = &ledger->record;
+    to = &rec->budget;
+    effect = &rec->effects[0];
 
-    rec->type = CYCLES_RECORD_BUDGET;
-    rec->budget = *def;
-    rec->neffects = 0;
-
-    if (budget == NULL) {
-        memset(&none, 0, sizeof(cycles_budget_t));
-        none.id = ledger->shm->nbudgets + 1;
-
-        rec->def_id = none.id;
-        cycles_effect_add(rec, &none, 0, 0, 0);
-
-        return rec;
-    }
-
-    if (budget->allocated == def->allocated
-        && budget->overdraft_limit == def->overdraft_limit
-        && budget->policy == def->policy
-        && cycles_caps_same(ledger, budget, def))
+    if (budget->allocated == to->allocated
+        && budget->overdraft_limit == to->overdraft_limit)
     {
-        return NULL;
+        return;
     }
 
-    rec->def_id = budget->id;
-    rec->budget.status = budget->status;
-
-    if (budget->allocated == def->allocated
-        && budget->overdraft_limit == def->overdraft_limit)
-    {
-        cycles_effect_add(rec, budget, 0, 0, 0);
-        return rec;
-    }
-
-    repaid = def->allocated - budget->allocated;
+    repaid = to->allocated - budget->allocated;
 
     if (repaid < 0) {
         repaid = 0;
@@ -269,38 +360,76 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def)
         repaid = budget->debt;
     }
 
+    rec->neffects = 0;
     cycles_effect_add(rec, budget, 0, repaid, -repaid);
 
-    effect = &rec->effects[0];
-    effect->over_limit = (budget->debt - repaid > def->overdraft_limit);
-
-    return rec;
+    effect->over_limit = (budget->debt - repaid > to->overdraft_limit);
 }
 
 
 static cycles_record_t *
-cycles_define_api_key(cycles_ledger_t *ledger, const cycles_key_def_t *def)
+cycles_define_api_key(cycles_ledger_t *ledger, const cycles_key_def_t *def,
+    int64_t now)
 {
+    cycles_digest_t    declared;
     cycles_record_t   *rec;
     cycles_tenant_t   *tenant;
+    cycles_key_def_t  *to;
     cycles_api_key_t  *key;
+
+    cycles_declared_api_key(ledger, def, &declared);
 
     key = cycles_api_key_find(ledger, def->sha256);
     tenant = cycles_tenant_find(ledger, def->tenant_id.data,
                                 def->tenant_id.len);
 
-    if (key && tenant && key->tenant == cycles_memory_ref(ledger, tenant)
-        && cycles_name_same(ledger, key->name, key->name_len, def->name))
+    if ((tenant && tenant->status == CYCLES_TENANT_IS_CLOSED)
+        || (key && key->status != CYCLES_KEY_ACTIVE)
+        || (key && memcmp(&key->declared, &declared, sizeof(declared)) == 0))
     {
         return NULL;
     }
 
     rec = &ledger->record;
+    to = &rec->api_key;
 
     rec->type = CYCLES_RECORD_API_KEY;
-    rec->api_key = *def;
+
+    if (key == NULL) {
+        rec->def_id = ledger->shm->api_keys_by_id.n + 1;
+        *to = *def;
+        to->created_ms = now;
+
+    } else {
+        rec->def_id = key->id;
+        cycles_key_fill(ledger, key, to);
+
+        to->tenant_id = def->tenant_id;
+        to->name = def->name;
+        to->permissions = def->permissions;
+        to->scope_filter = def->scope_filter;
+        to->expires_ms = def->expires_ms;
+    }
+
+    to->declared = declared;
 
     return rec;
+}
+
+
+static void
+cycles_declared_api_key(cycles_ledger_t *ledger, const cycles_key_def_t *def,
+    cycles_digest_t *digest)
+{
+    cycles_siphash_t  h;
+
+    cycles_digest_begin(ledger, &h, "api_key");
+    cycles_digest_str(&h, def->tenant_id);
+    cycles_digest_str(&h, def->name);
+    cycles_digest_int(&h, def->permissions);
+    cycles_digest_str(&h, def->scope_filter);
+    cycles_digest_int(&h, def->expires_ms);
+    cycles_siphash_final(&h, digest);
 }
 
 
@@ -321,20 +450,6 @@ cycles_define_admin_key(cycles_ledger_t *ledger, const uint8_t *sha256)
     memcpy(rec->sha256, sha256, 32);
 
     return rec;
-}
-
-
-static int
-cycles_define_write(cycles_ledger_t *ledger, cycles_record_t *rec,
-    int64_t now)
-{
-    if (cycles_defs_room(ledger) < CYCLES_DEFINITION_SIZE) {
-        cycles_ledger_trouble_set(ledger, "the budgets need a larger zone "
-                                  "than %zu bytes", ledger->size);
-        return -1;
-    }
-
-    return cycles_log_commit(ledger, rec, now, ledger->shm->nlive);
 }
 
 
@@ -373,24 +488,4 @@ cycles_caps_same(cycles_ledger_t *ledger, const cycles_budget_t *budget,
            && (deny->len == 0
                || memcmp(caps->text + allow->len, deny->data, deny->len)
                   == 0);
-}
-
-
-static int
-cycles_name_same(cycles_ledger_t *ledger, cycles_ref_t ref, size_t len,
-    cycles_str_t name)
-{
-    return len == name.len
-           && (len == 0
-               || memcmp(cycles_memory_at(ledger, ref), name.data, len) == 0);
-}
-
-
-/* how much of the memory a definition takes */
-
-static size_t
-cycles_define_size(size_t fixed, size_t len)
-{
-    return (fixed + len + CYCLES_GRANULE - 1)
-           & ~(size_t) (CYCLES_GRANULE - 1);
 }

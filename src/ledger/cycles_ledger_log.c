@@ -969,7 +969,8 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
     }
 
     if (live == CYCLES_LOG_OWED && len > CYCLES_SETTLE_ROOM
-        && rec->type != CYCLES_RECORD_EXPIRE)
+        && rec->type != CYCLES_RECORD_EXPIRE
+        && rec->type != CYCLES_RECORD_CLOSE)
     {
         live = shm->nlive;
     }

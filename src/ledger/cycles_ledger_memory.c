@@ -23,9 +23,10 @@
 /* the head has the first page to itself */
 #define CYCLES_MEMORY_HEAD      4096
 
-/* a definition of the smallest kind, to size the directory */
-#define CYCLES_MIN_BUDGET       80
-#define CYCLES_DIRECTORY_CHUNK  1024
+/* definitions of the smallest kind, to size their directories */
+#define CYCLES_MIN_BUDGET       sizeof(cycles_budget_t)
+#define CYCLES_MIN_TENANT       sizeof(cycles_tenant_t)
+#define CYCLES_MIN_API_KEY      sizeof(cycles_api_key_t)
 
 #define CYCLES_HEAP_WAYS        4
 
@@ -40,6 +41,8 @@ typedef char  cycles_head_fits[
 
 static void cycles_table_init(cycles_table_t *table, uint64_t *offset,
     uint64_t want);
+static void cycles_directory_init(cycles_ledger_t *ledger,
+    cycles_directory_t *directory, uint64_t *offset, size_t min);
 static uint64_t cycles_cells_bottom(cycles_ledger_t *ledger);
 static void cycles_cell_free(cycles_ledger_t *ledger, cycles_ref_t ref);
 static void cycles_done_evict(cycles_ledger_t *ledger);
@@ -85,10 +88,13 @@ cycles_memory_init(cycles_ledger_t *ledger)
     cycles_table_init(&shm->tenants, &offset, ledger->size / 8192);
     cycles_table_init(&shm->api_keys, &offset, ledger->size / 8192);
 
-    shm->directory = offset;
-    shm->ndirectory = ledger->size
-                      / (CYCLES_MIN_BUDGET * CYCLES_DIRECTORY_CHUNK) + 1;
-    offset += shm->ndirectory * sizeof(cycles_ref_t);
+    cycles_directory_init(ledger, &shm->budgets, &offset,
+                          CYCLES_MIN_BUDGET);
+    cycles_directory_init(ledger, &shm->tenants_by_id, &offset,
+                          CYCLES_MIN_TENANT);
+    cycles_directory_init(ledger, &shm->api_keys_by_id, &offset,
+                          CYCLES_MIN_API_KEY);
+
     offset = (offset + 63) & ~(uint64_t) 63;
 
     rest = (ledger->size - offset) & ~(uint64_t) (CYCLES_CELL_SIZE - 1);
@@ -114,6 +120,17 @@ cycles_table_init(cycles_table_t *table, uint64_t *offset, uint64_t want)
     table->mask = n - 1;
 
     *offset += n * sizeof(cycles_ref_t);
+}
+
+
+static void
+cycles_directory_init(cycles_ledger_t *ledger, cycles_directory_t *directory,
+    uint64_t *offset, size_t min)
+{
+    directory->offset = *offset;
+    directory->max_chunks = ledger->size / (min * CYCLES_DIRECTORY_CHUNK) + 1;
+
+    *offset += directory->max_chunks * sizeof(cycles_ref_t);
 }
 
 
@@ -152,7 +169,7 @@ cycles_defs_alloc(cycles_ledger_t *ledger, size_t size)
     shm = ledger->shm;
     n = (size + CYCLES_GRANULE - 1) / CYCLES_GRANULE;
 
-    if (n < 256 && shm->defs_free[n]) {
+    if (n < CYCLES_DEFS_SIZES && shm->defs_free[n]) {
         ref = shm->defs_free[n];
         free = cycles_memory_at(ledger, ref);
         shm->defs_free[n] = *free;
@@ -178,7 +195,7 @@ cycles_defs_release(cycles_ledger_t *ledger, cycles_ref_t ref, size_t size)
 
     n = (size + CYCLES_GRANULE - 1) / CYCLES_GRANULE;
 
-    if (n >= 256) {
+    if (n >= CYCLES_DEFS_SIZES) {
         return;
     }
 
@@ -569,6 +586,19 @@ cycles_heap_remove(cycles_ledger_t *ledger, cycles_cell_t *cell)
 }
 
 
+/* the live reservations in no order; NULL: there are not so many */
+
+cycles_cell_t *
+cycles_heap_cell(cycles_ledger_t *ledger, uint32_t i)
+{
+    if (i >= ledger->shm->nlive) {
+        return NULL;
+    }
+
+    return cycles_memory_at(ledger, cycles_heap(ledger)[i].cell);
+}
+
+
 cycles_cell_t *
 cycles_heap_min(cycles_ledger_t *ledger, int64_t *when)
 {
@@ -766,59 +796,25 @@ cycles_budget_find(cycles_ledger_t *ledger, const char *scope, size_t len,
 }
 
 
-/* ids are 1, 2, 3, ... in the order of the log */
-
 cycles_budget_t *
 cycles_budget_by_id(cycles_ledger_t *ledger, uint32_t id)
 {
-    cycles_ref_t  *directory, *chunk;
-
-    id--;
-
-    if (id >= ledger->shm->nbudgets) {
-        return NULL;
-    }
-
-    directory = (cycles_ref_t *) (void *)
-                    (ledger->base + ledger->shm->directory);
-    chunk = cycles_memory_at(ledger, directory[id / CYCLES_DIRECTORY_CHUNK]);
-
-    return cycles_memory_at(ledger, chunk[id % CYCLES_DIRECTORY_CHUNK]);
+    return cycles_directory_at(ledger, &ledger->shm->budgets, id);
 }
 
 
 int
 cycles_budget_register(cycles_ledger_t *ledger, cycles_budget_t *budget)
 {
-    uint32_t       n;
-    cycles_ref_t  *directory, *chunk, *bucket;
-    cycles_shm_t  *shm;
+    cycles_ref_t  *bucket;
 
-    shm = ledger->shm;
-    n = shm->nbudgets;
+    budget->id = cycles_directory_add(ledger, &ledger->shm->budgets, budget);
 
-    if (n / CYCLES_DIRECTORY_CHUNK >= shm->ndirectory) {
+    if (budget->id == 0) {
         return -1;
     }
 
-    directory = (cycles_ref_t *) (void *) (ledger->base + shm->directory)
-                + n / CYCLES_DIRECTORY_CHUNK;
-
-    if (*directory == 0) {
-        *directory = cycles_defs_alloc(ledger, CYCLES_DIRECTORY_CHUNK
-                                               * sizeof(cycles_ref_t));
-        if (*directory == 0) {
-            return -1;
-        }
-    }
-
-    chunk = cycles_memory_at(ledger, *directory);
-    chunk[n % CYCLES_DIRECTORY_CHUNK] = cycles_memory_ref(ledger, budget);
-
-    shm->nbudgets = n + 1;
-    budget->id = n + 1;
-
-    bucket = cycles_memory_bucket(ledger, &shm->scopes, budget->hash);
+    bucket = cycles_memory_bucket(ledger, &ledger->shm->scopes, budget->hash);
     budget->next = *bucket;
     *bucket = cycles_memory_ref(ledger, budget);
 
@@ -826,17 +822,82 @@ cycles_budget_register(cycles_ledger_t *ledger, cycles_budget_t *budget)
 }
 
 
-/* never wraps, whatever the operator did to the limits */
+/* NULL: there is none of this id */
+
+void *
+cycles_directory_at(cycles_ledger_t *ledger,
+    const cycles_directory_t *directory, uint32_t id)
+{
+    cycles_ref_t  *chunks, *chunk;
+
+    id--;
+
+    if (id >= directory->n) {
+        return NULL;
+    }
+
+    chunks = (cycles_ref_t *) (void *) (ledger->base + directory->offset);
+    chunk = cycles_memory_at(ledger, chunks[id / CYCLES_DIRECTORY_CHUNK]);
+
+    return cycles_memory_at(ledger, chunk[id % CYCLES_DIRECTORY_CHUNK]);
+}
+
+
+/* ids are 1, 2, 3, ... in the order of the log; 0: there is no room */
+
+uint32_t
+cycles_directory_add(cycles_ledger_t *ledger, cycles_directory_t *directory,
+    const void *p)
+{
+    uint32_t       n;
+    cycles_ref_t  *chunks, *chunk;
+
+    n = directory->n;
+
+    if (n / CYCLES_DIRECTORY_CHUNK >= directory->max_chunks) {
+        return 0;
+    }
+
+    chunks = (cycles_ref_t *) (void *) (ledger->base + directory->offset)
+             + n / CYCLES_DIRECTORY_CHUNK;
+
+    if (*chunks == 0) {
+        *chunks = cycles_defs_alloc(ledger, CYCLES_DIRECTORY_CHUNK
+                                            * sizeof(cycles_ref_t));
+        if (*chunks == 0) {
+            return 0;
+        }
+    }
+
+    chunk = cycles_memory_at(ledger, *chunks);
+    chunk[n % CYCLES_DIRECTORY_CHUNK] = cycles_memory_ref(ledger, p);
+
+    directory->n = n + 1;
+
+    return n + 1;
+}
+
 
 int64_t
 cycles_budget_remaining(const cycles_budget_t *budget)
 {
+    return cycles_remaining(budget->allocated, budget->reserved,
+                            budget->spent, budget->debt);
+}
+
+
+/* never wraps, whatever the operator did to the limits */
+
+int64_t
+cycles_remaining(int64_t allocated, int64_t reserved, int64_t spent,
+    int64_t debt)
+{
     int64_t  n;
 
-    n = budget->allocated - budget->spent;
+    n = allocated - spent;
 
-    if (__builtin_sub_overflow(n, budget->reserved, &n)
-        || __builtin_sub_overflow(n, budget->debt, &n))
+    if (__builtin_sub_overflow(n, reserved, &n)
+        || __builtin_sub_overflow(n, debt, &n))
     {
         return INT64_MIN;
     }
@@ -854,7 +915,7 @@ cycles_tenant_find(cycles_ledger_t *ledger, const unsigned char *id,
     cycles_ref_t      ref;
     cycles_tenant_t  *tenant;
 
-    if (ledger->shm->ntenants == 0) {
+    if (ledger->shm->tenants_by_id.n == 0) {
         return NULL;
     }
 
@@ -876,6 +937,34 @@ cycles_tenant_find(cycles_ledger_t *ledger, const unsigned char *id,
     }
 
     return NULL;
+}
+
+
+/*
+ * Whose a reservation is; NULL: of no tenant that is known.  One that was made
+ * before its tenant became known is its tenant's by the scopes that it holds.
+ */
+
+cycles_tenant_t *
+cycles_cell_tenant(cycles_ledger_t *ledger, const cycles_cell_t *cell)
+{
+    cycles_str_t      scope;
+    cycles_budget_t  *budget;
+
+    if (cell->tenant) {
+        return cycles_memory_at(ledger, cell->tenant);
+    }
+
+    if (cell->nbudgets == 0) {
+        return NULL;
+    }
+
+    budget = cycles_budget_by_id(ledger, cell->budgets[0]);
+
+    scope.len = budget->scope_len;
+    scope.data = budget->scope;
+
+    return cycles_scope_tenant(ledger, scope);
 }
 
 

@@ -11,6 +11,9 @@
 #include "cycles_ledger_core.h"
 
 
+static cycles_code_t cycles_credential_fill(cycles_ledger_t *ledger,
+    const cycles_api_key_t *key, cycles_credential_t *credential,
+    int64_t now);
 static const cycles_api_key_t *cycles_key_match(cycles_ledger_t *ledger,
     const uint8_t *sha256);
 static void cycles_principal_fill(cycles_principal_t *who,
@@ -19,33 +22,81 @@ static void cycles_principal_fill(cycles_principal_t *who,
 
 cycles_code_t
 cycles_ledger_authenticate(cycles_ledger_t *ledger, const uint8_t *sha256,
-    cycles_principal_t *who)
+    cycles_credential_t *credential, int64_t now)
 {
     cycles_code_t            code;
-    const cycles_tenant_t   *tenant;
     const cycles_api_key_t  *key;
 
-    who->tenant_len = 0;
+    memset(credential, 0, offsetof(cycles_credential_t, scope_filter));
 
     if (cycles_ledger_lock(ledger) != 0) {
         return CYCLES_INTERNAL_ERROR;
     }
 
-    code = CYCLES_UNAUTHORIZED;
     key = cycles_key_match(ledger, sha256);
 
-    if (key && key->status == 0 && key->tenant) {
-        tenant = cycles_memory_at(ledger, key->tenant);
-
-        if (tenant->status != CYCLES_TENANT_SUSPENDED) {
-            cycles_principal_fill(who, tenant);
-            code = CYCLES_OK;
-        }
-    }
+    code = key ? cycles_credential_fill(ledger, key, credential, now)
+               : CYCLES_UNAUTHORIZED;
 
     cycles_ledger_unlock(ledger);
 
     return code;
+}
+
+
+/* a key that ended with its tenant can still say that this is so */
+
+static cycles_code_t
+cycles_credential_fill(cycles_ledger_t *ledger, const cycles_api_key_t *key,
+    cycles_credential_t *credential, int64_t now)
+{
+    const cycles_tenant_t  *tenant;
+
+    tenant = cycles_memory_at(ledger, key->tenant);
+
+    cycles_principal_fill(&credential->who, tenant);
+
+    credential->permissions = key->permissions;
+    credential->suspended = (tenant->status == CYCLES_TENANT_IS_SUSPENDED);
+    credential->closed = (tenant->status == CYCLES_TENANT_IS_CLOSED);
+
+    credential->scope_filter_len = key->scope_filter.len;
+
+    if (key->scope_filter.len) {
+        memcpy(credential->scope_filter,
+               cycles_memory_at(ledger, key->scope_filter.ref),
+               key->scope_filter.len);
+    }
+
+    if (key->status == CYCLES_KEY_IS_REVOKED) {
+        return CYCLES_KEY_REVOKED;
+    }
+
+    return (key->expires_ms && now >= key->expires_ms) ? CYCLES_KEY_EXPIRED
+                                                       : CYCLES_OK;
+}
+
+
+int
+cycles_ledger_is_admin_key(cycles_ledger_t *ledger, const uint8_t *sha256,
+    unsigned *known)
+{
+    unsigned  i, differs;
+
+    if (cycles_ledger_lock(ledger) != 0) {
+        *known = 0;
+        return 0;
+    }
+
+    *known = ledger->shm->has_admin_key;
+
+    for (differs = !*known, i = 0; i < 32; i++) {
+        differs |= ledger->shm->admin_key[i] ^ sha256[i];
+    }
+
+    cycles_ledger_unlock(ledger);
+
+    return !differs;
 }
 
 
@@ -123,8 +174,9 @@ cycles_code_t
 cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_view_t *view, int64_t now)
 {
-    uint8_t               bin[16];
-    const cycles_cell_t  *cell;
+    uint8_t                 bin[16];
+    const cycles_cell_t    *cell;
+    const cycles_tenant_t  *tenant;
 
     memset(view, 0, sizeof(cycles_view_t));
 
@@ -156,9 +208,12 @@ cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
             }
         }
 
-        if (cell->tenant) {
-            cycles_principal_fill(&view->owner,
-                                  cycles_memory_at(ledger, cell->tenant));
+        memcpy(view->segments, cell->segments, sizeof(view->segments));
+
+        tenant = cycles_cell_tenant(ledger, cell);
+
+        if (tenant) {
+            cycles_principal_fill(&view->owner, tenant);
         }
     }
 

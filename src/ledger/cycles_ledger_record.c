@@ -48,7 +48,11 @@ static void cycles_write_budget(cycles_out_t *out,
 static void cycles_write_tenant(cycles_out_t *out,
     const cycles_tenant_def_t *def, uint32_t id);
 static void cycles_write_api_key(cycles_out_t *out,
-    const cycles_key_def_t *def);
+    const cycles_key_def_t *def, uint32_t id);
+static void cycles_write_funding(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_status(cycles_out_t *out,
+    const cycles_record_t *rec);
 static void cycles_write_head(cycles_out_t *out, const cycles_record_t *rec);
 static void cycles_write_subject(cycles_out_t *out,
     const cycles_subject_t *subject);
@@ -70,6 +74,8 @@ static void cycles_read_decision(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_budget(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_funding(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_status(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_head(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_subject(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_action(cycles_in_t *in, cycles_record_t *rec);
@@ -79,6 +85,7 @@ static void cycles_read_effects(cycles_in_t *in, cycles_record_t *rec,
 static void cycles_in_bytes(cycles_in_t *in, void *p, size_t len);
 static uint64_t cycles_in_int(cycles_in_t *in, unsigned size);
 static unsigned cycles_in_enum(cycles_in_t *in, unsigned n);
+static unsigned cycles_in_policy(cycles_in_t *in);
 static cycles_str_t cycles_in_str(cycles_in_t *in);
 static cycles_str_t cycles_in_text(cycles_in_t *in);
 static cycles_str_t cycles_in_data(cycles_in_t *in, size_t len);
@@ -108,11 +115,19 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
         break;
 
     case CYCLES_RECORD_API_KEY:
-        cycles_write_api_key(&out, &rec->api_key);
+        cycles_write_api_key(&out, &rec->api_key, rec->def_id);
         break;
 
     case CYCLES_RECORD_ADMIN_KEY:
         cycles_out_bytes(&out, rec->sha256, 32);
+        break;
+
+    case CYCLES_RECORD_FUNDING:
+        cycles_write_funding(&out, rec);
+        break;
+
+    case CYCLES_RECORD_STATUS:
+        cycles_write_status(&out, rec);
         break;
 
     case CYCLES_RECORD_RESERVE:
@@ -124,6 +139,7 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
         break;
 
     case CYCLES_RECORD_EXPIRE:
+    case CYCLES_RECORD_CLOSE:
         cycles_write_expire(&out, rec);
         break;
 
@@ -268,11 +284,6 @@ static void
 cycles_write_tenant(cycles_out_t *out, const cycles_tenant_def_t *def,
     uint32_t id)
 {
-    cycles_str_t  none;
-
-    none.len = 0;
-    none.data = NULL;
-
     cycles_out_int(out, id, 4);
     cycles_out_str(out, def->tenant_id);
     cycles_out_str(out, def->name);
@@ -282,19 +293,22 @@ cycles_write_tenant(cycles_out_t *out, const cycles_tenant_def_t *def,
     cycles_out_int(out, def->default_ttl_ms, 8);
     cycles_out_int(out, def->max_ttl_ms, 8);
     cycles_out_int(out, def->max_extensions, 8);
-    cycles_out_text(out, none);
+    cycles_out_int(out, def->created_ms, 8);
+    cycles_out_int(out, def->updated_ms, 8);
+    cycles_out_int(out, def->suspended_ms, 8);
+    cycles_out_int(out, def->closed_ms, 8);
+    cycles_out_bytes(out, def->declared.bytes, 16);
+    cycles_out_str(out, def->parent_id);
+    cycles_out_text(out, def->metadata);
 }
 
 
 static void
 cycles_write_budget(cycles_out_t *out, const cycles_record_t *rec)
 {
-    cycles_str_t                none;
     const cycles_budget_def_t  *def;
 
     def = &rec->budget;
-    none.len = 0;
-    none.data = NULL;
 
     cycles_out_int(out, rec->def_id, 4);
     cycles_out_str(out, def->scope);
@@ -315,25 +329,83 @@ cycles_write_budget(cycles_out_t *out, const cycles_record_t *rec)
     }
 
     cycles_out_int(out, 0, 1);          /* no period */
+
+    cycles_out_int(out, def->declared.known, 1);
+
+    if (def->declared.known) {
+        cycles_out_int(out, def->declared.policy, 1);
+        cycles_out_int(out, def->declared.allocated, 8);
+        cycles_out_int(out, def->declared.overdraft_limit, 8);
+    }
+
+    cycles_out_int(out, def->created_ms, 8);
+    cycles_out_int(out, def->updated_ms, 8);
     cycles_write_effects(out, rec);
-    cycles_out_text(out, none);
+    cycles_out_text(out, def->metadata);
 }
 
 
 static void
-cycles_write_api_key(cycles_out_t *out, const cycles_key_def_t *def)
+cycles_write_api_key(cycles_out_t *out, const cycles_key_def_t *def,
+    uint32_t id)
 {
-    cycles_str_t  none;
-
-    none.len = 0;
-    none.data = NULL;
-
+    cycles_out_int(out, id, 4);
     cycles_out_bytes(out, def->sha256, 32);
     cycles_out_str(out, def->tenant_id);
     cycles_out_str(out, def->name);
     cycles_out_int(out, def->status, 1);
-    cycles_out_int(out, 0, 8);          /* never expires */
-    cycles_out_text(out, none);
+    cycles_out_int(out, 0, 3);
+    cycles_out_int(out, def->permissions, 4);
+    cycles_out_int(out, def->created_ms, 8);
+    cycles_out_int(out, def->expires_ms, 8);
+    cycles_out_int(out, def->revoked_ms, 8);
+    cycles_out_bytes(out, def->declared.bytes, 16);
+    cycles_out_str(out, def->prefix);
+    cycles_out_str(out, def->description);
+    cycles_out_str(out, def->scope_filter);
+    cycles_out_str(out, def->revoked_reason);
+    cycles_out_text(out, def->metadata);
+}
+
+
+/* sums are told as they were, so that nobody has to follow them for that */
+
+static void
+cycles_write_funding(cycles_out_t *out, const cycles_record_t *rec)
+{
+    cycles_write_head(out, rec);
+    cycles_out_str(out, rec->owner);
+    cycles_out_int(out, rec->unit, 1);
+    cycles_out_int(out, rec->funding, 1);
+    cycles_out_int(out, rec->admin, 1);
+    cycles_out_int(out, 0, 1);
+    cycles_out_int(out, rec->amount, 8);
+    cycles_out_int(out, rec->given_spent, 8);
+    cycles_out_int(out, rec->allocated, 8);
+    cycles_out_int(out, rec->new_allocated, 8);
+    cycles_out_int(out, rec->spent, 8);
+    cycles_out_int(out, rec->reserved, 8);
+    cycles_out_int(out, rec->debt, 8);
+    cycles_write_effects(out, rec);
+    cycles_out_str(out, rec->reason);
+    cycles_out_text(out, rec->metadata);
+}
+
+
+static void
+cycles_write_status(cycles_out_t *out, const cycles_record_t *rec)
+{
+    unsigned  i;
+
+    cycles_out_int(out, rec->status, 1);
+    cycles_out_int(out, 0, 1);
+    cycles_out_int(out, rec->nbudgets, 2);
+
+    for (i = 0; i < rec->nbudgets; i++) {
+        cycles_out_int(out, rec->budgets[i], 4);
+    }
+
+    cycles_out_str(out, rec->reason);
 }
 
 
@@ -476,8 +548,9 @@ cycles_record_frame(const unsigned char *buf, uint64_t seq)
 
     type = buf[24] | buf[25] << 8;
 
-    if (!((type >= CYCLES_RECORD_TENANT && type <= CYCLES_RECORD_ADMIN_KEY)
-          || (type >= CYCLES_RECORD_RESERVE && type <= CYCLES_RECORD_DECISION)))
+    if (!((type >= CYCLES_RECORD_TENANT && type <= CYCLES_RECORD_FUNDING)
+          || type == CYCLES_RECORD_STATUS
+          || (type >= CYCLES_RECORD_RESERVE && type <= CYCLES_RECORD_CLOSE)))
     {
         return "is of a type that only a newer version of the module knows";
     }
@@ -525,6 +598,14 @@ cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
         cycles_in_bytes(&in, rec->sha256, 32);
         break;
 
+    case CYCLES_RECORD_FUNDING:
+        cycles_read_funding(&in, rec);
+        break;
+
+    case CYCLES_RECORD_STATUS:
+        cycles_read_status(&in, rec);
+        break;
+
     case CYCLES_RECORD_RESERVE:
         cycles_read_reserve(&in, rec);
         break;
@@ -534,6 +615,7 @@ cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
         break;
 
     case CYCLES_RECORD_EXPIRE:
+    case CYCLES_RECORD_CLOSE:
         cycles_read_expire(&in, rec);
         break;
 
@@ -677,15 +759,25 @@ cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec)
     rec->def_id = cycles_in_int(in, 4);
     def->tenant_id = cycles_in_str(in);
     def->name = cycles_in_str(in);
-    def->status = cycles_in_enum(in, CYCLES_TENANT_IS_CLOSED + 1);
-    def->policy = cycles_in_int(in, 1);
+    def->status = cycles_in_enum(in, CYCLES_TENANT_STATUSES);
+    def->policy = cycles_in_policy(in);
     (void) cycles_in_int(in, 2);
     def->default_ttl_ms = cycles_in_int(in, 8);
     def->max_ttl_ms = cycles_in_int(in, 8);
     def->max_extensions = cycles_in_int(in, 8);
-    (void) cycles_in_text(in);
+    def->created_ms = cycles_in_int(in, 8);
+    def->updated_ms = cycles_in_int(in, 8);
+    def->suspended_ms = cycles_in_int(in, 8);
+    def->closed_ms = cycles_in_int(in, 8);
+    cycles_in_bytes(in, def->declared.bytes, 16);
+    def->parent_id = cycles_in_str(in);
+    def->metadata = cycles_in_text(in);
 
-    if (def->tenant_id.len > CYCLES_MAX_TENANT_ID) {
+    if (def->tenant_id.len > CYCLES_MAX_TENANT_ID
+        || def->name.len > CYCLES_MAX_NAME
+        || def->parent_id.len > CYCLES_MAX_TENANT_ID
+        || def->metadata.len > CYCLES_MAX_DEFINED_METADATA)
+    {
         in->failed = 1;
     }
 }
@@ -698,12 +790,13 @@ cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
 
     def = &rec->budget;
     memset(&def->caps, 0, sizeof(cycles_caps_t));
+    memset(&def->declared, 0, sizeof(cycles_declared_t));
 
     rec->def_id = cycles_in_int(in, 4);
     def->scope = cycles_in_str(in);
     def->unit = cycles_in_enum(in, CYCLES_UNITS);
-    def->status = cycles_in_enum(in, CYCLES_BUDGET_IS_CLOSED + 1);
-    def->policy = cycles_in_int(in, 1);
+    def->status = cycles_in_enum(in, CYCLES_BUDGET_STATUSES);
+    def->policy = cycles_in_policy(in);
     def->has_caps = cycles_in_enum(in, 2);
     def->allocated = cycles_in_int(in, 8);
     def->overdraft_limit = cycles_in_int(in, 8);
@@ -722,12 +815,23 @@ cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
 
     (void) cycles_in_enum(in, 1);
 
+    def->declared.known = cycles_in_enum(in, 2);
+
+    if (def->declared.known) {
+        def->declared.policy = cycles_in_policy(in);
+        def->declared.allocated = cycles_in_int(in, 8);
+        def->declared.overdraft_limit = cycles_in_int(in, 8);
+    }
+
+    def->created_ms = cycles_in_int(in, 8);
+    def->updated_ms = cycles_in_int(in, 8);
     cycles_read_effects(in, rec, 1);
-    (void) cycles_in_text(in);
+    def->metadata = cycles_in_text(in);
 
     if (def->scope.len > CYCLES_MAX_SCOPE
         || def->caps.tool_allowlist.len + def->caps.tool_denylist.len
            > CYCLES_MAX_CAPS_TEXT
+        || def->metadata.len > CYCLES_MAX_DEFINED_METADATA
         || rec->neffects != 1)
     {
         in->failed = 1;
@@ -738,12 +842,86 @@ cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
 static void
 cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec)
 {
-    cycles_in_bytes(in, rec->api_key.sha256, 32);
-    rec->api_key.tenant_id = cycles_in_str(in);
-    rec->api_key.name = cycles_in_str(in);
-    rec->api_key.status = cycles_in_int(in, 1);
-    (void) cycles_in_int(in, 8);
-    (void) cycles_in_text(in);
+    cycles_key_def_t  *def;
+
+    def = &rec->api_key;
+
+    rec->def_id = cycles_in_int(in, 4);
+    cycles_in_bytes(in, def->sha256, 32);
+    def->tenant_id = cycles_in_str(in);
+    def->name = cycles_in_str(in);
+    def->status = cycles_in_enum(in, CYCLES_KEY_STATUSES);
+    (void) cycles_in_int(in, 3);
+    def->permissions = cycles_in_int(in, 4);
+    def->created_ms = cycles_in_int(in, 8);
+    def->expires_ms = cycles_in_int(in, 8);
+    def->revoked_ms = cycles_in_int(in, 8);
+    cycles_in_bytes(in, def->declared.bytes, 16);
+    def->prefix = cycles_in_str(in);
+    def->description = cycles_in_str(in);
+    def->scope_filter = cycles_in_str(in);
+    def->revoked_reason = cycles_in_str(in);
+    def->metadata = cycles_in_text(in);
+
+    if ((def->permissions & ~CYCLES_ALL_PERMISSIONS)
+        || def->name.len > CYCLES_MAX_NAME
+        || def->prefix.len > CYCLES_MAX_KEY_PREFIX
+        || def->description.len > CYCLES_MAX_DESCRIPTION
+        || def->scope_filter.len > CYCLES_MAX_SCOPE_FILTER
+        || def->revoked_reason.len > CYCLES_MAX_OPERATOR_REASON
+        || def->metadata.len > CYCLES_MAX_DEFINED_METADATA)
+    {
+        in->failed = 1;
+    }
+}
+
+
+static void
+cycles_read_funding(cycles_in_t *in, cycles_record_t *rec)
+{
+    cycles_read_head(in, rec);
+    rec->owner = cycles_in_str(in);
+    rec->unit = cycles_in_enum(in, CYCLES_UNITS);
+    rec->funding = cycles_in_enum(in, CYCLES_FUNDINGS);
+    rec->admin = cycles_in_enum(in, 2);
+    (void) cycles_in_int(in, 1);
+    rec->amount = cycles_in_int(in, 8);
+    rec->given_spent = cycles_in_int(in, 8);
+    rec->allocated = cycles_in_int(in, 8);
+    rec->new_allocated = cycles_in_int(in, 8);
+    rec->spent = cycles_in_int(in, 8);
+    rec->reserved = cycles_in_int(in, 8);
+    rec->debt = cycles_in_int(in, 8);
+    cycles_read_effects(in, rec, 1);
+    rec->reason = cycles_in_str(in);
+    rec->metadata = cycles_in_text(in);
+
+    if (rec->neffects != 1) {
+        in->failed = 1;
+    }
+}
+
+
+static void
+cycles_read_status(cycles_in_t *in, cycles_record_t *rec)
+{
+    unsigned  i;
+
+    rec->status = cycles_in_enum(in, CYCLES_BUDGET_STATUSES);
+    (void) cycles_in_int(in, 1);
+    rec->nbudgets = cycles_in_int(in, 2);
+
+    if (rec->nbudgets > CYCLES_STATUS_BATCH) {
+        in->failed = 1;
+        rec->nbudgets = 0;
+        return;
+    }
+
+    for (i = 0; i < rec->nbudgets; i++) {
+        rec->budgets[i] = cycles_in_int(in, 4);
+    }
+
+    rec->reason = cycles_in_str(in);
 }
 
 
@@ -871,6 +1049,22 @@ cycles_in_enum(cycles_in_t *in, unsigned n)
     }
 
     return value;
+}
+
+
+static unsigned
+cycles_in_policy(cycles_in_t *in)
+{
+    unsigned  policy;
+
+    policy = cycles_in_int(in, 1);
+
+    if (policy >= CYCLES_POLICIES && policy != CYCLES_POLICY_NONE) {
+        in->failed = 1;
+        return CYCLES_POLICY_NONE;
+    }
+
+    return policy;
 }
 
 

@@ -253,8 +253,9 @@ cycles_reserve_evaluate(cycles_ledger_t *ledger, cycles_reserving_t *r,
     r->tenant = cycles_tenant_find(ledger, r->scopes.tenant.data,
                                    r->scopes.tenant.len);
 
-    if (r->tenant && r->tenant->status == CYCLES_TENANT_IS_CLOSED) {
-        return CYCLES_TENANT_CLOSED;
+    if (r->tenant && r->tenant->status != CYCLES_TENANT_ACTIVE) {
+        return (r->tenant->status == CYCLES_TENANT_IS_CLOSED)
+               ? CYCLES_TENANT_CLOSED : CYCLES_TENANT_SUSPENDED;
     }
 
     (void) cycles_expire_due(ledger, now);
@@ -624,7 +625,7 @@ cycles_ledger_expire(cycles_ledger_t *ledger, int64_t now, unsigned max,
 int
 cycles_expire_due(cycles_ledger_t *ledger, int64_t now)
 {
-    unsigned          i, k, e, n;
+    unsigned          i, n;
     cycles_cell_t    *cells[CYCLES_EXPIRE_BATCH];
     cycles_record_t  *rec;
 
@@ -637,29 +638,11 @@ cycles_expire_due(cycles_ledger_t *ledger, int64_t now)
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_EXPIRE;
-    rec->nids = n;
+    rec->nids = 0;
     rec->neffects = 0;
 
     for (i = 0; i < n; i++) {
-        memcpy(rec->ids[i], cells[i]->id, 16);
-
-        for (k = 0; k < cells[i]->nbudgets; k++) {
-
-            for (e = 0; e < rec->neffects; e++) {
-                if (rec->effects[e].budget == cells[i]->budgets[k]) {
-                    break;
-                }
-            }
-
-            if (e == rec->neffects) {
-                cycles_effect_add(rec,
-                                  cycles_budget_by_id(ledger,
-                                                      cells[i]->budgets[k]),
-                                  0, 0, 0);
-            }
-
-            rec->effects[e].reserved -= cells[i]->estimate;
-        }
+        cycles_holds_add(ledger, rec, cells[i]);
     }
 
     if (cycles_log_commit(ledger, rec, now, CYCLES_LOG_OWED) != 0) {
@@ -667,4 +650,33 @@ cycles_expire_due(cycles_ledger_t *ledger, int64_t now)
     }
 
     return n;
+}
+
+
+/* what a reservation holds, to what a record gives back */
+
+void
+cycles_holds_add(cycles_ledger_t *ledger, cycles_record_t *rec,
+    const cycles_cell_t *cell)
+{
+    unsigned  i, e;
+
+    memcpy(rec->ids[rec->nids++], cell->id, 16);
+
+    for (i = 0; i < cell->nbudgets; i++) {
+
+        for (e = 0; e < rec->neffects; e++) {
+            if (rec->effects[e].budget == cell->budgets[i]) {
+                break;
+            }
+        }
+
+        if (e == rec->neffects) {
+            cycles_effect_add(rec,
+                              cycles_budget_by_id(ledger, cell->budgets[i]),
+                              0, 0, 0);
+        }
+
+        rec->effects[e].reserved -= cell->estimate;
+    }
 }

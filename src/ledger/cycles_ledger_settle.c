@@ -230,12 +230,10 @@ cycles_settle_state(cycles_ledger_t *ledger, const cycles_cell_t *cell)
 {
     const cycles_tenant_t  *tenant;
 
-    if (cell->tenant) {
-        tenant = cycles_memory_at(ledger, cell->tenant);
+    tenant = cycles_cell_tenant(ledger, cell);
 
-        if (tenant->status == CYCLES_TENANT_IS_CLOSED) {
-            return CYCLES_TENANT_CLOSED;
-        }
+    if (tenant && tenant->status == CYCLES_TENANT_IS_CLOSED) {
+        return CYCLES_TENANT_CLOSED;
     }
 
     if (cell->status == CYCLES_EXPIRED) {
@@ -452,14 +450,12 @@ cycles_extend_locked(cycles_ledger_t *ledger, const uint8_t *id,
         return CYCLES_RESERVATION_EXPIRED;
     }
 
-    if (cell->tenant) {
-        tenant = cycles_memory_at(ledger, cell->tenant);
+    tenant = cycles_cell_tenant(ledger, cell);
 
-        if (tenant->max_extensions >= 0
-            && cell->extended >= tenant->max_extensions)
-        {
-            return CYCLES_MAX_EXTENSIONS_EXCEEDED;
-        }
+    if (tenant && tenant->max_extensions >= 0
+        && cell->extended >= tenant->max_extensions)
+    {
+        return CYCLES_MAX_EXTENSIONS_EXCEEDED;
     }
 
     rec = &ledger->record;

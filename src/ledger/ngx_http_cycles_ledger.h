@@ -16,6 +16,7 @@
 #include <ngx_http.h>
 
 #include "cycles_ledger.h"
+#include "cycles_ledger_admin.h"
 #include "../gateway/ngx_http_cycles_authority.h"
 
 

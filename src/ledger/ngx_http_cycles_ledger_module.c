@@ -540,6 +540,7 @@ static ngx_int_t
 ngx_http_cycles_ledger_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 {
     char                       err[CYCLES_LEDGER_ERROR_LEN];
+    uint64_t                   record;
     ngx_log_t                 *log;
     ngx_http_cycles_ledger_t  *l;
 
@@ -552,6 +553,18 @@ ngx_http_cycles_ledger_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 
     if (ngx_http_cycles_ledger_open(l, log) != NGX_OK) {
         return NGX_ERROR;
+    }
+
+    /* what a process that died may have left over */
+
+    if (cycles_ledger_close_tenants(l->core, ngx_http_cycles_ledger_now(),
+                                    &record)
+        != 0)
+    {
+        ngx_log_error(NGX_LOG_ERR, log, 0,
+                      "tenants of ledger \"%V\" that are closed still have "
+                      "open budgets, reservations or keys: %s", &l->name,
+                      cycles_ledger_trouble(l->core));
     }
 
     if (l->budgets == NULL) {

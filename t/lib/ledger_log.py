@@ -18,8 +18,9 @@ HEAD = 32
 SEGMENT_HEAD = 64
 
 TYPES = {1: 'tenant', 2: 'budget', 3: 'api_key', 4: 'admin_key',
+         5: 'funding', 8: 'status',
          16: 'reserve', 17: 'commit', 18: 'release', 19: 'extend',
-         20: 'expire', 21: 'event', 22: 'decision'}
+         20: 'expire', 21: 'event', 22: 'decision', 23: 'close'}
 
 LEVELS = ('tenant', 'workspace', 'app', 'workflow', 'agent', 'toolset')
 
@@ -173,6 +174,19 @@ def _read_expire(f, rec):
     f.effects(rec)
 
 
+def _read_tenant(f, rec):
+    rec.tenant = f.int(4)
+    rec.tenant_id = f.str()
+    rec.name = f.str()
+    rec.status, rec.policy, _, _ = f.bytes(4)
+    rec.terms = [f.int(8, True) for _ in range(3)]
+    rec.created, rec.updated, rec.suspended, rec.closed = (
+        f.int(8) for _ in range(4))
+    rec.declared = f.bytes(16)
+    rec.parent = f.str()
+    rec.metadata = f.text()
+
+
 def _read_budget(f, rec):
     rec.budget = f.int(4)
     rec.scope = f.str()
@@ -184,15 +198,59 @@ def _read_budget(f, rec):
         f.str()
         f.str()
     f.int(1)
+    if f.int(1):
+        f.bytes(1 + 8 + 8)
+    rec.created, rec.updated = f.int(8), f.int(8)
     f.effects(rec)
-    f.text()
+    rec.metadata = f.text()
+
+
+def _read_api_key(f, rec):
+    rec.api_key = f.int(4)
+    rec.sha256 = f.bytes(32)
+    rec.tenant_id = f.str()
+    rec.name = f.str()
+    rec.status = f.int(1)
+    f.bytes(3)
+    rec.permissions = f.int(4)
+    rec.created, rec.expires, rec.revoked = (f.int(8) for _ in range(3))
+    rec.declared = f.bytes(16)
+    rec.prefix = f.str()
+    rec.description = f.str()
+    rec.scope_filter = f.str()
+    rec.revoked_reason = f.str()
+    rec.metadata = f.text()
+
+
+def _read_funding(f, rec):
+    f.head(rec)
+    rec.owner = f.str()
+    rec.unit, rec.operation, rec.admin, _ = f.bytes(4)
+    rec.amount = f.int(8, True)
+    rec.given_spent = f.int(8, True)
+    rec.previous_allocated = f.int(8, True)
+    rec.allocated = f.int(8, True)
+    rec.spent = f.int(8, True)
+    rec.reserved = f.int(8, True)
+    rec.debt = f.int(8, True)
+    f.effects(rec)
+    rec.reason = f.str()
+    rec.metadata = f.text()
+
+
+def _read_status(f, rec):
+    rec.status, _ = f.bytes(2)
+    rec.budgets = [f.int(4) for _ in range(f.int(2))]
+    rec.reason = f.str()
 
 
 READERS = {'reserve': _read_reserve, 'commit': _read_settlement,
            'release': _read_settlement, 'event': _read_settlement,
            'extend': _read_extend, 'expire': _read_expire,
            'decision': _read_decision,
-           'budget': _read_budget}
+           'close': _read_expire, 'tenant': _read_tenant,
+           'budget': _read_budget, 'api_key': _read_api_key,
+           'funding': _read_funding, 'status': _read_status}
 
 
 def _read(data, pos, name):
@@ -310,7 +368,20 @@ class State:
             item = self.budgets.setdefault(rec.scope, {
                 'reserved': 0, 'spent': 0, 'debt': 0})
             item['allocated'] = rec.allocated
+            item['status'] = rec.status
             self._by_id[rec.budget] = item
+
+        elif rec.kind == 'funding':
+            item = self._by_id[rec.effects[0][0]]
+            if (item['allocated'], item['spent'], item['reserved'],
+                    item['debt']) != (rec.previous_allocated, rec.spent,
+                                      rec.reserved, rec.debt):
+                self._problem(rec, 'sums before it were others')
+            item['allocated'] = rec.allocated
+
+        elif rec.kind == 'status':
+            for budget in rec.budgets:
+                self._by_id[budget]['status'] = rec.status
 
         elif rec.kind == 'reserve':
             if rec.id in self.reservations:
@@ -324,9 +395,10 @@ class State:
                       'COMMITTED' if rec.kind == 'commit' else 'RELEASED',
                       rec.charged)
 
-        elif rec.kind == 'expire':
+        elif rec.kind in ('expire', 'close'):
             for id in rec.ids:
-                self._end(rec, id, 'EXPIRED', 0)
+                self._end(rec, id, 'EXPIRED' if rec.kind == 'expire'
+                          else 'RELEASED', 0)
 
         elif rec.kind == 'extend':
             self.reservations[rec.id]['extends'] += 1

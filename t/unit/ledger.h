@@ -529,6 +529,10 @@ led_dump_cell(cycles_ledger_t *ledger, const cycles_cell_t *c)
         n += sprintf(line + n, " %u", c->budgets[i]);
     }
 
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        n += sprintf(line + n, " @%x", c->segments[i]);
+    }
+
     for (ref = c->extensions; ref; ref = ext->next) {
         ext = cycles_memory_at(ledger, ref);
 
@@ -539,6 +543,73 @@ led_dump_cell(cycles_ledger_t *ledger, const cycles_cell_t *c)
                          (long long) ext->items[i].expires_at_ms);
         }
     }
+
+    return line;
+}
+
+
+static inline char *
+led_dump_text(cycles_ledger_t *ledger, char *p, const cycles_text_t *text)
+{
+    return p + sprintf(p, " \"%.*s\"", text->len,
+                       text->ref ? (char *) cycles_memory_at(ledger,
+                                                             text->ref)
+                                 : "");
+}
+
+
+static inline char *
+led_dump_tenant(cycles_ledger_t *ledger, uint32_t id)
+{
+    char             *line, *p;
+    cycles_tenant_t  *t;
+
+    line = malloc(8192);
+    t = cycles_directory_at(ledger, &ledger->shm->tenants_by_id, id);
+
+    p = line + sprintf(line, "tenant %u %.*s status %u policy %u %lld %lld "
+                       "%lld times %lld %lld %lld %lld file %llx", t->id,
+                       t->id_len, t->tenant_id, t->status, t->policy,
+                       (long long) t->default_ttl_ms,
+                       (long long) t->max_ttl_ms,
+                       (long long) t->max_extensions,
+                       (long long) t->created_ms, (long long) t->updated_ms,
+                       (long long) t->suspended_ms,
+                       (long long) t->closed_ms,
+                       (unsigned long long) cycles_get64(t->declared.bytes));
+
+    p = led_dump_text(ledger, p, &t->name);
+    p = led_dump_text(ledger, p, &t->parent);
+    (void) led_dump_text(ledger, p, &t->metadata);
+
+    return line;
+}
+
+
+static inline char *
+led_dump_key(cycles_ledger_t *ledger, uint32_t id)
+{
+    char              *line, *p;
+    cycles_tenant_t   *t;
+    cycles_api_key_t  *k;
+
+    line = malloc(16384);
+    k = cycles_directory_at(ledger, &ledger->shm->api_keys_by_id, id);
+    t = cycles_memory_at(ledger, k->tenant);
+
+    p = line + sprintf(line, "key %u of %u %llx status %u may %x times %lld "
+                       "%lld %lld file %llx \"%.*s\"", k->id, t->id,
+                       (unsigned long long) cycles_get64(k->sha256),
+                       k->status, k->permissions, (long long) k->created_ms,
+                       (long long) k->expires_ms, (long long) k->revoked_ms,
+                       (unsigned long long) cycles_get64(k->declared.bytes),
+                       k->prefix_len, k->prefix);
+
+    p = led_dump_text(ledger, p, &k->name);
+    p = led_dump_text(ledger, p, &k->description);
+    p = led_dump_text(ledger, p, &k->scope_filter);
+    p = led_dump_text(ledger, p, &k->revoked_reason);
+    (void) led_dump_text(ledger, p, &k->metadata);
 
     return line;
 }
@@ -557,19 +628,35 @@ led_dump(cycles_ledger_t *ledger)
 
     shm = ledger->shm;
     n = 0;
-    lines = malloc((shm->nbudgets + shm->nlive + shm->ndone + 16)
+    lines = malloc((shm->budgets.n + shm->tenants_by_id.n
+                    + shm->api_keys_by_id.n + shm->nlive + shm->ndone + 16)
                    * sizeof(char *));
 
-    for (i = 1; i <= shm->nbudgets; i++) {
+    for (i = 1; i <= shm->tenants_by_id.n; i++) {
+        lines[n++] = led_dump_tenant(ledger, i);
+    }
+
+    for (i = 1; i <= shm->api_keys_by_id.n; i++) {
+        lines[n++] = led_dump_key(ledger, i);
+    }
+
+    for (i = 1; i <= shm->budgets.n; i++) {
         b = cycles_budget_by_id(ledger, i);
-        lines[n] = malloc(CYCLES_MAX_SCOPE + 512);
-        sprintf(lines[n++], "budget %u %.*s unit %u status %u policy %u caps "
-                "%d at %u over %u a%lld r%lld s%lld d%lld l%lld", b->id,
+        lines[n] = malloc(CYCLES_MAX_SCOPE + 8192);
+        p = lines[n];
+        p += sprintf(p, "budget %u %.*s unit %u status %u policy %u caps "
+                "%d at %u over %u a%lld r%lld s%lld d%lld l%lld file %u %u "
+                "a%lld l%lld times %lld %lld", b->id,
                 b->scope_len, b->scope, b->unit, b->status, b->policy,
                 b->caps != 0, b->above_percent, b->over_limit,
                 (long long) b->allocated, (long long) b->reserved,
                 (long long) b->spent, (long long) b->debt,
-                (long long) b->overdraft_limit);
+                (long long) b->overdraft_limit, b->declared,
+                b->declared_policy, (long long) b->declared_allocated,
+                (long long) b->declared_overdraft,
+                (long long) b->created_ms, (long long) b->updated_ms);
+        (void) led_dump_text(ledger, p, &b->metadata);
+        n++;
     }
 
     for (slot = 0; slot <= shm->ids.mask; slot++) {
@@ -592,7 +679,7 @@ led_dump(cycles_ledger_t *ledger)
     p = text + sprintf(text, "live %u done %u expired %llu written %llu "
                        "tenants %u admin %u\n", shm->nlive, shm->ndone,
                        (unsigned long long) shm->nexpired,
-                       (unsigned long long) shm->written, shm->ntenants,
+                       (unsigned long long) shm->written, shm->tenants_by_id.n,
                        shm->has_admin_key);
 
     for (i = 0; i < n; i++) {

@@ -376,8 +376,8 @@ test_apply_others(void)
     is_int(cycles_ledger_written(l), written + 4, "the same again");
 
     tenant = cycles_tenant_find(l, (unsigned char *) "a", 1);
-    ok(tenant->name_len == 7
-       && memcmp(cycles_memory_at(l, tenant->name), "Another", 7) == 0,
+    ok(tenant->name.len == 7
+       && memcmp(cycles_memory_at(l, tenant->name.ref), "Another", 7) == 0,
        "the new name");
 
     memcpy(sha, "\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd"

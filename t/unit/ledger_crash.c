@@ -110,7 +110,7 @@ audit(cycles_ledger_t *l, const char *when)
     wrong = 0;
     cycles_ledger_lock(l);
 
-    n = l->shm->nbudgets;
+    n = l->shm->budgets.n;
     held = calloc(n + 1, sizeof(int64_t));
     spent = calloc(n + 1, sizeof(int64_t));
 

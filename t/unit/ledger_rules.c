@@ -66,13 +66,8 @@ tenant_set(cycles_ledger_t *ledger, const char *id, unsigned status)
 
     rec->type = CYCLES_RECORD_TENANT;
     rec->def_id = tenant->id;
-    rec->tenant.tenant_id = str(id);
-    rec->tenant.name = str("");
+    cycles_tenant_fill(ledger, tenant, &rec->tenant);
     rec->tenant.status = status;
-    rec->tenant.policy = tenant->policy;
-    rec->tenant.default_ttl_ms = tenant->default_ttl_ms;
-    rec->tenant.max_ttl_ms = tenant->max_ttl_ms;
-    rec->tenant.max_extensions = tenant->max_extensions;
 
     if (cycles_log_commit(ledger, rec, T0, 0) != 0) {
         printf("# tenant_set: %s\n", ledger->trouble);
@@ -1035,7 +1030,8 @@ test_caps(void)
         "{\"budgets\":["
         "{\"scope\":\"tenant:a\",\"unit\":\"TOKENS\","
         "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":1000},"
-        "\"caps\":{\"max_tokens\":512,\"tool_denylist\":[\"web\",\"sh\"]}},"
+        "\"caps\":{\"above_percent\":0,\"max_tokens\":512,"
+        "\"tool_denylist\":[\"web\",\"sh\"]}},"
         "{\"scope\":\"tenant:a/app:b\",\"unit\":\"TOKENS\","
         "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":101},"
         "\"caps\":{\"above_percent\":80,\"max_steps_remaining\":3,"
@@ -1087,7 +1083,7 @@ test_caps(void)
                 "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":101}},"
                 "{\"scope\":\"tenant:a\",\"unit\":\"TOKENS\","
                 "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":1000},"
-                "\"caps\":{\"max_tokens\":7}}]}");
+                "\"caps\":{\"above_percent\":0,\"max_tokens\":7}}]}");
     led_budgets(l, "{\"budgets\":[{\"scope\":\"tenant:a/app:b/agent:q\","
                 "\"unit\":\"TOKENS\","
                 "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":1},"

@@ -1,0 +1,41 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The date-time of the APIs: RFC 3339 text, and milliseconds since 1970.
+ */
+
+
+#ifndef _CYCLES_TIME_H_INCLUDED_
+#define _CYCLES_TIME_H_INCLUDED_
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+#define CYCLES_TIME_LEN  (sizeof("9999-12-31T23:59:59.999Z") - 1)
+
+/* 9999-12-31T23:59:59.999Z, the last one that can be written */
+
+#define CYCLES_MAX_TIME  253402300799999LL
+
+
+/*
+ * "2026-06-15T12:00:00Z", with a fraction of a second and with an offset from
+ * UTC if there is one.  What is finer than a millisecond is cut off; a leap
+ * second is the one after it.  0, or -1: it is no date-time, or one before
+ * 1970 or after 9999.
+ */
+
+int cycles_time_parse(const unsigned char *p, size_t len, int64_t *ms);
+
+/*
+ * In UTC, with milliseconds, CYCLES_TIME_LEN bytes and not zero-terminated;
+ * ms is from 0 to CYCLES_MAX_TIME.
+ */
+
+void cycles_time_print(int64_t ms, unsigned char *p);
+
+
+#endif /* _CYCLES_TIME_H_INCLUDED_ */
