@@ -53,8 +53,6 @@ static char *ngx_http_cycles_estimate_margin(ngx_conf_t *cf,
 static char *ngx_http_cycles_deny_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-static ngx_int_t ngx_http_cycles_complex_value(ngx_conf_t *cf,
-    ngx_str_t *value, ngx_http_complex_value_t *cv);
 static char *ngx_http_cycles_value_array(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_array_t **array);
 static ngx_int_t ngx_http_cycles_thousandths(ngx_str_t *value);
@@ -445,7 +443,7 @@ ngx_http_cycles_api_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_cycles_loc_conf_t *clcf = conf;
 
-    ngx_str_t  *value, name, key;
+    ngx_str_t  *value;
 
     if (clcf->api_key != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -458,34 +456,8 @@ ngx_http_cycles_api_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (value[1].len < 6 || ngx_strncmp(value[1].data, "file:", 5) != 0) {
-        return ngx_http_cycles_complex_value(cf, &value[1], clcf->api_key)
-               == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
-    }
-
-    name.data = value[1].data + 5;
-    name.len = value[1].len - 5;
-
-    if (ngx_http_cycles_read_file(cf, &name, &key) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    while (key.len && key.data[key.len - 1] <= ' ') {
-        key.len--;
-    }
-
-    if (key.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "file \"%V\" of \"cycles_api_key\" is empty: put "
-                           "the API key into it", &name);
-        return NGX_CONF_ERROR;
-    }
-
-    /* what was read dies with the reading of the configuration */
-
-    clcf->api_key->value.len = key.len;
-    clcf->api_key->value.data = ngx_pstrdup(cf->pool, &key);
-    if (clcf->api_key->value.data == NULL) {
+    if (ngx_http_cycles_secret_value(cf, &value[1], clcf->api_key) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -1129,22 +1101,6 @@ ngx_http_cycles_deny_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_int_t
-ngx_http_cycles_complex_value(ngx_conf_t *cf, ngx_str_t *value,
-    ngx_http_complex_value_t *cv)
-{
-    ngx_http_compile_complex_value_t  ccv;
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = value;
-    ccv.complex_value = cv;
-
-    return ngx_http_compile_complex_value(&ccv);
-}
-
-
 /* a decimal like 1.25 in 1/1000; NGX_ERROR if it is not one */
 
 static ngx_int_t
@@ -1159,85 +1115,6 @@ ngx_http_cycles_thousandths(ngx_str_t *value)
     }
 
     return (ngx_int_t) n;
-}
-
-
-ngx_int_t
-ngx_http_cycles_read_file(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
-{
-    size_t           size;
-    ssize_t          n;
-    ngx_str_t       *directive;
-    ngx_file_t       file;
-    ngx_file_info_t  fi;
-
-    directive = cf->args->elts;
-
-    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(&file, sizeof(ngx_file_t));
-
-    file.name = *name;
-    file.log = cf->log;
-
-    file.fd = ngx_open_file(name->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
-
-    if (file.fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" of \"%V\" failed", name,
-                           directive);
-        return NGX_ERROR;
-    }
-
-    if (ngx_fd_info(file.fd, &fi) == NGX_FILE_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_fd_info_n " \"%V\" of \"%V\" failed", name,
-                           directive);
-        goto failed;
-    }
-
-    if (ngx_file_size(&fi) > 256 * 1024 * 1024) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "file \"%V\" of \"%V\" is too large: 256 MB at "
-                           "most", name, directive);
-        goto failed;
-    }
-
-    size = (size_t) ngx_file_size(&fi);
-
-    text->data = ngx_pnalloc(cf->temp_pool, size + 1);
-    if (text->data == NULL) {
-        goto failed;
-    }
-
-    n = ngx_read_file(&file, text->data, size, 0);
-
-    if (n == NGX_ERROR || (size_t) n != size) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "can't read file \"%V\" of \"%V\" as a whole", name,
-                           directive);
-        goto failed;
-    }
-
-    text->len = size;
-
-    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
-        ngx_log_error(NGX_LOG_ALERT, cf->log, ngx_errno,
-                      ngx_close_file_n " \"%V\" failed", name);
-    }
-
-    return NGX_OK;
-
-failed:
-
-    if (ngx_close_file(file.fd) == NGX_FILE_ERROR) {
-        ngx_log_error(NGX_LOG_ALERT, cf->log, ngx_errno,
-                      ngx_close_file_n " \"%V\" failed", name);
-    }
-
-    return NGX_ERROR;
 }
 
 

@@ -26,6 +26,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_authority.h"
+#include "../ngx_http_cycles_conf.h"
 #include "../llm/llm.h"
 #include "../llm/llm_price.h"
 #include "../llm/llm_reply.h"
@@ -273,14 +274,6 @@ typedef struct {
     unsigned                         settling:1;  /* settle() was called */
     unsigned                         settled:1;   /* and is final */
 } ngx_http_cycles_ctx_t;
-
-
-/* ngx_http_cycles_module.c */
-
-/* a whole file in cf->temp_pool; says itself what went wrong */
-
-ngx_int_t ngx_http_cycles_read_file(ngx_conf_t *cf, ngx_str_t *name,
-    ngx_str_t *text);
 
 
 /* ngx_http_cycles_prices.c */
