@@ -47,7 +47,7 @@ for file in "${sources[@]}"; do
     [ -z "$(tail -c 1 "$file")" ] || fail "$file: no newline at the end"
 done
 
-for file in src/cycles.[ch] src/llm/*.[ch] src/*/cycles_*.[ch]; do
+for file in src/cycles*.[ch] src/llm/*.[ch] src/*/cycles_*.[ch]; do
     grep -nHE '#include +[<"]ngx_' "$file" && fail "$file: includes nginx"
 done
 

@@ -14,7 +14,7 @@
 
 
 #include "../cycles.h"
-#include "../client/cycles_json.h"
+#include "../cycles_json.h"
 #include "../ledger/cycles_ledger.h"
 
 

@@ -14,7 +14,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
-#include "cycles_json.h"
+#include "../cycles_json.h"
 #include "cycles_journal.h"
 
 

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "cycles_json.h"
+#include "../cycles_json.h"
 #include "cycles_protocol.h"
 
 

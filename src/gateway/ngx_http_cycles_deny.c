@@ -12,7 +12,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_module.h"
-#include "../client/cycles_json.h"
+#include "../cycles_json.h"
 
 
 #define NGX_HTTP_CYCLES_RETRY_SOON     1

@@ -25,6 +25,7 @@
 #define CYCLES_SEGMENT_SIZE   (64 * 1024 * 1024)
 #define CYCLES_SEGMENT_HEAD   64
 #define CYCLES_SEGMENT_NAME   sizeof("log-18446744073709551615.bin")
+#define CYCLES_LOG_MAGIC      "CYCLELOG"
 #define CYCLES_LOG_VERSION    1
 
 /* preallocated at once, when the disk has it */
@@ -457,6 +458,20 @@ struct cycles_ledger_s {
 };
 
 
+/* of the records of one segment */
+
+typedef struct {
+    int                   fd;
+    uint64_t              segment;
+    char                  name[CYCLES_SEGMENT_NAME];
+    uint64_t              offset;         /* of the next record in the file */
+    unsigned char        *buf;
+    size_t                pos;
+    size_t                end;
+    int                   error;          /* errno of a read */
+} cycles_reader_t;
+
+
 /* the scopes of a subject, tenant first: prefixes of one path */
 
 typedef struct {
@@ -597,7 +612,20 @@ int cycles_log_follow(cycles_ledger_t *ledger, char *err, size_t errlen);
 int cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live);
 int cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now, int live);
+
+
+/* cycles_ledger_reader.c */
+
+int cycles_segments_list(cycles_ledger_t *ledger, uint64_t **list, size_t *n,
+    char *err, size_t errlen);
+void cycles_segment_name(char *name, uint64_t segment);
 int cycles_log_open_segment(cycles_ledger_t *ledger, uint64_t segment);
+int cycles_reader_open(cycles_ledger_t *ledger, cycles_reader_t *reader,
+    uint64_t segment, uint64_t offset, char *err, size_t errlen);
+void cycles_reader_close(cycles_reader_t *reader);
+const unsigned char *cycles_reader_record(cycles_reader_t *reader,
+    size_t *len, const char **damage);
+void cycles_reader_next(cycles_reader_t *reader, size_t len);
 
 
 /* cycles_ledger_reserve.c */

@@ -25,29 +25,7 @@
 #include "cycles_ledger_core.h"
 
 
-#define CYCLES_READ_BUFFER   (256 * 1024)
-
-#define CYCLES_LOG_MAGIC     "CYCLELOG"
-
-
-typedef struct {
-    int                  fd;
-    char                 name[CYCLES_SEGMENT_NAME];
-    uint64_t             offset;          /* of the next record in the file */
-    unsigned char       *buf;
-    size_t               pos;
-    size_t               end;
-    int                  error;           /* errno of a read */
-} cycles_reader_t;
-
-
-static int cycles_segments_list(cycles_ledger_t *ledger, uint64_t **list,
-    size_t *n, char *err, size_t errlen);
-static int cycles_segment_cmp(const void *a, const void *b);
-static void cycles_segment_name(char *name, uint64_t segment);
 static int cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment);
-static int cycles_segment_head(cycles_ledger_t *ledger, int fd,
-    const char *name, uint64_t segment, char *err, size_t errlen);
 static int cycles_segment_torn(cycles_ledger_t *ledger, uint64_t segment);
 static int cycles_log_first(cycles_ledger_t *ledger, char *err,
     size_t errlen);
@@ -58,9 +36,6 @@ static int cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
 static int cycles_reader_apply(cycles_ledger_t *ledger,
     cycles_reader_t *reader, const unsigned char *buf, size_t len,
     char *err, size_t errlen);
-static const unsigned char *cycles_reader_record(cycles_reader_t *reader,
-    size_t *len, const char **damage);
-static size_t cycles_reader_fill(cycles_reader_t *reader, size_t want);
 static int cycles_segment_cut(cycles_ledger_t *ledger,
     cycles_reader_t *reader, const char *damage, char *err, size_t errlen);
 static int cycles_valid_behind(cycles_ledger_t *ledger, int fd,
@@ -154,106 +129,6 @@ cycles_log_follow(cycles_ledger_t *ledger, char *err, size_t errlen)
 }
 
 
-static int
-cycles_segments_list(cycles_ledger_t *ledger, uint64_t **list, size_t *n,
-    char *err, size_t errlen)
-{
-    DIR            *dir;
-    int             fd;
-    char           *end;
-    size_t          max;
-    uint64_t       *p, segment;
-    struct dirent  *de;
-
-    *list = NULL;
-    *n = 0;
-    max = 0;
-
-    fd = openat(ledger->dir_fd, ".", O_RDONLY|O_DIRECTORY|O_CLOEXEC);
-    dir = (fd == -1) ? NULL : fdopendir(fd);
-
-    if (dir == NULL) {
-        snprintf(err, errlen, "can't read the ledger's directory \"%s\": %s",
-                 ledger->path, strerror(errno));
-        if (fd != -1) {
-            close(fd);
-        }
-
-        return -1;
-    }
-
-    while ((de = readdir(dir)) != NULL) {
-
-        if (strlen(de->d_name) != sizeof("log-.bin") - 1 + 20
-            || strncmp(de->d_name, "log-", 4) != 0)
-        {
-            continue;
-        }
-
-        segment = strtoull(de->d_name + 4, &end, 10);
-
-        if (strcmp(end, ".bin") != 0) {
-            continue;
-        }
-
-        if (*n == max) {
-            max = max * 2 + 16;
-            p = realloc(*list, max * sizeof(uint64_t));
-
-            if (p == NULL) {
-                snprintf(err, errlen, "out of memory");
-                free(*list);
-                *list = NULL;
-                closedir(dir);
-                return -1;
-            }
-
-            *list = p;
-        }
-
-        (*list)[(*n)++] = segment;
-    }
-
-    closedir(dir);
-
-    if (*n) {
-        qsort(*list, *n, sizeof(uint64_t), cycles_segment_cmp);
-    }
-
-    return 0;
-}
-
-
-static int
-cycles_segment_cmp(const void *a, const void *b)
-{
-    uint64_t  one, two;
-
-    one = *(const uint64_t *) a;
-    two = *(const uint64_t *) b;
-
-    return (one > two) - (one < two);
-}
-
-
-static void
-cycles_segment_name(char *name, uint64_t segment)
-{
-    snprintf(name, CYCLES_SEGMENT_NAME, "log-%020" PRIu64 ".bin", segment);
-}
-
-
-int
-cycles_log_open_segment(cycles_ledger_t *ledger, uint64_t segment)
-{
-    char  name[CYCLES_SEGMENT_NAME];
-
-    cycles_segment_name(name, segment);
-
-    return openat(ledger->dir_fd, name, O_RDWR|O_CLOEXEC);
-}
-
-
 /* returns a descriptor of the new file, -1 with errno */
 
 static int
@@ -295,49 +170,6 @@ cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment)
     }
 
     return fd;
-}
-
-
-static int
-cycles_segment_head(cycles_ledger_t *ledger, int fd, const char *name,
-    uint64_t segment, char *err, size_t errlen)
-{
-    unsigned char  head[CYCLES_SEGMENT_HEAD];
-
-    if (pread(fd, head, sizeof(head), 0) != (ssize_t) sizeof(head)
-        || memcmp(head, CYCLES_LOG_MAGIC, 8) != 0
-        || cycles_get32(head + 60) != cycles_crc32c(0, head, 60))
-    {
-        snprintf(err, errlen, "\"%s/%s\" has a damaged header at offset 0: "
-                 "restore the file from a backup", ledger->path, name);
-        return -1;
-    }
-
-    if (cycles_get32(head + 8) != CYCLES_LOG_VERSION) {
-        snprintf(err, errlen, "\"%s/%s\" has format version %u, this module "
-                 "knows version %u only: use the version of the module that "
-                 "wrote it", ledger->path, name, cycles_get32(head + 8),
-                 CYCLES_LOG_VERSION);
-        return -1;
-    }
-
-    if (cycles_get64(head + 32) != segment) {
-        snprintf(err, errlen, "\"%s/%s\" begins with record %" PRIu64
-                 ", its name says otherwise: give the file its name back",
-                 ledger->path, name, cycles_get64(head + 32));
-        return -1;
-    }
-
-    if (ledger->shm->segment == 0) {
-        memcpy(ledger->shm->uuid, head + 16, 16);
-
-    } else if (memcmp(ledger->shm->uuid, head + 16, 16) != 0) {
-        snprintf(err, errlen, "\"%s/%s\" belongs to another ledger: remove "
-                 "it from the directory", ledger->path, name);
-        return -1;
-    }
-
-    return 0;
 }
 
 
@@ -451,22 +283,8 @@ cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
     const unsigned char  *buf;
 
     shm = ledger->shm;
-    memset(&reader, 0, sizeof(reader));
 
-    cycles_segment_name(reader.name, segment);
-    reader.offset = offset;
-    reader.fd = cycles_log_open_segment(ledger, segment);
-    reader.buf = malloc(CYCLES_READ_BUFFER);
-
-    if (reader.fd == -1 || reader.buf == NULL) {
-        snprintf(err, errlen, "can't open \"%s/%s\": %s", ledger->path,
-                 reader.name, strerror(errno));
-        rc = -1;
-        goto done;
-    }
-
-    rc = cycles_segment_head(ledger, reader.fd, reader.name, segment, err,
-                             errlen);
+    rc = cycles_reader_open(ledger, &reader, segment, offset, err, errlen);
     damage = NULL;
 
     while (rc == 0) {
@@ -511,13 +329,7 @@ cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
         (void) cycles_ledger_owner(ledger, reader.fd);
     }
 
-done:
-
-    free(reader.buf);
-
-    if (reader.fd != -1) {
-        close(reader.fd);
-    }
+    cycles_reader_close(&reader);
 
     return rc;
 }
@@ -556,94 +368,9 @@ cycles_reader_apply(cycles_ledger_t *ledger, cycles_reader_t *reader,
     }
 
     ledger->shm->written = seq;
-    reader->offset += len;
-    reader->pos += len;
+    cycles_reader_next(reader, len);
 
     return 0;
-}
-
-
-/* NULL with damage: there is something, but no record; without: the end */
-
-static const unsigned char *
-cycles_reader_record(cycles_reader_t *reader, size_t *len,
-    const char **damage)
-{
-    size_t                n;
-    const unsigned char  *p;
-
-    n = cycles_reader_fill(reader, CYCLES_RECORD_HEAD);
-
-    if (n == 0) {
-        return NULL;
-    }
-
-    if (n < CYCLES_RECORD_HEAD) {
-        *damage = "short record";
-        return NULL;
-    }
-
-    *len = cycles_get32(reader->buf + reader->pos + 4);
-
-    if (*len < CYCLES_RECORD_HEAD || *len > CYCLES_RECORD_MAX) {
-        *damage = "bad length";
-        return NULL;
-    }
-
-    if (cycles_reader_fill(reader, *len) < *len) {
-        *damage = "short record";
-        return NULL;
-    }
-
-    p = reader->buf + reader->pos;
-
-    if (cycles_crc32c(0, p + 4, *len - 4) != cycles_get32(p)) {
-        *damage = "bad checksum";
-        return NULL;
-    }
-
-    return p;
-}
-
-
-/* returns how many bytes are there, at most a little more than wanted */
-
-static size_t
-cycles_reader_fill(cycles_reader_t *reader, size_t want)
-{
-    ssize_t  n;
-
-    if (reader->end - reader->pos >= want) {
-        return reader->end - reader->pos;
-    }
-
-    memmove(reader->buf, reader->buf + reader->pos,
-            reader->end - reader->pos);
-    reader->end -= reader->pos;
-    reader->pos = 0;
-
-    while (reader->end < want) {
-        n = pread(reader->fd, reader->buf + reader->end,
-                  CYCLES_READ_BUFFER - reader->end,
-                  reader->offset + reader->end);
-
-        if (n == -1 && errno == EINTR) {
-            continue;
-        }
-
-        if (n == -1) {
-            reader->error = errno;
-            return 0;
-        }
-
-        if (n == 0) {
-            break;
-        }
-
-        reader->end += n;
-    }
-
-    return reader->end;
 }
 
 

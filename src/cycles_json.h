@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../cycles.h"
+#include "cycles.h"
 
 
 typedef struct {
