@@ -111,7 +111,11 @@ void cycles_api_error_init(cycles_api_error_t *error, cycles_code_t code,
 void cycles_api_refused(cycles_api_error_t *error, cycles_code_t code,
     cycles_unit_t unit, const cycles_denial_t *denial);
 
-/* the HTTP status that the protocol gives to a code */
+/* what the protocol has instead of a code of the governance specification */
+
+cycles_code_t cycles_api_runtime_code(cycles_code_t code);
+
+/* the HTTP status that goes with a code */
 
 unsigned cycles_api_status(cycles_code_t code);
 
@@ -141,9 +145,21 @@ void cycles_api_write_balance(cycles_json_t *js,
 void cycles_api_write_detail(cycles_json_t *js, cycles_str_t id,
     const cycles_view_t *view, const cycles_history_t *history);
 
-/* AuthIntrospectResponse for a tenant's key */
+/* AuthIntrospectResponse; NULL: for the operator's key */
 
-void cycles_api_write_introspection(cycles_json_t *js, cycles_str_t tenant);
+void cycles_api_write_introspection(cycles_json_t *js,
+    const cycles_credential_t *credential);
+
+/* arrays of strings */
+
+void cycles_api_write_permissions(cycles_json_t *js, uint32_t permissions);
+void cycles_api_write_filter(cycles_json_t *js, cycles_str_t filter);
+
+/* members */
+
+void cycles_api_write_amount(cycles_json_t *js, const char *name,
+    cycles_unit_t unit, int64_t amount);
+void cycles_api_write_flag(cycles_json_t *js, const char *name, int value);
 
 
 #endif /* _CYCLES_API_H_INCLUDED_ */

@@ -14,17 +14,11 @@
 #include "cycles_api.h"
 
 
-static void cycles_api_write_amount(cycles_json_t *js, const char *name,
-    cycles_unit_t unit, int64_t amount);
 static void cycles_api_write_scopes(cycles_json_t *js, cycles_str_t path);
 static void cycles_api_write_caps(cycles_json_t *js,
     const cycles_caps_t *caps);
-static void cycles_api_write_flag(cycles_json_t *js, const char *name,
-    int value);
 static void cycles_api_write_details(cycles_json_t *js,
     const cycles_api_error_t *error);
-static void cycles_api_write_names(cycles_json_t *js,
-    const char *const *names);
 static void cycles_api_write_subject(cycles_json_t *js,
     const cycles_subject_t *subject);
 static void cycles_api_write_action(cycles_json_t *js,
@@ -69,25 +63,77 @@ static const unsigned short  cycles_api_statuses[CYCLES_CODES] = {
 };
 
 
-/* what a key may do, in the words of the governance specification */
+/*
+ * What a dashboard may show or offer: AuthIntrospectResponse.capabilities of
+ * the governance specification.  True for the operator, and for a tenant's
+ * key that has one of the permissions.
+ */
 
-static const char *const  cycles_api_permissions[] = {
-    "reservations:create", "reservations:commit", "reservations:release",
-    "reservations:extend", "balances:read", NULL
+#define CYCLES_API_SETTLES                                                    \
+    (CYCLES_PERMIT(CYCLES_MAY_RESERVE) | CYCLES_PERMIT(CYCLES_MAY_COMMIT)     \
+     | CYCLES_PERMIT(CYCLES_MAY_RELEASE) | CYCLES_PERMIT(CYCLES_MAY_EXTEND))
+
+#define CYCLES_API_READS(permission)                                          \
+    (CYCLES_PERMIT(CYCLES_MAY_READ_ ## permission)                            \
+     | CYCLES_PERMIT(CYCLES_MAY_READ)                                         \
+     | CYCLES_PERMIT(CYCLES_ADMIN_READS_ ## permission))
+
+#define CYCLES_API_WRITES(permission)                                         \
+    (CYCLES_PERMIT(CYCLES_MAY_WRITE_ ## permission)                           \
+     | CYCLES_PERMIT(CYCLES_MAY_WRITE)                                        \
+     | CYCLES_PERMIT(CYCLES_ADMIN_WRITES_ ## permission))
+
+
+typedef struct {
+    const char  *name;
+    uint32_t     permissions;
+} cycles_api_capability_t;
+
+
+static const cycles_api_capability_t  cycles_api_capabilities[] = {
+    { "view_overview", 0 },
+    { "view_budgets", CYCLES_API_READS(BUDGETS) },
+    { "view_events", CYCLES_API_READS(EVENTS) },
+    { "view_webhooks", CYCLES_API_READS(WEBHOOKS) },
+    { "view_audit", 0 },
+    { "view_tenants", 0 },
+    { "view_api_keys", 0 },
+    { "view_policies", CYCLES_API_READS(POLICIES) },
+    { "view_reservations", CYCLES_API_SETTLES
+                           | CYCLES_PERMIT(CYCLES_MAY_LIST)
+                           | CYCLES_PERMIT(CYCLES_MAY_READ) },
+    { "manage_budgets", CYCLES_API_WRITES(BUDGETS) },
+    { "manage_policies", CYCLES_API_WRITES(POLICIES) },
+    { "manage_webhooks", CYCLES_API_WRITES(WEBHOOKS) },
+    { "manage_tenants", 0 },
+    { "manage_api_keys", 0 },
+    { "manage_reservations", CYCLES_API_SETTLES
+                             | CYCLES_PERMIT(CYCLES_MAY_WRITE) },
+    { NULL, 0 }
 };
 
 
-static const char *const  cycles_api_capabilities[] = {
-    "view_reservations", "manage_reservations", NULL
-};
+cycles_code_t
+cycles_api_runtime_code(cycles_code_t code)
+{
+    switch (code) {
 
+    case CYCLES_TENANT_NOT_FOUND:
+    case CYCLES_BUDGET_NOT_FOUND:
+        return CYCLES_NOT_FOUND;
 
-static const char *const  cycles_api_no_capabilities[] = {
-    "view_overview", "view_budgets", "view_events", "view_webhooks",
-    "view_audit", "view_tenants", "view_api_keys", "view_policies",
-    "manage_budgets", "manage_policies", "manage_webhooks", "manage_tenants",
-    "manage_api_keys", NULL
-};
+    case CYCLES_TENANT_SUSPENDED:
+    case CYCLES_INSUFFICIENT_PERMISSIONS:
+        return CYCLES_FORBIDDEN;
+
+    case CYCLES_KEY_REVOKED:
+    case CYCLES_KEY_EXPIRED:
+        return CYCLES_UNAUTHORIZED;
+
+    default:
+        return code;
+    }
+}
 
 
 unsigned
@@ -140,6 +186,7 @@ cycles_api_refused(cycles_api_error_t *error, cycles_code_t code,
                                            "often as its tenant may",
         [CYCLES_TENANT_CLOSED] = "The tenant is closed, what it owns can "
                                  "only be read",
+        [CYCLES_TENANT_SUSPENDED] = "The tenant is suspended",
         [CYCLES_INTERNAL_ERROR] = "The ledger can't do this now, try again "
                                   "with the same idempotency key"
     };
@@ -334,7 +381,7 @@ cycles_api_write_settled(cycles_json_t *js, cycles_api_operation_t op,
 }
 
 
-static void
+void
 cycles_api_write_amount(cycles_json_t *js, const char *name,
     cycles_unit_t unit, int64_t amount)
 {
@@ -440,7 +487,7 @@ cycles_api_write_balance(cycles_json_t *js, const cycles_balance_t *balance)
 }
 
 
-static void
+void
 cycles_api_write_flag(cycles_json_t *js, const char *name, int value)
 {
     cycles_json_key(js, name, strlen(name));
@@ -449,27 +496,44 @@ cycles_api_write_flag(cycles_json_t *js, const char *name, int value)
 
 
 void
-cycles_api_write_introspection(cycles_json_t *js, cycles_str_t tenant)
+cycles_api_write_introspection(cycles_json_t *js,
+    const cycles_credential_t *credential)
 {
-    unsigned  i;
+    cycles_str_t                    s;
+    const cycles_api_capability_t  *c;
 
     cycles_json_begin(js);
     cycles_api_write_flag(js, "authenticated", 1);
-    cycles_json_member_name(js, "auth_type", "tenant");
-    cycles_json_member_string(js, "tenant_id", tenant);
+    cycles_json_member_name(js, "auth_type", credential ? "tenant" : "admin");
 
-    cycles_json_key(js, "permissions", 11);
-    cycles_api_write_names(js, cycles_api_permissions);
+    if (credential) {
+        s.len = credential->who.tenant_len;
+        s.data = (unsigned char *) credential->who.tenant;
+        cycles_json_member_string(js, "tenant_id", s);
+
+        cycles_json_key(js, "permissions", 11);
+        cycles_api_write_permissions(js, credential->permissions);
+
+    } else {
+        cycles_json_key(js, "permissions", 11);
+        cycles_json_raw(js, "[\"*\"]", 5);
+    }
+
+    if (credential && credential->scope_filter_len) {
+        s.len = credential->scope_filter_len;
+        s.data = (unsigned char *) credential->scope_filter;
+
+        cycles_json_key(js, "scope_filter", 12);
+        cycles_api_write_filter(js, s);
+    }
 
     cycles_json_key(js, "capabilities", 12);
     cycles_json_begin(js);
 
-    for (i = 0; cycles_api_capabilities[i]; i++) {
-        cycles_api_write_flag(js, cycles_api_capabilities[i], 1);
-    }
-
-    for (i = 0; cycles_api_no_capabilities[i]; i++) {
-        cycles_api_write_flag(js, cycles_api_no_capabilities[i], 0);
+    for (c = cycles_api_capabilities; c->name; c++) {
+        cycles_api_write_flag(js, c->name,
+                              credential == NULL
+                              || (credential->permissions & c->permissions));
     }
 
     cycles_json_end(js);
@@ -477,19 +541,50 @@ cycles_api_write_introspection(cycles_json_t *js, cycles_str_t tenant)
 }
 
 
-static void
-cycles_api_write_names(cycles_json_t *js, const char *const *names)
+void
+cycles_api_write_permissions(cycles_json_t *js, uint32_t permissions)
 {
+    int           i;
+    cycles_str_t  s;
+    const char   *name;
+
+    cycles_json_raw(js, "[", 1);
+
+    for (i = 0; i < CYCLES_PERMISSIONS; i++) {
+
+        if (permissions & CYCLES_PERMIT(i)) {
+            name = cycles_permission_name(i);
+
+            s.len = strlen(name);
+            s.data = (unsigned char *) name;
+
+            cycles_json_next(js);
+            cycles_json_string(js, s);
+        }
+    }
+
+    cycles_json_raw(js, "]", 1);
+}
+
+
+void
+cycles_api_write_filter(cycles_json_t *js, cycles_str_t filter)
+{
+    size_t        i, from;
     cycles_str_t  s;
 
     cycles_json_raw(js, "[", 1);
 
-    for ( /* void */ ; *names; names++) {
-        s.len = strlen(*names);
-        s.data = (unsigned char *) *names;
+    for (from = 0, i = 0; i <= filter.len && filter.len; i++) {
 
-        cycles_json_next(js);
-        cycles_json_string(js, s);
+        if (i == filter.len || filter.data[i] == ',') {
+            s.len = i - from;
+            s.data = filter.data + from;
+            from = i + 1;
+
+            cycles_json_next(js);
+            cycles_json_string(js, s);
+        }
     }
 
     cycles_json_raw(js, "]", 1);

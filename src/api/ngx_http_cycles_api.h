@@ -5,6 +5,7 @@
  * The HTTP API of the Cycles protocol on an embedded ledger.
  *
  *     ngx_http_cycles_api_module.c      the directive, routes, what comes in
+ *     ngx_http_cycles_api_auth.c        whose key it is, and what it may do
  *     ngx_http_cycles_api_operations.c  what each route does with the ledger
  *     ngx_http_cycles_api_balances.c    the list of balances
  *     ngx_http_cycles_api_detail.c      one reservation, with its history
@@ -38,12 +39,28 @@ typedef void (*ngx_http_cycles_api_write_pt)(cycles_json_t *js,
     ngx_http_cycles_api_ctx_t *ctx);
 
 
+/* whose key a route wants */
+
+#define NGX_HTTP_CYCLES_API_TENANT   0x01
+#define NGX_HTTP_CYCLES_API_ADMIN    0x02
+#define NGX_HTTP_CYCLES_API_BOTH     (NGX_HTTP_CYCLES_API_TENANT              \
+                                      |NGX_HTTP_CYCLES_API_ADMIN)
+
+/* it changes something, so a closed tenant learns why it can't */
+
+#define NGX_HTTP_CYCLES_API_CHANGES  0x04
+
+
 typedef struct {
     ngx_str_t                        path;        /* behind "/v1" */
     ngx_str_t                        action;      /* behind the id */
     ngx_uint_t                       has_id;
     ngx_uint_t                       methods;
-    ngx_uint_t                       operation;   /* 0: reads only */
+    ngx_uint_t                       keys;
+    cycles_permission_t              permission;  /* of a tenant's key;
+                                                     CYCLES_PERMISSIONS: none
+                                                     is needed */
+    ngx_uint_t                       operation;   /* 0: has no body */
     ngx_http_cycles_api_run_pt       run;
 } ngx_http_cycles_api_route_t;
 
@@ -52,6 +69,7 @@ typedef struct {
     ngx_str_t                        name;        /* of the ledger */
     void                            *ledger;
     ngx_str_t                        base;        /* what is before "/v1" */
+    ngx_http_complex_value_t        *admin_key;
 } ngx_http_cycles_api_conf_t;
 
 
@@ -59,6 +77,7 @@ typedef struct {
 
 typedef struct {
     ngx_pool_t                      *pool;
+    cycles_credential_t             *credential;
     ngx_str_t                        filters[CYCLES_LEVELS];
     ngx_array_t                      items;       /* cycles_balance_t */
     ngx_uint_t                       limit;
@@ -76,8 +95,12 @@ struct ngx_http_cycles_api_ctx_s {
     ngx_str_t                        id;          /* of the reservation */
     u_char                           request_id[CYCLES_UUID_LEN];
     u_char                           trace_id[CYCLES_API_TRACE_LEN];
-    cycles_principal_t               who;
+    cycles_principal_t               who;         /* of nobody when it is
+                                                     the operator */
+    cycles_credential_t              credential;
     char                            *allow;       /* of a 405 */
+    unsigned                         admin:1;
+    unsigned                         admin_plane:1;
 
     cycles_api_request_t             rq;
     cycles_unit_t                    unit;        /* of what was settled */
@@ -122,10 +145,28 @@ ngx_int_t ngx_http_cycles_api_own(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 
 
+/*
+ * Whether the key of the request may do what the route does.  NGX_DECLINED:
+ * it may, otherwise it is answered.
+ */
+
+ngx_int_t ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+
+/* the same for the tenant and the scopes of a subject, and of a view */
+
+ngx_int_t ngx_http_cycles_api_subject(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_owned(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, const cycles_view_t *view);
+
+
 /* gives the request its ids, from its own headers where it has them */
 
 ngx_int_t ngx_http_cycles_api_identify(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
+
+cycles_str_t ngx_http_cycles_api_str(u_char *data, size_t len);
 
 /* the first header of this name, NULL if there is none */
 

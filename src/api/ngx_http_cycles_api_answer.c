@@ -301,6 +301,10 @@ ngx_int_t
 ngx_http_cycles_api_send_error(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, ngx_uint_t status)
 {
+    if (!ctx->admin_plane) {
+        ctx->error.code = cycles_api_runtime_code(ctx->error.code);
+    }
+
     ctx->error.request_id.len = CYCLES_UUID_LEN;
     ctx->error.request_id.data = ctx->request_id;
     ctx->error.trace_id.len = CYCLES_API_TRACE_LEN;

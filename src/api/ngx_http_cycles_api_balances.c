@@ -47,6 +47,7 @@ ngx_http_cycles_api_balances(ngx_http_request_t *r,
 
     page = &ctx->page;
     page->pool = r->pool;
+    page->credential = &ctx->credential;
 
     rc = ngx_http_cycles_api_filters(r, ctx);
 
@@ -236,7 +237,12 @@ ngx_http_cycles_api_collect(void *data, const cycles_balance_t *balance)
 
     cycles_balance_t  *item;
 
-    if (!ngx_http_cycles_api_matches(page, &balance->scope_path)) {
+    if (!ngx_http_cycles_api_matches(page, &balance->scope_path)
+        || !cycles_filter_path(page->credential->scope_filter,
+                               page->credential->scope_filter_len,
+                               balance->scope_path.data,
+                               balance->scope_path.len))
+    {
         page->position++;
         return 0;
     }

@@ -10,9 +10,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include <openssl/sha.h>
-
 #include "ngx_http_cycles_api.h"
+#include "../ngx_http_cycles_conf.h"
 
 
 #define NGX_HTTP_CYCLES_API_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
@@ -20,6 +19,8 @@
 
 static char *ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_cycles_api_option(ngx_conf_t *cf,
+    ngx_http_cycles_api_conf_t *acf, ngx_str_t *option);
 static void *ngx_http_cycles_api_create_conf(ngx_conf_t *cf);
 static char *ngx_http_cycles_api_merge_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -36,8 +37,6 @@ static ngx_int_t ngx_http_cycles_api_find_route(ngx_http_request_t *r,
 static ngx_int_t ngx_http_cycles_api_match(
     const ngx_http_cycles_api_route_t *route, ngx_str_t *path,
     ngx_str_t *id);
-static ngx_int_t ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_api_content_type(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_body(ngx_http_request_t *r);
@@ -52,7 +51,7 @@ static ngx_int_t ngx_http_cycles_api_list(ngx_http_request_t *r,
 static ngx_command_t  ngx_http_cycles_api_commands[] = {
 
     { ngx_string("cycles_api"),
-      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_http_cycles_api,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -96,36 +95,50 @@ ngx_module_t  ngx_http_cycles_api_module = {
 static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
 
     { ngx_string("/reservations"), ngx_null_string, 0, NGX_HTTP_POST,
-      CYCLES_API_RESERVE, ngx_http_cycles_api_reserve },
+      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
+      CYCLES_MAY_RESERVE, CYCLES_API_RESERVE, ngx_http_cycles_api_reserve },
 
     { ngx_string("/reservations"), ngx_null_string, 0,
-      NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_list },
+      NGX_HTTP_CYCLES_API_READ,
+      NGX_HTTP_CYCLES_API_BOTH, CYCLES_MAY_LIST, 0,
+      ngx_http_cycles_api_list },
 
     { ngx_string("/reservations/"), ngx_string("/commit"), 1, NGX_HTTP_POST,
-      CYCLES_API_COMMIT, ngx_http_cycles_api_commit },
+      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
+      CYCLES_MAY_COMMIT, CYCLES_API_COMMIT, ngx_http_cycles_api_commit },
 
     { ngx_string("/reservations/"), ngx_string("/release"), 1, NGX_HTTP_POST,
-      CYCLES_API_RELEASE, ngx_http_cycles_api_release },
+      NGX_HTTP_CYCLES_API_BOTH|NGX_HTTP_CYCLES_API_CHANGES,
+      CYCLES_MAY_RELEASE, CYCLES_API_RELEASE, ngx_http_cycles_api_release },
 
     { ngx_string("/reservations/"), ngx_string("/extend"), 1, NGX_HTTP_POST,
-      CYCLES_API_EXTEND, ngx_http_cycles_api_extend },
+      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
+      CYCLES_MAY_EXTEND, CYCLES_API_EXTEND, ngx_http_cycles_api_extend },
 
     { ngx_string("/reservations/"), ngx_null_string, 1,
-      NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_detail },
+      NGX_HTTP_CYCLES_API_READ,
+      NGX_HTTP_CYCLES_API_BOTH, CYCLES_MAY_LIST, 0,
+      ngx_http_cycles_api_detail },
 
     { ngx_string("/decide"), ngx_null_string, 0, NGX_HTTP_POST,
-      CYCLES_API_DECIDE, ngx_http_cycles_api_reserve },
+      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
+      CYCLES_MAY_DECIDE, CYCLES_API_DECIDE, ngx_http_cycles_api_reserve },
 
     { ngx_string("/events"), ngx_null_string, 0, NGX_HTTP_POST,
-      CYCLES_API_EVENT, ngx_http_cycles_api_event },
+      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
+      CYCLES_MAY_CREATE_EVENTS, CYCLES_API_EVENT, ngx_http_cycles_api_event },
 
     { ngx_string("/balances"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
-      0, ngx_http_cycles_api_balances },
+      NGX_HTTP_CYCLES_API_TENANT, CYCLES_MAY_READ_BALANCES, 0,
+      ngx_http_cycles_api_balances },
 
     { ngx_string("/auth/introspect"), ngx_null_string, 0,
-      NGX_HTTP_CYCLES_API_READ, 0, ngx_http_cycles_api_introspect },
+      NGX_HTTP_CYCLES_API_READ,
+      NGX_HTTP_CYCLES_API_BOTH, CYCLES_PERMISSIONS, 0,
+      ngx_http_cycles_api_introspect },
 
-    { ngx_null_string, ngx_null_string, 0, 0, 0, NULL }
+    { ngx_null_string, ngx_null_string, 0, 0, 0, CYCLES_PERMISSIONS, 0,
+      NULL }
 };
 
 
@@ -142,8 +155,9 @@ ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_cycles_api_conf_t *acf = conf;
 
+    char                      *rv;
     ngx_str_t                 *value;
-    ngx_uint_t                 prefix;
+    ngx_uint_t                 i, prefix;
     ngx_http_core_loc_conf_t  *clcf;
 
     value = cf->args->elts;
@@ -152,17 +166,19 @@ ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
-    if (value[1].len <= 7
-        || ngx_strncmp(value[1].data, "ledger=", 7) != 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\" in \"cycles_api\": give "
-                           "it as \"ledger=NAME\"", &value[1]);
-        return NGX_CONF_ERROR;
+    for (i = 1; i < cf->args->nelts; i++) {
+        rv = ngx_http_cycles_api_option(cf, acf, &value[i]);
+
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
     }
 
-    acf->name.len = value[1].len - 7;
-    acf->name.data = value[1].data + 7;
+    if (acf->name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"cycles_api\" needs a \"ledger=NAME\"");
+        return NGX_CONF_ERROR;
+    }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
@@ -182,6 +198,51 @@ ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     clcf->handler = ngx_http_cycles_api_handler;
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_cycles_api_option(ngx_conf_t *cf, ngx_http_cycles_api_conf_t *acf,
+    ngx_str_t *option)
+{
+    ngx_str_t  value;
+
+    if (option->len > 7 && ngx_strncmp(option->data, "ledger=", 7) == 0
+        && acf->name.len == 0)
+    {
+        acf->name.len = option->len - 7;
+        acf->name.data = option->data + 7;
+
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(option->data, "admin_key=", 10) == 0) {
+
+        if (option->len == 10 || acf->admin_key) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"cycles_api\" must have one \"admin_key=\" "
+                               "at most, with a value or \"file:PATH\"");
+            return NGX_CONF_ERROR;
+        }
+
+        value.len = option->len - 10;
+        value.data = option->data + 10;
+
+        acf->admin_key = ngx_pcalloc(cf->pool,
+                                     sizeof(ngx_http_complex_value_t));
+        if (acf->admin_key == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        return ngx_http_cycles_secret_value(cf, &value, acf->admin_key)
+               == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\" in \"cycles_api\": there "
+                       "are one \"ledger=NAME\" and \"admin_key=VALUE\"",
+                       option);
+    return NGX_CONF_ERROR;
 }
 
 
@@ -448,6 +509,9 @@ ngx_http_cycles_api_find_route(ngx_http_request_t *r,
         methods |= route->methods;
     }
 
+    ctx->admin_plane = (path.len > 7
+                        && ngx_strncmp(path.data, "/admin/", 7) == 0);
+
     if (ctx->route == NULL) {
         ctx->allow = (methods == 0) ? NULL
                      : (methods == NGX_HTTP_POST) ? "POST"
@@ -511,54 +575,6 @@ ngx_http_cycles_api_match(const ngx_http_cycles_api_route_t *route,
     }
 
     return NGX_OK;
-}
-
-
-/* NGX_DECLINED: it is one of the ledger's keys, otherwise it is answered */
-
-static ngx_int_t
-ngx_http_cycles_api_authenticate(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
-{
-    u_char                digest[SHA256_DIGEST_LENGTH];
-    ngx_str_t            *key;
-    cycles_code_t         code;
-    cycles_credential_t   credential;
-
-    key = ngx_http_cycles_api_header(r, "X-Cycles-API-Key");
-
-    if (key == NULL || key->len == 0) {
-        code = CYCLES_UNAUTHORIZED;
-
-    } else {
-        SHA256(key->data, key->len, digest);
-        code = cycles_ledger_authenticate(ctx->core, digest, &credential,
-                                          ngx_http_cycles_ledger_now());
-    }
-
-    switch (code) {
-
-    case CYCLES_OK:
-        ctx->who = credential.who;
-        return NGX_DECLINED;
-
-    case CYCLES_UNAUTHORIZED:
-        return ngx_http_cycles_api_fail(r, ctx, code,
-                              key ? "The API key is not known"
-                                  : "There is no X-Cycles-API-Key");
-
-    case CYCLES_KEY_REVOKED:
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_UNAUTHORIZED,
-                                        "The API key is revoked");
-
-    case CYCLES_KEY_EXPIRED:
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_UNAUTHORIZED,
-                                        "The API key has expired");
-
-    default:
-        return ngx_http_cycles_api_fail(r, ctx, code,
-                                        "The ledger can't be read now");
-    }
 }
 
 

@@ -16,8 +16,6 @@
 static ngx_int_t ngx_http_cycles_api_refuse(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
     cycles_denial_t *denial);
-static ngx_int_t ngx_http_cycles_api_subject(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_api_durable(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, uint64_t record);
 static void ngx_http_cycles_api_synced(ngx_http_cycles_ledger_wait_t *wait,
@@ -32,7 +30,6 @@ static void ngx_http_cycles_api_write_settled(cycles_json_t *js,
     ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_write_introspection(cycles_json_t *js,
     ngx_http_cycles_api_ctx_t *ctx);
-static cycles_str_t ngx_http_cycles_api_str(u_char *data, size_t len);
 
 
 /* and decide, which is a reserve without doing it */
@@ -180,6 +177,7 @@ ngx_http_cycles_api_release(ngx_http_request_t *r,
 
     rq.idempotency_key = ctx->rq.idempotency_key;
     rq.reason = ctx->rq.reason;
+    rq.admin = ctx->admin;
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
 
@@ -264,41 +262,11 @@ ngx_http_cycles_api_refuse(ngx_http_request_t *r,
 }
 
 
-/*
- * A subject belongs to the tenant of the key: it may not name another one,
- * and need not name it.  NGX_DECLINED: it is so, otherwise it is answered.
- */
-
-static ngx_int_t
-ngx_http_cycles_api_subject(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
-{
-    cycles_str_t  *tenant;
-
-    tenant = &ctx->rq.subject.levels[CYCLES_TENANT];
-
-    if (tenant->len == 0) {
-        *tenant = ngx_http_cycles_api_str(ctx->who.tenant,
-                                          ctx->who.tenant_len);
-        return NGX_DECLINED;
-    }
-
-    if (tenant->len != ctx->who.tenant_len
-        || ngx_memcmp(tenant->data, ctx->who.tenant, tenant->len) != 0)
-    {
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_FORBIDDEN,
-                              "The subject is of another tenant than the API "
-                              "key");
-    }
-
-    return NGX_DECLINED;
-}
-
-
 ngx_int_t
 ngx_http_cycles_api_own(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
+    ngx_int_t       rc;
     cycles_code_t   code;
     cycles_view_t  *view;
 
@@ -319,19 +287,11 @@ ngx_http_cycles_api_own(ngx_http_request_t *r,
         return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
     }
 
-    if (view->owner.tenant_len != ctx->who.tenant_len
-        || ngx_memcmp(view->owner.tenant, ctx->who.tenant,
-                      view->owner.tenant_len)
-           != 0)
-    {
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_FORBIDDEN,
-                              "The reservation is of another tenant than the "
-                              "API key");
-    }
+    rc = ngx_http_cycles_api_owned(r, ctx, view);
 
     ctx->unit = view->unit;
 
-    return NGX_DECLINED;
+    return rc;
 }
 
 
@@ -466,13 +426,11 @@ static void
 ngx_http_cycles_api_write_introspection(cycles_json_t *js,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    cycles_api_write_introspection(js,
-                                   ngx_http_cycles_api_str(ctx->who.tenant,
-                                                      ctx->who.tenant_len));
+    cycles_api_write_introspection(js, ctx->admin ? NULL : &ctx->credential);
 }
 
 
-static cycles_str_t
+cycles_str_t
 ngx_http_cycles_api_str(u_char *data, size_t len)
 {
     cycles_str_t  s;

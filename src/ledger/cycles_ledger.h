@@ -209,6 +209,7 @@ typedef struct {
     cycles_str_t           idempotency_key;
     cycles_str_t           reason;
     cycles_str_t           trace_id;
+    unsigned               admin;         /* the operator, on behalf */
 } cycles_release_t;
 
 

@@ -17,6 +17,7 @@
 /* flags */
 #define CYCLES_EFFECT_OVER_LIMIT  1
 #define CYCLES_TEXTS_OMITTED      1
+#define CYCLES_BY_OPERATOR        2
 
 
 typedef struct {
@@ -199,6 +200,14 @@ cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
 static void
 cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
 {
+    unsigned  flags;
+
+    flags = rec->texts_omitted ? CYCLES_TEXTS_OMITTED : 0;
+
+    if (rec->type == CYCLES_RECORD_RELEASE && rec->admin) {
+        flags |= CYCLES_BY_OPERATOR;
+    }
+
     cycles_write_head(out, rec);
 
     if (rec->type == CYCLES_RECORD_EVENT) {
@@ -209,7 +218,7 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
 
     cycles_out_int(out, rec->unit, 1);
     cycles_out_int(out, rec->policy, 1);
-    cycles_out_int(out, rec->texts_omitted ? CYCLES_TEXTS_OMITTED : 0, 1);
+    cycles_out_int(out, flags, 1);
     cycles_out_int(out, 0, 1);
     cycles_out_int(out, rec->amount, 8);
     cycles_out_int(out, rec->charged, 8);
@@ -656,6 +665,8 @@ cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
 static void
 cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
 {
+    unsigned  flags;
+
     cycles_read_head(in, rec);
 
     if (rec->type == CYCLES_RECORD_EVENT) {
@@ -666,7 +677,9 @@ cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
 
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
-    rec->texts_omitted = cycles_in_int(in, 1) & CYCLES_TEXTS_OMITTED;
+    flags = cycles_in_int(in, 1);
+    rec->texts_omitted = flags & CYCLES_TEXTS_OMITTED;
+    rec->admin = (flags & CYCLES_BY_OPERATOR) != 0;
     (void) cycles_in_int(in, 1);
     rec->amount = cycles_in_int(in, 8);
     rec->charged = cycles_in_int(in, 8);

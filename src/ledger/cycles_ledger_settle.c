@@ -335,6 +335,7 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
     rec->amount = cell->estimate;
     rec->charged = 0;
     rec->reason = rq->reason;
+    rec->admin = rq->admin;
     rec->metrics = cycles_no_metrics;
     rec->metadata.len = 0;
     rec->neffects = 0;

@@ -6,7 +6,6 @@
 
 #include <string.h>
 
-#include "../cycles.h"
 #include "cycles_permissions.h"
 
 
@@ -34,7 +33,7 @@ typedef struct {
 
 typedef struct {
     cycles_str_t           values[CYCLES_LEVELS];
-    const uint32_t        *hashes;
+    const uint32_t        *hashes;        /* NULL: there are values */
 } cycles_filtered_t;
 
 
@@ -46,6 +45,7 @@ static int cycles_filter_match(const unsigned char *filter, size_t len,
     const cycles_filtered_t *what);
 static int cycles_pattern_match(const unsigned char *p,
     const unsigned char *end, const cycles_filtered_t *what);
+static int cycles_value_is(cycles_str_t value, const cycles_segment_t *s);
 static unsigned char cycles_filter_lower(unsigned char ch);
 
 
@@ -285,6 +285,19 @@ cycles_filter_path(const unsigned char *filter, size_t filter_len,
 
 
 int
+cycles_filter_subject(const unsigned char *filter, size_t filter_len,
+    const cycles_subject_t *subject)
+{
+    cycles_filtered_t  what;
+
+    memcpy(what.values, subject->levels, sizeof(what.values));
+    what.hashes = NULL;
+
+    return filter_len == 0 || cycles_filter_match(filter, filter_len, &what);
+}
+
+
+int
 cycles_filter_hashes(const unsigned char *filter, size_t filter_len,
     const uint32_t *levels)
 {
@@ -349,10 +362,7 @@ cycles_pattern_match(const unsigned char *p, const unsigned char *end,
         } else {
             value = what->values[s.level];
 
-            if (value.len == 0
-                || (!any && (value.len != s.len
-                             || memcmp(value.data, s.value, s.len) != 0)))
-            {
+            if (value.len == 0 || (!any && !cycles_value_is(value, &s))) {
                 return 0;
             }
         }
@@ -360,6 +370,25 @@ cycles_pattern_match(const unsigned char *p, const unsigned char *end,
         p = s.end + 1;
 
     } while (s.end < end);
+
+    return 1;
+}
+
+
+static int
+cycles_value_is(cycles_str_t value, const cycles_segment_t *s)
+{
+    size_t  i;
+
+    if (value.len != s->len) {
+        return 0;
+    }
+
+    for (i = 0; i < s->len; i++) {
+        if (cycles_filter_lower(value.data[i]) != s->value[i]) {
+            return 0;
+        }
+    }
 
     return 1;
 }

@@ -17,6 +17,8 @@
 
 #include <jansson.h>
 
+#include "../cycles.h"
+
 
 typedef enum {
     CYCLES_MAY_RESERVE = 0,
@@ -118,6 +120,11 @@ const char *cycles_filter_read(json_t *array, char *filter, size_t *len);
 
 int cycles_filter_path(const unsigned char *filter, size_t filter_len,
     const unsigned char *path, size_t len);
+
+/* the same for a subject, in any case */
+
+int cycles_filter_subject(const unsigned char *filter, size_t filter_len,
+    const cycles_subject_t *subject);
 
 /*
  * The same for a subject of which only the hashes of its segments are known:

@@ -500,6 +500,7 @@ ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
     rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
     rq.reason = ngx_http_cycles_ledger_str(&rsv->reason);
     rq.trace_id = rsv->terms.trace_id;
+    rq.admin = 0;
 
     cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
                           &rsv->settled, ngx_http_cycles_ledger_now());
@@ -773,6 +774,7 @@ ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
         rq.reason.data = (u_char *) "not_durable";
         rq.reason.len = sizeof("not_durable") - 1;
         rq.trace_id = rsv->terms.trace_id;
+        rq.admin = 0;
 
         cycles_ledger_release(call->ledger->core,
                               ngx_http_cycles_ledger_str(&rsv->id), &rq,

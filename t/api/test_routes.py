@@ -260,8 +260,8 @@ def test_list_is_not_there_yet(api):
 
 @pytest.mark.parametrize('server,text', [
     ('location /v1/ { cycles_api; }', 'invalid number of arguments'),
-    ('location /v1/ { cycles_api main; }', 'give it as "ledger=NAME"'),
-    ('location /v1/ { cycles_api ledger=; }', 'give it as "ledger=NAME"'),
+    ('location /v1/ { cycles_api main; }', 'there are one "ledger=NAME"'),
+    ('location /v1/ { cycles_api ledger=; }', 'there are one "ledger=NAME"'),
     ('location /v1/ { cycles_api ledger=none; }',
      'wants ledger "none", which no "cycles_ledger" declares'),
     ('location /v1/ { cycles_api ledger=main; cycles_api ledger=main; }',
