@@ -24,7 +24,7 @@ export BUILD
 
 DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
-.PHONY: all build deps demo test bench lint fuzz nginx-tests clean
+.PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
 .PHONY: build-asan unit unit-asan
 
 all: build
@@ -139,6 +139,15 @@ lint:
 fuzz:
 	@$(DEPS) build fuzz
 	@tools/fuzz.sh
+
+# API_FUZZ_SEED repeats a run
+
+api-fuzz:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory $(VENV)/.done
+	@$(MAKE) --no-print-directory build
+	API_FUZZ_CASES=$${API_FUZZ_CASES:-10000} TEST_LIMIT=1800 \
+	    t/run t/api/test_fuzz.py
 
 # NGINX_TESTS_DIR is a checkout of nginx's own test suite; that is written for
 # the newest nginx, so it runs on the installed one and on a newer one

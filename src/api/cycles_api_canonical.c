@@ -16,10 +16,6 @@
 #include "cycles_api_reader.h"
 
 
-/* integers up to here are the same number in a double */
-#define CYCLES_API_MAX_EXACT  9007199254740992.0
-
-
 typedef struct {
     const char  *name;
     size_t       len;

@@ -4,6 +4,7 @@
  */
 
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -207,11 +208,20 @@ int
 cycles_api_integer(cycles_api_reader_t *rd, json_t *value, const char *path,
     int64_t min, int64_t max, int64_t *n)
 {
-    if (!json_is_integer(value)) {
-        return cycles_api_fail(rd, "\"%s\" must be an integer", path);
-    }
+    double  real;
 
-    *n = json_integer_value(value);
+    if (json_is_integer(value)) {
+        *n = json_integer_value(value);
+
+    } else {
+        real = json_is_real(value) ? json_real_value(value) : 0.5;
+
+        if (real != floor(real) || fabs(real) >= CYCLES_API_MAX_EXACT) {
+            return cycles_api_fail(rd, "\"%s\" must be an integer", path);
+        }
+
+        *n = (int64_t) real;
+    }
 
     if (*n < min) {
         return cycles_api_fail(rd, "\"%s\" must be at least %lld", path,

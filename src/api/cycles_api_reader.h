@@ -18,6 +18,9 @@
 
 #define CYCLES_API_MAX_PATH   64
 
+/* integers up to here are the same number in a double */
+#define CYCLES_API_MAX_EXACT  9007199254740992.0
+
 
 typedef struct {
     cycles_api_request_t  *rq;
@@ -48,6 +51,8 @@ int cycles_api_only(cycles_api_reader_t *rd, json_t *value, const char *path,
 
 int cycles_api_string(cycles_api_reader_t *rd, json_t *value,
     const char *path, size_t min, size_t max, cycles_str_t *str);
+
+/* to a schema, 1.0 and 1e0 are integers */
 
 int cycles_api_integer(cycles_api_reader_t *rd, json_t *value,
     const char *path, int64_t min, int64_t max, int64_t *n);

@@ -153,12 +153,12 @@ BAD = [
                 {'kind': 'a', 'name': 'a', 'tags': ['é' * 65]},
                 {'kind': 'a', 'name': 'a', 'tags': ['a'] * 11}]),
     ('estimate', [1, '1', [], {}, {'unit': 'TOKENS'}, {'amount': 1},
-                  amount(-1), amount(1.0), amount(1.5), amount('1'),
+                  amount(-1), amount(1.5), amount(2.0 ** 53), amount('1'),
                   amount(True), amount(None), amount(2 ** 63),
                   amount(2 ** 64), amount(1, 'USD'), amount(1, 'tokens'),
                   amount(1, 1), dict(amount(1), x=1)]),
-    ('ttl_ms', [999, 86400001, 0, -1, 1000.0, '1000', True, None]),
-    ('grace_period_ms', [-1, 60001, 1.0, '0', None]),
+    ('ttl_ms', [999, 86400001, 0, -1, 1000.1, 999.0, '1000', True, None]),
+    ('grace_period_ms', [-1, 60001, 1e-9, -0.5, '0', None]),
     ('overage_policy', ['', 'reject', 'ALLOW', 1, None]),
     ('dry_run', [0, 1, 'true', None]),
     ('metadata', [1, 'x', [], None, {'a': 'x' * 40000}]),
@@ -178,8 +178,9 @@ GOOD_VALUES = [
     ('action', [{'kind': 'é' * 64, 'name': '\U0001f600' * 256},
                 {'kind': 'a', 'name': 'ü b', 'tags': []},
                 {'kind': 'a', 'name': 'a', 'tags': ['é' * 64] * 10}]),
-    ('estimate', [amount(0), amount(2 ** 53 + 1), amount(2 ** 62)]),
-    ('ttl_ms', [1000, 86400000]),
+    ('estimate', [amount(0), amount(2 ** 53 + 1), amount(2 ** 62),
+                  amount(1.0), amount(-0.0), amount(2.0 ** 53 - 1)]),
+    ('ttl_ms', [1000, 86400000, 1000.0]),
     ('grace_period_ms', [0, 60000]),
     ('overage_policy', ['REJECT', 'ALLOW_IF_AVAILABLE',
                         'ALLOW_WITH_OVERDRAFT']),
@@ -230,10 +231,11 @@ def test_metrics(api, metrics, good):
 
 @pytest.mark.parametrize('operation,members', [
     ('extend', {'extend_by_ms': 0}), ('extend', {'extend_by_ms': 86400001}),
-    ('extend', {'extend_by_ms': 1.0}), ('extend', {'metadata': 1}),
+    ('extend', {'extend_by_ms': 1.5}), ('extend', {'metadata': 1}),
     ('release', {'reason': 1}), ('release', {'reason': 'é' * 257}),
     ('event', {'client_time_ms': -1}), ('event', {'client_time_ms': 'x'}),
-    ('commit', {'actual': amount(-1)}), ('commit', {'actual': amount(0.0)}),
+    ('commit', {'actual': amount(-1)}), ('commit', {'actual': amount(0.1)}),
+    ('extend', {'metadata': {'a\u0000b': 1}}),
 ])
 def test_other_operations(api, operation, members):
     refused(api.send(operation, **members), 400, 'INVALID_REQUEST')
@@ -261,7 +263,8 @@ def text(**members):
      'duplicate'),
     (text().replace('"amount": 1', '"amount": NaN').encode(),
      'not the JSON'),
-    (text().replace('"amount": 1', '"amount": 1e2').encode(), 'integer'),
+    (text().replace('"amount": 1', '"amount": 1e-2').encode(), 'integer'),
+    (text().replace('"amount": 1', '"amount": 1e400').encode(), 'overflow'),
     (text().replace('"amount": 1', '"amount": 01').encode(), 'not the JSON'),
     (text().replace('"amount": 1', '"amount": 9223372036854775808').encode(),
      'too big'),
@@ -272,6 +275,18 @@ def text(**members):
 def test_not_json(api, raw, message):
     r = api.send('reserve', raw=raw)
     assert message in refused(r, 400, 'INVALID_REQUEST')['message']
+
+
+def test_an_amount_is_exact_however_it_is_written(api):
+    want = None
+    for number in b'90071992547409', b'90071992547409.0', b'0.90071992547409e14':
+        r = api.send('reserve', raw=text().encode().replace(
+            b'"amount": 1', b'"amount": ' + number).replace(b'raw', b'exact'))
+        body = ok(r)
+        assert body['reserved'] == amount(90071992547409)
+        want = want or body['reservation_id']
+        assert body['reservation_id'] == want
+    ok(api.release(want))
 
 
 def test_brackets_in_strings_are_no_levels(api):

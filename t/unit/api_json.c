@@ -258,7 +258,7 @@ test_refused(void)
             "\"x\" is not a member of this request");
     refused(CYCLES_API_RESERVE, RESERVE ",\"actual\":1}",
             "\"actual\" is not a member of this request");
-    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":1000.0}",
+    refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":1000.5}",
             "\"ttl_ms\" must be an integer");
     refused(CYCLES_API_RESERVE, RESERVE ",\"ttl_ms\":null}",
             "\"ttl_ms\" must be an integer");

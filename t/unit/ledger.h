@@ -512,11 +512,12 @@ led_dump_cell(cycles_ledger_t *ledger, const cycles_cell_t *c)
 
     n = sprintf(line, "%s kind %u status %u unit %u policy %u dec %u why %u "
                 "est %lld exp %lld was %lld grace %u rem %lld ch %lld "
-                "srem %lld done %lld rec %llu %llu ext %u key %llx %llx %llx %llx on",
+                "srem %lld done %lld rec %llu %llu ext %u key %llx %llx %llx "
+                "%llx on",
                 id, c->kind, c->status, c->unit, c->policy, c->decision,
                 c->denied, (long long) c->estimate,
-                (long long) c->expires_at_ms, (long long) c->granted_ms, c->grace_ms,
-                (long long) c->remaining, (long long) c->charged,
+                (long long) c->expires_at_ms, (long long) c->granted_ms,
+                c->grace_ms, (long long) c->remaining, (long long) c->charged,
                 (long long) c->settle_remaining, (long long) c->done_ms,
                 (unsigned long long) c->record,
                 (unsigned long long) c->settle_record, c->extended,
