@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 import ledger_log
-from _api import KEYS, SPEC, Api, amount, conf, ok
+from _api import KEYS, SPEC, Api, amount, conf, ok, sha256
 
 
 CASES = int(os.environ.get('API_FUZZ_CASES', 0))
@@ -82,7 +82,11 @@ def test_schemathesis(nginx, tmp_path, capsys):
     entries = [('tenant:acme', 10 ** 12, {
         'unit': unit, 'allocated': amount(10 ** 12, unit),
         'overdraft_limit': amount(10 ** 6, unit)}) for unit in UNITS]
-    ng = nginx(workers=1, **conf(*entries))
+    kw = conf(*entries)
+    kw['files']['budgets.json'] = json.dumps(dict(
+        json.loads(kw['files']['budgets.json']),
+        admin_key_sha256=sha256('operator')))
+    ng = nginx(workers=1, **kw)
     url = 'http://127.0.0.1:%d' % ng.port
 
     api = Api(ng)
