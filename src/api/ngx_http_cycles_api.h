@@ -10,6 +10,7 @@
  *     ngx_http_cycles_api_balances.c    the list of balances
  *     ngx_http_cycles_api_detail.c      one reservation, with its history
  *     ngx_http_cycles_api_answer.c      ids, headers, what goes out
+ *     ngx_http_cycles_api_thread.c      what would block the event loop
  *     cycles_api_read.c, _write.c       the JSON, without nginx
  */
 
@@ -32,6 +33,10 @@ typedef struct ngx_http_cycles_api_ctx_s  ngx_http_cycles_api_ctx_t;
 
 typedef ngx_int_t (*ngx_http_cycles_api_run_pt)(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
+
+/* in a thread, if there are any: it may block, and leaves the request alone */
+
+typedef void (*ngx_http_cycles_api_work_pt)(ngx_http_cycles_api_ctx_t *ctx);
 
 /* writes the body of the answer; called twice, with the same result */
 
@@ -114,6 +119,10 @@ struct ngx_http_cycles_api_ctx_s {
 
     ngx_http_request_t              *request;
     ngx_http_cycles_ledger_wait_t    wait;
+    ngx_uint_t                       status;      /* of the answer */
+    ngx_http_cycles_api_write_pt     write;
+    ngx_http_cycles_api_work_pt      work;
+    ngx_http_cycles_api_run_pt       then;
 };
 
 
@@ -135,6 +144,24 @@ ngx_int_t ngx_http_cycles_api_balances(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 ngx_int_t ngx_http_cycles_api_detail(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
+
+/* answers once the record is as durable as the ledger promises */
+
+ngx_int_t ngx_http_cycles_api_durable(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, uint64_t record, ngx_uint_t status,
+    ngx_http_cycles_api_write_pt write);
+
+/* answers with what the ledger has refused; denial may be NULL */
+
+ngx_int_t ngx_http_cycles_api_refuse(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
+    cycles_denial_t *denial);
+
+/* does some work in a thread, then goes on in the event loop */
+
+ngx_int_t ngx_http_cycles_api_thread(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_http_cycles_api_work_pt work,
+    ngx_http_cycles_api_run_pt then);
 
 /*
  * Looks ctx->id up, into ctx->view.  NGX_DECLINED: the reservation is of the

@@ -14,12 +14,8 @@
 #include "ngx_http_cycles_api.h"
 
 
-static ngx_int_t ngx_http_cycles_api_read_history(ngx_http_request_t *r,
+static void ngx_http_cycles_api_read_history(
     ngx_http_cycles_api_ctx_t *ctx);
-#if (NGX_THREADS)
-static void ngx_http_cycles_api_history_thread(void *data, ngx_log_t *log);
-static void ngx_http_cycles_api_history_ready(ngx_event_t *ev);
-#endif
 static ngx_int_t ngx_http_cycles_api_send_detail(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_forget(void *data);
@@ -53,94 +49,18 @@ ngx_http_cycles_api_detail(ngx_http_request_t *r,
     cln->handler = ngx_http_cycles_api_forget;
     cln->data = ctx;
 
-    return ngx_http_cycles_api_read_history(r, ctx);
-}
-
-
-#if (NGX_THREADS)
-
-/* the task and all that it uses is in the request's pool: it blocks its end */
-
-static ngx_int_t
-ngx_http_cycles_api_read_history(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
-{
-    ngx_thread_task_t         *task;
-    ngx_http_cycles_ledger_t  *l;
-
-    l = ctx->ledger;
-
-    task = ngx_thread_task_alloc(r->pool, 0);
-    if (task == NULL) {
-        return NGX_ERROR;
-    }
-
-    ctx->request = r;
-
-    task->ctx = ctx;
-    task->handler = ngx_http_cycles_api_history_thread;
-    task->event.handler = ngx_http_cycles_api_history_ready;
-    task->event.data = ctx;
-
-    if (ngx_thread_task_post(l->threads, task) != NGX_OK) {
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INTERNAL_ERROR,
-                              "The server is too busy to read its log");
-    }
-
-    r->main->blocked++;
-    r->main->count++;
-    r->aio = 1;
-
-    return NGX_DONE;
+    return ngx_http_cycles_api_thread(r, ctx,
+                                      ngx_http_cycles_api_read_history,
+                                      ngx_http_cycles_api_send_detail);
 }
 
 
 static void
-ngx_http_cycles_api_history_thread(void *data, ngx_log_t *log)
-{
-    ngx_http_cycles_api_ctx_t  *ctx = data;
-
-    ctx->history_error = cycles_ledger_history(ctx->core, &ctx->view,
-                                               &ctx->history);
-}
-
-
-static void
-ngx_http_cycles_api_history_ready(ngx_event_t *ev)
-{
-    ngx_connection_t           *c;
-    ngx_http_request_t         *r;
-    ngx_http_cycles_api_ctx_t  *ctx;
-
-    ctx = ev->data;
-    r = ctx->request;
-    c = r->connection;
-
-    ngx_http_set_log_request(c->log, r);
-
-    r->main->blocked--;
-    r->aio = 0;
-
-    /* the client may have gone: then the end of the request waited for us */
-
-    ngx_http_finalize_request(r, c->error ? NGX_ERROR
-                                 : ngx_http_cycles_api_send_detail(r, ctx));
-    ngx_http_run_posted_requests(c);
-}
-
-#else
-
-static ngx_int_t
-ngx_http_cycles_api_read_history(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
+ngx_http_cycles_api_read_history(ngx_http_cycles_api_ctx_t *ctx)
 {
     ctx->history_error = cycles_ledger_history(ctx->core, &ctx->view,
                                                &ctx->history);
-
-    return ngx_http_cycles_api_send_detail(r, ctx);
 }
-
-#endif
 
 
 static ngx_int_t

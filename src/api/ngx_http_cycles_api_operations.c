@@ -13,17 +13,10 @@
 #include "ngx_http_cycles_api.h"
 
 
-static ngx_int_t ngx_http_cycles_api_refuse(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
-    cycles_denial_t *denial);
-static ngx_int_t ngx_http_cycles_api_durable(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, uint64_t record);
 static void ngx_http_cycles_api_synced(ngx_http_cycles_ledger_wait_t *wait,
     ngx_int_t error);
 static void ngx_http_cycles_api_age(ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_gone(void *data);
-static ngx_int_t ngx_http_cycles_api_done(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_write_reserved(cycles_json_t *js,
     ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_write_settled(cycles_json_t *js,
@@ -70,7 +63,9 @@ ngx_http_cycles_api_reserve(ngx_http_request_t *r,
                                           &ctx->reserved.denial);
     }
 
-    return ngx_http_cycles_api_durable(r, ctx, ctx->reserved.record);
+    return ngx_http_cycles_api_durable(r, ctx, ctx->reserved.record,
+                                       NGX_HTTP_OK,
+                                       ngx_http_cycles_api_write_reserved);
 }
 
 
@@ -110,7 +105,9 @@ ngx_http_cycles_api_event(ngx_http_request_t *r,
 
     ctx->unit = rq.unit;
 
-    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record,
+                                       NGX_HTTP_CREATED,
+                                       ngx_http_cycles_api_write_settled);
 }
 
 
@@ -157,7 +154,9 @@ ngx_http_cycles_api_commit(ngx_http_request_t *r,
                                           &ctx->settled.denial);
     }
 
-    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record,
+                                       NGX_HTTP_OK,
+                                       ngx_http_cycles_api_write_settled);
 }
 
 
@@ -191,7 +190,9 @@ ngx_http_cycles_api_release(ngx_http_request_t *r,
         return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
     }
 
-    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record,
+                                       NGX_HTTP_OK,
+                                       ngx_http_cycles_api_write_settled);
 }
 
 
@@ -225,7 +226,9 @@ ngx_http_cycles_api_extend(ngx_http_request_t *r,
         return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
     }
 
-    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record);
+    return ngx_http_cycles_api_durable(r, ctx, ctx->settled.record,
+                                       NGX_HTTP_OK,
+                                       ngx_http_cycles_api_write_settled);
 }
 
 
@@ -238,7 +241,7 @@ ngx_http_cycles_api_introspect(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_cycles_api_refuse(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
     cycles_denial_t *denial)
@@ -295,11 +298,10 @@ ngx_http_cycles_api_own(ngx_http_request_t *r,
 }
 
 
-/* answers once the record is as durable as the ledger promises */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_cycles_api_durable(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, uint64_t record)
+    ngx_http_cycles_api_ctx_t *ctx, uint64_t record, ngx_uint_t status,
+    ngx_http_cycles_api_write_pt write)
 {
     ngx_pool_cleanup_t  *cln;
 
@@ -309,13 +311,15 @@ ngx_http_cycles_api_durable(ngx_http_request_t *r,
     }
 
     ctx->request = r;
+    ctx->status = status;
+    ctx->write = write;
     ctx->wait.handler = ngx_http_cycles_api_synced;
     ctx->wait.data = ctx;
 
     if (ngx_http_cycles_ledger_wait(ctx->ledger, record, &ctx->wait)
         == NGX_OK)
     {
-        return ngx_http_cycles_api_done(r, ctx);
+        return ngx_http_cycles_api_send(r, ctx, status, write);
     }
 
     cln->handler = ngx_http_cycles_api_gone;
@@ -354,7 +358,7 @@ ngx_http_cycles_api_synced(ngx_http_cycles_ledger_wait_t *wait,
 
     } else {
         ngx_http_cycles_api_age(ctx);
-        rc = ngx_http_cycles_api_done(r, ctx);
+        rc = ngx_http_cycles_api_send(r, ctx, ctx->status, ctx->write);
     }
 
     ngx_http_finalize_request(r, rc);
@@ -384,23 +388,6 @@ ngx_http_cycles_api_gone(void *data)
     ngx_http_cycles_api_ctx_t  *ctx = data;
 
     ngx_http_cycles_ledger_wait_cancel(&ctx->wait);
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_done(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
-{
-    ngx_uint_t  operation;
-
-    operation = ctx->route->operation;
-
-    return ngx_http_cycles_api_send(r, ctx,
-                  (operation == CYCLES_API_EVENT) ? NGX_HTTP_CREATED
-                                                  : NGX_HTTP_OK,
-                  (operation & (CYCLES_API_RESERVE|CYCLES_API_DECIDE))
-                  ? ngx_http_cycles_api_write_reserved
-                  : ngx_http_cycles_api_write_settled);
 }
 
 
