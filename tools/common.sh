@@ -61,6 +61,7 @@ as_root() {
     elif command -v sudo > /dev/null; then
         sudo env DEBIAN_FRONTEND=noninteractive "$@"
     else
-        die "this needs root for $1: run it as root, or install sudo"
+        die "packages are missing and only root can install them: run make as" \
+            "root, or install sudo"
     fi
 }

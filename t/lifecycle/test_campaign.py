@@ -17,6 +17,7 @@ import gateway
 from gateway import (CLOSE, Conn, HarnessError, RESET, STALL, build_request,
                      chat, chat_request, chat_stream, error)
 from authorities import authority, cost
+from raw import H2Conn
 
 
 REQUESTS = int(os.environ.get('CAMPAIGN_REQUESTS') or 400)
@@ -104,22 +105,63 @@ def client(ng, number, n, seen):
         conn.close()
 
 
+def h2_client(ng, number, n, seen):
+    """Several streams at a time on each connection: some are reset, inside
+    their body or at once or later, some are read, then all end together."""
+
+    rnd = random.Random(SEED * 100 + number)
+    left = n
+
+    while left > 0:
+        try:
+            with H2Conn(ng.h2_port) as conn:
+                conn.sock.settimeout(gateway.TIMEOUT)
+                streams = []
+                for _ in range(min(left, rnd.randrange(1, 9))):
+                    left -= 1
+                    path, headers, body = chat_request(
+                        tenant='t%d' % rnd.randrange(TENANTS),
+                        stream=rnd.random() < 0.6, max_tokens=100)
+                    whole = rnd.random() < 0.9
+                    stream = conn.request(
+                        'POST', path, headers,
+                        body if whole else body[:rnd.randrange(len(body))],
+                        end=whole)
+                    if not whole or rnd.random() < 0.3:
+                        conn.reset(stream)
+                    else:
+                        streams.append(stream)
+                if streams and rnd.random() < 0.7:
+                    conn.read_response(streams[0])
+                for stream in streams:
+                    if rnd.random() < 0.2:
+                        conn.reset(stream)
+                    elif rnd.random() < 0.5:
+                        conn.read_response(stream)
+                        if stream not in conn.was_reset:
+                            seen.append((b'"usage"' in conn.data[stream]
+                                         and 200, True))
+        except (OSError, HarnessError):
+            pass
+
+
 @pytest.mark.parametrize('kind', ['ledger', 'cycles'])
-@pytest.mark.parametrize('buffering', ['on', 'off'])
+@pytest.mark.parametrize('buffering', ['on', 'off', 'h2'])
 def test_campaign(nginx, provider, kind, buffering):
     provider.default = Misfortune(SEED)
     rnd = random.Random(SEED)
     scopes = {'tenant:t%d' % n: 10 ** 10 for n in range(TENANTS)}
 
     with authority(kind, scopes) as who:
-        ng = who.attach(nginx(**who.gateway(provider, location='''
+        h2 = buffering == 'h2'
+        ng = who.attach(nginx(h2=h2, **who.gateway(provider, location='''
             proxy_buffering %s;
             proxy_read_timeout 150ms;
             cycles_timeout 300ms;
             cycles_ttl 5s;
             cycles_grace_period 0;
             cycles_retry attempts=20 initial=10ms max=50ms;
-        ''' % buffering)))
+        ''' % ('off' if h2 else buffering))))
 
         if who.remote:
             for _ in range(REQUESTS // 4):
@@ -127,7 +169,7 @@ def test_campaign(nginx, provider, kind, buffering):
                                  rnd.choice(FAULTS), skip=rnd.randrange(4))
 
         seen = []
-        threads = [threading.Thread(target=client, args=(
+        threads = [threading.Thread(target=h2_client if h2 else client, args=(
             ng, number, REQUESTS // CLIENTS, seen))
             for number in range(CLIENTS)]
         for thread in threads:
