@@ -46,6 +46,7 @@ static ngx_int_t ngx_http_cycles_client_extend(
     ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_client_settle(
     ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_client_leave(ngx_http_cycles_reservation_t *rsv);
 
 static ngx_http_cycles_client_t *ngx_http_cycles_client_get(
     ngx_http_cycles_reservation_t *rsv);
@@ -77,7 +78,8 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_client_ops = {
     ngx_http_cycles_client_reserve,
     ngx_http_cycles_client_abandon,
     ngx_http_cycles_client_extend,
-    ngx_http_cycles_client_settle
+    ngx_http_cycles_client_settle,
+    ngx_http_cycles_client_leave
 };
 
 
@@ -185,10 +187,7 @@ ngx_http_cycles_client_settle(ngx_http_cycles_reservation_t *rsv)
         return NGX_OK;
     }
 
-    if (client->extend.running) {
-        client->extend.running = 0;
-        ngx_http_cycles_call_cancel(&client->extend.call);
-    }
+    ngx_http_cycles_client_leave(rsv);
 
     if (rsv->id.len == 0 && rsv->kind != NGX_HTTP_CYCLES_EVENT) {
         rsv->settle_outcome = NGX_HTTP_CYCLES_ANSWERED;
@@ -228,6 +227,20 @@ ngx_http_cycles_client_settle(ngx_http_cycles_reservation_t *rsv)
     ngx_http_cycles_settlement_start(st);
 
     return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_cycles_client_leave(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_http_cycles_client_t  *client;
+
+    client = rsv->call_data;
+
+    if (client && client->extend.running) {
+        client->extend.running = 0;
+        ngx_http_cycles_call_cancel(&client->extend.call);
+    }
 }
 
 

@@ -125,6 +125,9 @@ struct ngx_http_cycles_reservation_s {
  * finishes it, releases what it may have reserved, and destroys the
  * reservation itself.
  *
+ * leave(): it is not settled but left to its expiry; cancels a running
+ * extend().
+ *
  * A null answer to settle() does not exist: it is retried as the protocol
  * wants and its done handler is called once it is final.
  */
@@ -134,6 +137,7 @@ typedef struct {
     void       (*abandon)(ngx_http_cycles_reservation_t *rsv);
     ngx_int_t  (*extend)(ngx_http_cycles_reservation_t *rsv);
     ngx_int_t  (*settle)(ngx_http_cycles_reservation_t *rsv);
+    void       (*leave)(ngx_http_cycles_reservation_t *rsv);
 } ngx_http_cycles_authority_ops_t;
 
 

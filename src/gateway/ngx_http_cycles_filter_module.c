@@ -31,7 +31,8 @@ static ngx_int_t ngx_http_cycles_add_amount(ngx_http_request_t *r,
     char *name, int64_t amount);
 static void ngx_http_cycles_read_reply(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
-static void ngx_http_cycles_feed(ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl);
+static void ngx_http_cycles_feed(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl);
 static void ngx_http_cycles_finish(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 
@@ -101,6 +102,7 @@ static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 static ngx_int_t
 ngx_http_cycles_header_filter(ngx_http_request_t *r)
 {
+    ngx_int_t               rc;
     ngx_http_cycles_ctx_t  *ctx;
 
     ctx = ngx_http_cycles_get_ctx(r);
@@ -119,7 +121,9 @@ ngx_http_cycles_header_filter(ngx_http_request_t *r)
         ngx_http_cycles_read_reply(r, ctx);
     }
 
-    return ngx_http_next_header_filter(r);
+    rc = ngx_http_next_header_filter(r);
+
+    return (rc == NGX_ERROR) ? ngx_http_cycles_lost(r, ctx, NULL) : rc;
 }
 
 
@@ -350,7 +354,7 @@ ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
         return rc;
     }
 
-    ngx_http_cycles_feed(ctx, *ll);
+    ngx_http_cycles_feed(r, ctx, *ll);
 
     if (p->length == 0) {
         ngx_http_cycles_finish(r, ctx);
@@ -381,7 +385,7 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
         return rc;
     }
 
-    ngx_http_cycles_feed(ctx, *ll);
+    ngx_http_cycles_feed(r, ctx, *ll);
 
     if (u->length == 0) {
         ngx_http_cycles_finish(r, ctx);
@@ -392,12 +396,17 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
 
 
 static void
-ngx_http_cycles_feed(ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl)
+ngx_http_cycles_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_chain_t *cl)
 {
+    size_t  n;
+
     for ( /* void */ ; cl; cl = cl->next) {
         if (ngx_buf_in_memory(cl->buf)) {
-            llm_reply_feed(&ctx->reply, cl->buf->pos,
-                           cl->buf->last - cl->buf->pos);
+            n = cl->buf->last - cl->buf->pos;
+
+            llm_reply_feed(&ctx->reply, cl->buf->pos, n);
+            ngx_http_cycles_drained(r, ctx, n);
         }
     }
 }
@@ -414,6 +423,8 @@ ngx_http_cycles_finish(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ctx->complete = 1;
 
+    ngx_http_cycles_unguard(ctx);
+
     if (ctx->readable) {
         llm_reply_finish(&ctx->reply);
     }
@@ -425,6 +436,7 @@ ngx_http_cycles_finish(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 static ngx_int_t
 ngx_http_cycles_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
+    ngx_int_t               rc;
     ngx_uint_t              last;
     ngx_chain_t            *cl;
     ngx_http_cycles_ctx_t  *ctx;
@@ -445,15 +457,21 @@ ngx_http_cycles_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     if (ctx->readable && !ctx->tapped) {
-        ngx_http_cycles_feed(ctx, in);
+        ngx_http_cycles_feed(r, ctx, in);
     }
 
     if (last && ctx->verdict != NGX_HTTP_CYCLES_BYPASS) {
         ngx_http_cycles_finish(r, ctx);
     }
 
-    return ctx->hide_usage ? ngx_http_cycles_hide(r, ctx, in)
-                           : ngx_http_next_body_filter(r, in);
+    if (ctx->gone) {
+        return ngx_http_cycles_lost(r, ctx, in);
+    }
+
+    rc = ctx->hide_usage ? ngx_http_cycles_hide(r, ctx, in)
+                         : ngx_http_next_body_filter(r, in);
+
+    return (rc == NGX_ERROR) ? ngx_http_cycles_lost(r, ctx, in) : rc;
 }
 
 

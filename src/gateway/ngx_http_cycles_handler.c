@@ -128,6 +128,10 @@ ngx_http_cycles_handler(ngx_http_request_t *r)
         return ngx_http_cycles_answer(r, ctx);
 
     case NGX_HTTP_CYCLES_PASSED:
+
+        /* another location, and so another upstream */
+
+        ngx_http_cycles_guard(r, ctx);
         break;
     }
 
@@ -625,6 +629,8 @@ ngx_http_cycles_pass(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_http_cycles_guard(r, ctx);
+
     return NGX_DECLINED;
 }
 
@@ -704,6 +710,8 @@ ngx_http_cycles_cleanup(void *data)
     ngx_http_cycles_reservation_t  *rsv;
 
     rsv = ctx->reservation;
+
+    ngx_http_cycles_unguard(ctx);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
                    "cycles cleanup, state:%ui settling:%ui settled:%ui",

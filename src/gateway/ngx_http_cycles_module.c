@@ -97,6 +97,23 @@ static ngx_conf_enum_t  ngx_http_cycles_policies[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_http_cycles_aborts[] = {
+    { ngx_string("drain"), NGX_HTTP_CYCLES_ABORT_DRAIN },
+    { ngx_string("estimate"), NGX_HTTP_CYCLES_ABORT_ESTIMATE },
+    { ngx_string("input"), NGX_HTTP_CYCLES_ABORT_INPUT },
+    { ngx_string("hold"), NGX_HTTP_CYCLES_ABORT_HOLD },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_cycles_missing[] = {
+    { ngx_string("estimate"), NGX_HTTP_CYCLES_MISSING_ESTIMATE },
+    { ngx_string("release"), NGX_HTTP_CYCLES_MISSING_RELEASE },
+    { ngx_string("hold"), NGX_HTTP_CYCLES_MISSING_HOLD },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_enum_t  ngx_http_cycles_outages[] = {
     { ngx_string("deny"), NGX_HTTP_CYCLES_OUTAGE_DENY },
     { ngx_string("allow"), NGX_HTTP_CYCLES_OUTAGE_ALLOW },
@@ -256,6 +273,27 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("cycles_drain"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_1MORE,
+      ngx_http_cycles_drain,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("cycles_on_abort"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      ngx_http_cycles_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, on_abort),
+      &ngx_http_cycles_aborts },
+
+    { ngx_string("cycles_on_missing_usage"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      ngx_http_cycles_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, on_missing_usage),
+      &ngx_http_cycles_missing },
 
     { ngx_string("cycles_on_outage"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
@@ -1185,6 +1223,11 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->connect_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry_attempts = NGX_CONF_UNSET_UINT;
     conf->on_outage = NGX_CONF_UNSET_UINT;
+    conf->on_abort = NGX_CONF_UNSET_UINT;
+    conf->on_missing_usage = NGX_CONF_UNSET_UINT;
+    conf->drain_timeout = NGX_CONF_UNSET_MSEC;
+    conf->drain_size = NGX_CONF_UNSET_SIZE;
+    conf->drain_number = NGX_CONF_UNSET_UINT;
     conf->provider = NGX_CONF_UNSET_UINT;
     conf->prices_set = NGX_CONF_UNSET_PTR;
     conf->aliases = NGX_CONF_UNSET_PTR;
@@ -1260,6 +1303,15 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->retry_attempts, prev->retry_attempts, 5);
     ngx_conf_merge_uint_value(conf->on_outage, prev->on_outage,
                               NGX_HTTP_CYCLES_OUTAGE_DENY);
+    ngx_conf_merge_uint_value(conf->on_abort, prev->on_abort,
+                              NGX_HTTP_CYCLES_ABORT_DRAIN);
+    ngx_conf_merge_uint_value(conf->on_missing_usage, prev->on_missing_usage,
+                              NGX_HTTP_CYCLES_MISSING_ESTIMATE);
+    ngx_conf_merge_msec_value(conf->drain_timeout, prev->drain_timeout,
+                              300000);
+    ngx_conf_merge_size_value(conf->drain_size, prev->drain_size,
+                              64 * 1024 * 1024);
+    ngx_conf_merge_uint_value(conf->drain_number, prev->drain_number, 128);
 
     ngx_conf_merge_uint_value(conf->provider, prev->provider,
                               LLM_PROVIDER_AUTO);

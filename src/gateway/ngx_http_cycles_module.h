@@ -10,6 +10,7 @@
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
  *     ngx_http_cycles_terms.c          what is asked of the authority
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
+ *     ngx_http_cycles_abort.c          the client leaves during its reply
  *     ngx_http_cycles_settle.c         the one place that settles
  *     ngx_http_cycles_heartbeat.c      keeps a reservation alive
  *     ngx_http_cycles_deny.c           denials in the client's dialect
@@ -43,6 +44,15 @@
 #define NGX_HTTP_CYCLES_ACTUAL_VALUE      2
 
 #define NGX_HTTP_CYCLES_CONNECT_TIMEOUT   2000
+
+#define NGX_HTTP_CYCLES_ABORT_DRAIN       0
+#define NGX_HTTP_CYCLES_ABORT_ESTIMATE    1
+#define NGX_HTTP_CYCLES_ABORT_INPUT       2
+#define NGX_HTTP_CYCLES_ABORT_HOLD        3
+
+#define NGX_HTTP_CYCLES_MISSING_ESTIMATE  0
+#define NGX_HTTP_CYCLES_MISSING_RELEASE   1
+#define NGX_HTTP_CYCLES_MISSING_HOLD      2
 
 #define NGX_HTTP_CYCLES_OUTAGE_DENY       0
 #define NGX_HTTP_CYCLES_OUTAGE_ALLOW      1
@@ -91,7 +101,8 @@ typedef enum {
     NGX_HTTP_CYCLES_SETTLED_COMMIT,
     NGX_HTTP_CYCLES_SETTLED_RELEASE,
     NGX_HTTP_CYCLES_SETTLED_EVENT,
-    NGX_HTTP_CYCLES_SETTLED_NOT           /* refused for good, or given up */
+    NGX_HTTP_CYCLES_SETTLED_NOT           /* refused for good, given up, or
+                                             left to its expiry */
 } ngx_http_cycles_settlement_t;
 
 
@@ -150,6 +161,11 @@ typedef struct {
     ngx_uint_t                       retry_multiplier;    /* in 1/1000 */
     ngx_msec_t                       retry_max;
     ngx_uint_t                       on_outage;
+    ngx_uint_t                       on_abort;
+    ngx_uint_t                       on_missing_usage;
+    ngx_msec_t                       drain_timeout;
+    size_t                           drain_size;
+    ngx_uint_t                       drain_number;
 
     ngx_uint_t                       provider;
     ngx_str_t                        price_table;
@@ -254,6 +270,13 @@ typedef struct {
                                                       ssize_t bytes);
     ngx_event_pipe_input_filter_pt   original_pipe_filter;
 
+    /* a client that has left */
+
+    ngx_event_t                      guard;
+    ngx_event_t                      drain;       /* its bound in time */
+    off_t                            drained;
+    ngx_int_t                      (*original_create)(ngx_http_request_t *r);
+
     /* the settlement */
 
     int64_t                          actual;
@@ -268,6 +291,8 @@ typedef struct {
     unsigned                         passing:1;   /* held one was too long */
     unsigned                         hidden:1;    /* the last event was */
     unsigned                         lf:1;        /* one may belong to it */
+    unsigned                         left:1;      /* it may read on */
+    unsigned                         gone:1;      /* it can't be written to */
     unsigned                         tapped:1;
     unsigned                         readable:1;
     unsigned                         complete:1;
@@ -341,6 +366,31 @@ void ngx_http_cycles_call_conf(ngx_http_cycles_loc_conf_t *conf,
 
 int64_t ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx,
     const llm_usage_t *usage);
+
+
+/* ngx_http_cycles_abort.c */
+
+/* watches the client once the request is the upstream module's; and no more */
+
+void ngx_http_cycles_guard(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx);
+void ngx_http_cycles_unguard(ngx_http_cycles_ctx_t *ctx);
+
+/* so much of a reply has come from the provider */
+
+void ngx_http_cycles_drained(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, size_t n);
+
+/*
+ * A filter below could not write.  NGX_OK: "in" was consumed, the reply is
+ * read on without a client; NGX_ERROR: it ends.
+ */
+
+ngx_int_t ngx_http_cycles_lost(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t *in);
+
+/* "cycles_drain" */
+
+char *ngx_http_cycles_drain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
 /* ngx_http_cycles_settle.c */

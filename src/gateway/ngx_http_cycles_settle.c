@@ -11,10 +11,11 @@
  *     a cached reply, or none was asked for | release
  *     refused, or broke before a byte came  | release
  *     the provider timed out with the       | commit of the input estimate
- *     request, or its header is unreadable, |
- *     or the client left meanwhile          |
+ *     request, or its header is unreadable  |
  *     a reply of 300 or more                | release
- *     a reply without usage, or part of one | commit of what passed
+ *     a whole reply without usage           | as "cycles_on_missing_usage"
+ *     part of a reply, or the client left   | as "cycles_on_abort"
+ *     before it came                        |
  */
 
 
@@ -29,7 +30,8 @@
 
 typedef enum {
     NGX_HTTP_CYCLES_NOT_TAKEN = 0,        /* it never got the request */
-    NGX_HTTP_CYCLES_TAKEN,                /* got it, and said nothing */
+    NGX_HTTP_CYCLES_TAKEN,                /* got it, and said nothing usable */
+    NGX_HTTP_CYCLES_CUT,                  /* got it, then the client left */
     NGX_HTTP_CYCLES_FAILED,               /* answered with an error */
     NGX_HTTP_CYCLES_REPLIED               /* answered, at least in part */
 } ngx_http_cycles_ended_t;
@@ -37,6 +39,8 @@ typedef enum {
 
 static ngx_int_t ngx_http_cycles_decide(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_unreported(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_ended_t ended);
 static ngx_http_cycles_ended_t ngx_http_cycles_ended(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static int64_t ngx_http_cycles_passed_cost(ngx_http_cycles_ctx_t *ctx,
@@ -69,6 +73,14 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     rsv = ctx->reservation;
 
     if (rsv == NULL) {
+        return;
+    }
+
+    if (rc == NGX_ABORT) {
+        rsv->authority->ops->leave(rsv);
+
+        ctx->settled = 1;
+        ctx->settlement = NGX_HTTP_CYCLES_SETTLED_NOT;
         return;
     }
 
@@ -155,7 +167,10 @@ ngx_http_cycles_record(ngx_http_cycles_ctx_t *ctx,
 }
 
 
-/* NGX_OK: ctx->actual is to be committed; NGX_DECLINED: a release */
+/*
+ * NGX_OK: ctx->actual is to be committed; NGX_DECLINED: a release; NGX_ABORT:
+ * nothing, the reservation expires.
+ */
 
 static ngx_int_t
 ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
@@ -205,17 +220,60 @@ ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         break;
 
     default:
-        ctx->actual = ngx_http_cycles_passed_cost(ctx, ended);
-
-        if (ctx->reservation) {
-            ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                          "cycles: no usage was reported, %L is taken for "
-                          "reservation \"%V\"", ctx->actual,
-                          &ctx->reservation_id);
-        }
+        return ngx_http_cycles_unreported(r, ctx, ended);
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_unreported(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_ended_t ended)
+{
+    ngx_int_t    rc;
+    ngx_uint_t   missing, abort;
+    const char  *what;
+
+    missing = ctx->complete ? ctx->conf->on_missing_usage
+                            : NGX_HTTP_CYCLES_MISSING_ESTIMATE;
+
+    abort = (ctx->complete || ended == NGX_HTTP_CYCLES_TAKEN)
+            ? NGX_HTTP_CYCLES_ABORT_ESTIMATE : ctx->conf->on_abort;
+
+    if (missing == NGX_HTTP_CYCLES_MISSING_RELEASE) {
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_NONE;
+        ctx->actual = 0;
+        rc = NGX_DECLINED;
+        what = "is released";
+
+    } else if (missing == NGX_HTTP_CYCLES_MISSING_HOLD
+               || abort == NGX_HTTP_CYCLES_ABORT_HOLD)
+    {
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_NONE;
+        ctx->actual = -1;
+        rc = NGX_ABORT;
+        what = "is left to its expiry";
+
+    } else {
+        if (abort == NGX_HTTP_CYCLES_ABORT_INPUT) {
+            ended = NGX_HTTP_CYCLES_TAKEN;
+        }
+
+        ctx->actual = ngx_http_cycles_passed_cost(ctx, ended);
+        rc = NGX_OK;
+        what = "is settled by estimate";
+    }
+
+    if (ctx->reservation) {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "cycles: %s without usage, reservation \"%V\" %s, "
+                      "actual: %L",
+                      ctx->complete ? "reply" : "reply that broke off",
+                      &ctx->reservation_id, what, ctx->actual);
+    }
+
+    return rc;
 }
 
 
@@ -284,6 +342,12 @@ ngx_http_cycles_ended(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                     || state[i].status == NGX_HTTP_CLIENT_CLOSED_REQUEST)))
         {
             taken = 1;
+
+            if (state[i].status == 0
+                || state[i].status == NGX_HTTP_CLIENT_CLOSED_REQUEST)
+            {
+                return NGX_HTTP_CYCLES_CUT;
+            }
         }
     }
 

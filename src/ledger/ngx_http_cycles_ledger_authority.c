@@ -73,6 +73,7 @@ static ngx_int_t ngx_http_cycles_ledger_extend(
     ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_ledger_settle(
     ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_leave(ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_ledger_settle_once(
     ngx_http_cycles_ledger_call_t *call);
 static ngx_int_t ngx_http_cycles_ledger_settle_failed(
@@ -99,7 +100,8 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
     ngx_http_cycles_ledger_reserve,
     ngx_http_cycles_ledger_abandon,
     ngx_http_cycles_ledger_extend,
-    ngx_http_cycles_ledger_settle
+    ngx_http_cycles_ledger_settle,
+    ngx_http_cycles_ledger_leave
 };
 
 
@@ -345,6 +347,14 @@ ngx_http_cycles_ledger_extend(ngx_http_cycles_reservation_t *rsv)
     ngx_http_cycles_ledger_wrote(l);
 
     return NGX_OK;
+}
+
+
+/* an extension is answered at once */
+
+static void
+ngx_http_cycles_ledger_leave(ngx_http_cycles_reservation_t *rsv)
+{
 }
 
 

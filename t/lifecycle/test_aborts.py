@@ -2,7 +2,8 @@
 
 """How a request can end, state by state: what the authority is asked and
 what the budget says afterwards, with both authorities and with buffering of
-the reply on and off.
+the reply on and off.  A client that leaves cuts its request short here;
+test_drain.py is about those whose replies are read to the end.
 
 Every request is of its own tenant, so that its story can be told exactly; the
 last test adds up the stories of the whole run.
@@ -137,6 +138,7 @@ LOCATIONS = '''
 '''
 
 HTTP = '''
+    cycles_on_abort estimate;
     proxy_buffering %%BUFFERING%%;
     proxy_buffers 4 4k;
     proxy_buffer_size 4k;
