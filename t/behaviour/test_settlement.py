@@ -194,7 +194,7 @@ def test_missing_usage_is_told(scene):
     mark = len(scene.ng.error_log())
     x = scene.chat('buffered', reply=json_reply(message('Hello.')))
     lines = [line for line in scene.ng.error_log()[mark:].splitlines()
-             if 'no usage was reported' in line]
+             if 'reply without usage' in line]
     assert len(lines) == 1
     assert '[warn]' in lines[0]
     assert x.log['cycles_reservation_id'] in lines[0]

@@ -79,6 +79,35 @@ LATER = [
                 'ALLOW_IF_AVAILABLE', 'REJECT', 'ALLOW_WITH_OVERDRAFT'),
     in_location('cycles_on_outage ignore', '"cycles_on_outage"',
                 'deny or allow'),
+    in_location('cycles_on_abort stop', '"cycles_on_abort"',
+                'drain, estimate, input or hold'),
+    in_location('cycles_on_missing_usage free', '"cycles_on_missing_usage"',
+                'estimate, release or hold'),
+    in_location('cycles_drain timeout=0', '"cycles_drain"',
+                'timeout=TIME from 1ms to 1h'),
+    in_location('cycles_drain timeout=61m', '"cycles_drain"',
+                'timeout=TIME from 1ms to 1h'),
+    in_location('cycles_drain size=big', '"cycles_drain"', 'size=SIZE'),
+    in_location('cycles_drain number=65537', '"cycles_drain"',
+                'number=NUMBER from 0 to 65536'),
+    in_location('cycles_drain 5m', '"cycles_drain"', '"5m"'),
+    in_location('cycles_authority ledger=main base_url=http://x',
+                '"cycles_authority"', '"base_url=URL"', '"@LOCATION"',
+                base=BASE.replace('cycles_authority ledger=main;', '')),
+    wrong('cycles_zone 4k', '"cycles_zone"', 'cycles_zone 1m',
+          http='cycles_zone 4k;'),
+    wrong('cycles_zone big', '"cycles_zone"', 'cycles_zone 1m',
+          http='cycles_zone big;'),
+    wrong('cycles_journal without a path', '"cycles_journal"', 'path=DIR',
+          http='cycles_journal flush_timeout=1s;'),
+    wrong('cycles_journal replay=1ms', '"cycles_journal"', '"replay=1ms"',
+          '100ms to 3600000ms', http='cycles_journal path=j replay=1ms;'),
+    wrong('cycles_journal flush_timeout=11m', '"cycles_journal"',
+          '0ms to 600000ms',
+          http='cycles_journal path=j flush_timeout=11m;'),
+    wrong('cycles_journal dir=x', '"cycles_journal"', 'path=DIR',
+          'flush_timeout=TIME', 'replay=TIME',
+          http='cycles_journal dir=x;'),
     in_location('cycles_deny_format xml', '"cycles_deny_format"', 'auto',
                 'openai'),
     in_location('cycles_response_headers all', '"cycles_response_headers"',
@@ -455,6 +484,9 @@ EVERYTHING = '''
     cycles_connect_timeout 2s;
     cycles_retry attempts=5 initial=500ms multiplier=2 max=30s;
     cycles_on_outage allow;
+    cycles_on_abort input;
+    cycles_on_missing_usage hold;
+    cycles_drain timeout=1m size=1m number=10;
     cycles_provider auto;
     cycles_price_table %%PRICES%%;
     cycles_price my-model input_cost_per_token=1.5e-07

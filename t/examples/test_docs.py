@@ -143,6 +143,15 @@ def default_of(command):
             'retry_attempts', 'retry_initial', 'retry_multiplier',
             'retry_max'))
 
+    if command.name == 'cycles_zone':
+        return {'(1024 * 1024)': '1m'}[re.search(
+            r'#define NGX_HTTP_CYCLES_ZONE_SIZE +(.*)',
+            SOURCE['src/status/ngx_http_cycles_zone_module.c']).group(1)]
+
+    if command.name == 'cycles_drain':
+        return (int(MERGED['drain_timeout']), MERGED['drain_size'],
+                MERGED['drain_number'])
+
     field = FIELDS.get(command.name, command.field)
     value = MERGED.get(field)
 
@@ -183,6 +192,12 @@ def documented_default(command, text):
         return (int(values['attempts']), milliseconds(values['initial']),
                 int(float(values['multiplier']) * 1000),
                 milliseconds(values['max']))
+
+    if command.name == 'cycles_drain':
+        values = dict(part.split('=') for part in value.split())
+        return (milliseconds(values['timeout']),
+                values['size'].replace('m', ' * 1024 * 1024'),
+                values['number'])
 
     if command.setter.endswith('_msec'):
         return milliseconds(value)

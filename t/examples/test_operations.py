@@ -144,7 +144,8 @@ def test_full_zone_denies_and_settles(nginx, provider):
                **ledger(provider, ledger=' zone=1m', location='''
                    cycles_estimate 1;
                    cycles_actual estimate;
-                   cycles_action test hold;'''))
+                   cycles_action test hold;
+                   cycles_on_abort estimate;'''))
 
     data = gateway.build_request('POST', '/', {'X-Tenant': 'acme'}, b'{}')
     conns = []

@@ -193,7 +193,7 @@ def test_one_of_two_leaves(start, provider, kind):
     """What the first settles is its own."""
 
     gates = [Gate(), Gate()]
-    ng, who = start(kind)
+    ng, who = start(kind, KEYED + 'cycles_on_abort estimate;')
     provider.script(chat(gate=gates[0]), chat(prompt=9, gate=gates[1]))
     conns = []
     for gate in gates:
