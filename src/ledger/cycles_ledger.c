@@ -33,10 +33,6 @@
 /* cycles_ref_t can't reach farther */
 #define CYCLES_MAX_ZONE        ((uint64_t) UINT32_MAX * CYCLES_GRANULE)
 
-/* bytes of DIR/lock */
-#define CYCLES_LOCK_OPENING    0
-#define CYCLES_LOCK_PRESENCE   1
-
 /* a stopped or killed nginx needs a moment until it is gone */
 #define CYCLES_LOCK_TRIES      50
 #define CYCLES_LOCK_PAUSE_MS   20
@@ -76,9 +72,9 @@ static int cycles_ledger_map(cycles_ledger_t *ledger, char *err,
     size_t errlen);
 static int cycles_mutex_init(pthread_mutex_t *mutex);
 static int cycles_ledger_recover(cycles_ledger_t *ledger);
+static int cycles_ledger_sync_once(cycles_ledger_t *ledger);
 static unsigned cycles_holders_read(cycles_ledger_t *ledger,
     cycles_holder_t *holders);
-static int cycles_lock_byte(int fd, int byte, int type);
 static void cycles_pause(void);
 static void cycles_relax(void);
 
@@ -134,6 +130,10 @@ cycles_ledger_new(const cycles_ledger_conf_t *conf, char *err, size_t errlen)
     ledger->log_fd = -1;
     ledger->sync_fd = -1;
 
+    pthread_mutex_init(&ledger->syncing, NULL);
+    pthread_mutex_init(&ledger->folding, NULL);
+    pthread_mutex_init(&ledger->databases_mutex, NULL);
+
     ledger->log = conf->log;
     ledger->log_data = conf->log_data;
     ledger->size = conf->zone_size & ~(size_t) 4095;
@@ -184,6 +184,13 @@ static void
 cycles_ledger_free(cycles_ledger_t *ledger)
 {
     int  i, fds[5];
+
+    cycles_databases_free(ledger);
+    cycles_folder_free(ledger);
+
+    pthread_mutex_destroy(&ledger->databases_mutex);
+    pthread_mutex_destroy(&ledger->folding);
+    pthread_mutex_destroy(&ledger->syncing);
 
     fds[0] = ledger->sync_fd;
     fds[1] = ledger->log_fd;
@@ -643,7 +650,7 @@ cycles_ledger_announce(cycles_ledger_t *ledger, long pid)
 
 /* the locks belong to the open file: children share them, others don't */
 
-static int
+int
 cycles_lock_byte(int fd, int byte, int type)
 {
     struct flock  fl;
@@ -756,8 +763,25 @@ cycles_ledger_synced(const cycles_ledger_t *ledger)
 }
 
 
+/* the descriptor that is synced is one for all threads */
+
 int
 cycles_ledger_sync(cycles_ledger_t *ledger)
+{
+    int  rc;
+
+    pthread_mutex_lock(&ledger->syncing);
+
+    rc = cycles_ledger_sync_once(ledger);
+
+    pthread_mutex_unlock(&ledger->syncing);
+
+    return rc;
+}
+
+
+static int
+cycles_ledger_sync_once(cycles_ledger_t *ledger)
 {
     int            fd, rc;
     uint64_t       target, segment, dir_synced;

@@ -273,6 +273,45 @@ uint64_t cycles_ledger_synced(const cycles_ledger_t *ledger);
 int cycles_ledger_sync(cycles_ledger_t *ledger);
 
 
+/*
+ * ledger.db.  Records that are safe from a power failure are folded into its
+ * tables, see docs/ledger-format.md; one process does so at a time.
+ *
+ * cycles_ledger_fold() goes on for about a tenth of a second, blocks, and may
+ * run in a thread.  0: done, or busy: another one is at it; more: it is not
+ * at the end yet.  -1: err says what stands in the way, nothing is lost, and
+ * the next call tries again.
+ *
+ * cycles_ledger_want_folded() has the record that somebody waits for synced
+ * by whoever folds next.
+ */
+
+typedef struct {
+    uint64_t               folded;
+    unsigned               busy:1;
+    unsigned               more:1;
+} cycles_fold_t;
+
+int cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now,
+    cycles_fold_t *fold, char *err, size_t errlen);
+
+uint64_t cycles_ledger_folded(const cycles_ledger_t *ledger);
+void cycles_ledger_want_folded(cycles_ledger_t *ledger, uint64_t record);
+
+/*
+ * A connection to ledger.db (a "sqlite3") that can only read, for one thread
+ * until it is given back, with all statements finalized.  It sees all that
+ * was folded before its first statement.  NULL: err says why not.
+ */
+
+struct sqlite3;
+
+struct sqlite3 *cycles_ledger_database(cycles_ledger_t *ledger, char *err,
+    size_t errlen);
+void cycles_ledger_database_return(cycles_ledger_t *ledger,
+    struct sqlite3 *db);
+
+
 /* Balance of the protocol */
 
 typedef struct {

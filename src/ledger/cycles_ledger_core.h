@@ -15,6 +15,7 @@
 
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #include "cycles_ledger.h"
 #include "cycles_ledger_admin.h"
@@ -60,6 +61,14 @@
 #define CYCLES_CELL_EXTENSIONS 5
 
 #define CYCLES_PENDING_SEGMENTS  8
+
+/* connections to ledger.db that a process keeps open for reading */
+#define CYCLES_KEPT_DATABASES    4
+
+/* bytes of DIR/lock */
+#define CYCLES_LOCK_OPENING      0
+#define CYCLES_LOCK_PRESENCE     1
+#define CYCLES_LOCK_FOLDING      2
 
 /* finished reservations stay at least so long, unless memory is short */
 #define CYCLES_DONE_TIME      600000
@@ -387,6 +396,9 @@ typedef struct {
     uint32_t              broken;         /* nothing can be done any more */
     uint32_t              no_fallocate;
 
+    uint64_t              folded;         /* the last record in ledger.db */
+    uint64_t              fold_wanted;    /* somebody waits for it */
+
     uint64_t              known;          /* the log must not end before */
     uint64_t              synced;
     uint64_t              dir_synced;     /* newest segment whose directory
@@ -441,6 +453,7 @@ struct cycles_ledger_s {
     int                   memory_fd;
     int                   log_fd;
     uint64_t              log_segment;    /* that log_fd is open on */
+    pthread_mutex_t       syncing;
     int                   sync_fd;
     uint64_t              sync_segment;
 
@@ -455,6 +468,16 @@ struct cycles_ledger_s {
 
     unsigned char        *random;         /* a page, wiped in a child */
     unsigned              random_kept;
+
+    /* ledger.db, of one process and not of its children */
+
+    pthread_mutex_t       folding;
+    struct cycles_folder_s  *folder;
+
+    pthread_mutex_t       databases_mutex;
+    struct sqlite3       *databases[CYCLES_KEPT_DATABASES];
+    unsigned              ndatabases;
+    pid_t                 databases_pid;
 };
 
 
@@ -494,6 +517,7 @@ void cycles_ledger_say(cycles_ledger_t *ledger, cycles_ledger_level_t level,
 void cycles_ledger_trouble_set(cycles_ledger_t *ledger, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 int cycles_ledger_owner(cycles_ledger_t *ledger, int fd);
+int cycles_lock_byte(int fd, int byte, int type);
 int cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id);
 
 
@@ -562,6 +586,16 @@ uint64_t cycles_get64(const unsigned char *p);
 uint32_t cycles_get32(const unsigned char *p);
 void cycles_put64(unsigned char *p, uint64_t n);
 void cycles_put32(unsigned char *p, uint32_t n);
+
+
+/* cycles_ledger_fold.c */
+
+void cycles_folder_free(cycles_ledger_t *ledger);
+
+
+/* cycles_ledger_db.c */
+
+void cycles_databases_free(cycles_ledger_t *ledger);
 
 
 /* cycles_ledger_apply.c */

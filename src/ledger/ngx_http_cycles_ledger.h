@@ -47,12 +47,20 @@ typedef struct {
     ngx_int_t                        sync_error;
     time_t                           complained;
 
+    ngx_event_t                      fold;        /* the next one */
+    ngx_event_t                      folded;      /* without a thread */
+    ngx_queue_t                      unfolded;    /* waiting for it */
+    void                            *folding;
+    time_t                           fold_complained;
+
 #if (NGX_THREADS)
     ngx_thread_pool_t               *threads;
     ngx_thread_task_t               *task;
+    ngx_thread_task_t               *fold_task;
 #endif
 
     unsigned                         syncing:1;
+    unsigned                         folds:1;
 } ngx_http_cycles_ledger_t;
 
 
@@ -95,12 +103,23 @@ typedef void (*ngx_http_cycles_ledger_wait_pt)(
 struct ngx_http_cycles_ledger_wait_s {
     ngx_queue_t                      queue;
     uint64_t                         record;
+    ngx_msec_t                       until;
     ngx_http_cycles_ledger_wait_pt   handler;
     void                            *data;
     unsigned                         waiting:1;
 };
 
 ngx_int_t ngx_http_cycles_ledger_wait(void *data, uint64_t record,
+    ngx_http_cycles_ledger_wait_t *wait);
+
+/*
+ * As ngx_http_cycles_ledger_wait(), until a record, and so all before it, is
+ * in the tables of ledger.db, in both modes: a query that begins then sees it.
+ * The handler is called with ETIMEDOUT after five seconds, or with EIO when
+ * the tables can't be written to.
+ */
+
+ngx_int_t ngx_http_cycles_ledger_wait_folded(void *data, uint64_t record,
     ngx_http_cycles_ledger_wait_t *wait);
 
 void ngx_http_cycles_ledger_wait_cancel(ngx_http_cycles_ledger_wait_t *wait);
@@ -136,6 +155,18 @@ ngx_int_t ngx_http_cycles_ledger_status_json(ngx_pool_t *pool,
 
 ngx_int_t ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
     ngx_cycle_t *cycle);
+ngx_int_t ngx_http_cycles_ledger_init_fold(ngx_http_cycles_ledger_t *l,
+    ngx_cycle_t *cycle);
+
+/* keeps a worker that is to exit alive as long as somebody waits */
+
+void ngx_http_cycles_ledger_hold(ngx_http_cycles_ledger_t *l);
+void ngx_http_cycles_ledger_unhold(ngx_http_cycles_ledger_t *l);
+
+
+/* debug logs of events look for a descriptor in there */
+
+extern ngx_connection_t  ngx_http_cycles_ledger_connection;
 
 
 extern const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops;

@@ -87,7 +87,7 @@ static void ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
 static void ngx_http_cycles_ledger_retry(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev);
-static void ngx_http_cycles_ledger_hold(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_hold_timer(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync_inline(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_finish(
@@ -105,9 +105,7 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
 };
 
 
-/* debug logs of events look for a descriptor in there */
-
-static ngx_connection_t  ngx_http_cycles_ledger_connection;
+ngx_connection_t  ngx_http_cycles_ledger_connection;
 
 
 ngx_int_t
@@ -127,7 +125,7 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
     l->synced.data = &ngx_http_cycles_ledger_connection;
     l->synced.log = cycle->log;
 
-    l->hold.handler = ngx_http_cycles_ledger_hold;
+    l->hold.handler = ngx_http_cycles_ledger_hold_timer;
     l->hold.data = &ngx_http_cycles_ledger_connection;
     l->hold.log = cycle->log;
 
@@ -573,10 +571,7 @@ ngx_http_cycles_ledger_wait(void *data, uint64_t record,
     wait->waiting = 1;
     ngx_queue_insert_tail(&l->waiting, &wait->queue);
 
-    if (!l->hold.timer_set) {
-        ngx_add_timer(&l->hold, NGX_HTTP_CYCLES_LEDGER_HOLD);
-    }
-
+    ngx_http_cycles_ledger_hold(l);
     ngx_http_cycles_ledger_sync(l);
 
     return NGX_AGAIN;
@@ -629,8 +624,28 @@ ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev)
  * syncs is none: this one stands for those who wait for it.
  */
 
+void
+ngx_http_cycles_ledger_hold(ngx_http_cycles_ledger_t *l)
+{
+    if (!l->hold.timer_set) {
+        ngx_add_timer(&l->hold, NGX_HTTP_CYCLES_LEDGER_HOLD);
+    }
+}
+
+
+void
+ngx_http_cycles_ledger_unhold(ngx_http_cycles_ledger_t *l)
+{
+    if (l->hold.timer_set
+        && ngx_queue_empty(&l->waiting) && ngx_queue_empty(&l->unfolded))
+    {
+        ngx_del_timer(&l->hold);
+    }
+}
+
+
 static void
-ngx_http_cycles_ledger_hold(ngx_event_t *ev)
+ngx_http_cycles_ledger_hold_timer(ngx_event_t *ev)
 {
     ngx_add_timer(ev, NGX_HTTP_CYCLES_LEDGER_HOLD);
 }
@@ -749,10 +764,7 @@ ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
         return;
     }
 
-    if (l->hold.timer_set) {
-        ngx_del_timer(&l->hold);
-    }
-
+    ngx_http_cycles_ledger_unhold(l);
     ngx_http_cycles_ledger_wrote(l);
 }
 

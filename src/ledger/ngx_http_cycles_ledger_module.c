@@ -719,7 +719,8 @@ ngx_http_cycles_ledger_init_process(ngx_cycle_t *cycle)
                                ? ngx_parent : ngx_pid);
 
         if (ngx_http_cycles_ledger_init_authority(ledger[i], cycle)
-            != NGX_OK)
+            != NGX_OK
+            || ngx_http_cycles_ledger_init_fold(ledger[i], cycle) != NGX_OK)
         {
             return NGX_ERROR;
         }
