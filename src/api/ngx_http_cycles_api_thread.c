@@ -16,6 +16,9 @@
 
 #if (NGX_THREADS)
 
+#define NGX_HTTP_CYCLES_API_HOLD  60000
+
+
 static void ngx_http_cycles_api_thread_handler(void *data, ngx_log_t *log);
 static void ngx_http_cycles_api_thread_event(ngx_event_t *ev);
 
@@ -45,11 +48,16 @@ ngx_http_cycles_api_thread(ngx_http_request_t *r,
     task->handler = ngx_http_cycles_api_thread_handler;
     task->event.handler = ngx_http_cycles_api_thread_event;
     task->event.data = ctx;
+    task->event.log = r->connection->log;
 
     if (ngx_thread_task_post(l->threads, task) != NGX_OK) {
         return ngx_http_cycles_api_fail(r, ctx, CYCLES_INTERNAL_ERROR,
                                         "The server is too busy to do this");
     }
+
+    /* or else a worker that is to exit would not wait for the thread */
+
+    ngx_add_timer(&task->event, NGX_HTTP_CYCLES_API_HOLD);
 
     r->main->blocked++;
     r->main->count++;
@@ -74,6 +82,16 @@ ngx_http_cycles_api_thread_event(ngx_event_t *ev)
     ngx_connection_t           *c;
     ngx_http_request_t         *r;
     ngx_http_cycles_api_ctx_t  *ctx;
+
+    if (ev->timedout) {
+        ev->timedout = 0;
+        ngx_add_timer(ev, NGX_HTTP_CYCLES_API_HOLD);
+        return;
+    }
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
 
     ctx = ev->data;
     r = ctx->request;

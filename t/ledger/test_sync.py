@@ -1,7 +1,7 @@
 # Copyright (C) nginx-cycles authors
 
-"""sync=always on a disk that takes its time or fails: an answer that waits for
-the disk is given in the end, whatever happens to nginx or the client
+"""A disk that takes its time or fails: an answer that waits for it, as all do
+with sync=always, is given in the end, whatever happens to nginx or the client
 meanwhile, and nothing that waited is left behind."""
 
 import hashlib
@@ -28,11 +28,12 @@ def runtime():
 
 
 class Disk:
-    """hold(): from now on no sync returns; go(): they do again; fail()."""
+    """hold(): from now on no sync returns; go(): they do again; fail().
+    hold('.read'): no read of the log returns."""
 
     def __init__(self, path):
         self.dir = path
-        os.chmod(path, 0o755)
+        os.chmod(path, 0o777)
         self.gate = os.path.join(path, 'gate')
         self.library = os.path.join(path, 'slow_sync.so')
         subprocess.run(['gcc', '-shared', '-fPIC', '-O1', '-o', self.library,
@@ -43,14 +44,19 @@ class Disk:
         return {'LD_PRELOAD': ' '.join(runtime() + [self.library]),
                 'SLOW_SYNC': self.gate}
 
-    def hold(self):
-        open(self.gate, 'w').close()
+    def hold(self, what=''):
+        open(self.gate + what, 'w').close()
+
+    def wait_reached(self, what=''):
+        wait_until(lambda: os.path.exists(self.gate + what + '.here'))
 
     def fail(self):
-        open(self.gate + '.fail', 'w').close()
+        self.hold('.fail')
 
     def go(self):
-        os.unlink(self.gate)
+        for what in '', '.read':
+            if os.path.exists(self.gate + what):
+                os.unlink(self.gate + what)
 
 
 @pytest.fixture
@@ -65,8 +71,7 @@ def disk(tmp_path_factory):
         path = os.path.dirname(path)
 
     yield found
-    if os.path.exists(found.gate):
-        found.go()
+    found.go()
 
 
 @pytest.fixture
@@ -224,26 +229,59 @@ def test_reload_while_answers_wait(start, provider, disk):
     assert sums['released'] + sums['committed'] == sums['reserved']
 
 
-def test_quit_while_an_answer_of_the_api_waits(start, disk):
+@pytest.fixture
+def api(start):
     digest = hashlib.sha256(b'secret').hexdigest()
     ng, who = start(
         server='location /api/ { cycles_api ledger=main; }',
         files={'budgets.json': budgets(
             ('tenant:acme', BUDGET), tenants=['acme'], api_keys=[
                 {'tenant_id': 'acme', 'name': 'k', 'secret_sha256': digest}])})
-    disk.hold()
     body = json.dumps({
         'idempotency_key': 'k', 'subject': {'tenant': 'acme'},
         'action': {'kind': 'a', 'name': 'b'}, 'ttl_ms': 1000,
         'estimate': {'unit': 'USD_MICROCENTS', 'amount': 5}}).encode()
-    conn = ng.connect()
-    conn.send_request('POST', '/api/v1/reservations',
-                      {'Content-Type': 'application/json',
-                       'X-Cycles-API-Key': 'secret'}, body)
+
+    def call(method, path):
+        conn = ng.connect()
+        conn.send_request(method, '/api/v1/reservations' + path,
+                          {'Content-Type': 'application/json',
+                           'X-Cycles-API-Key': 'secret'},
+                          body if method == 'POST' else None)
+        return conn
+
+    return ng, who, call
+
+
+def test_quit_while_an_answer_of_the_api_waits(api, disk):
+    ng, who, call = api
+    disk.hold()
+    conn = call('POST', '')
     who.wait_story('acme', 'reserve')
     quitting(ng)
     disk.go()
     r = conn.read_response()
     assert r.status == 200 and r.json['decision'] == 'ALLOW', r.body
     conn.close()
+    ended(ng)
+
+
+@pytest.mark.parametrize('leaves', [False, True], ids=['stays', 'leaves'])
+def test_quit_while_the_log_is_read(api, disk, leaves):
+    ng, who, call = api
+    with call('POST', '') as conn:
+        id = conn.read_response().json['reservation_id']
+    disk.hold('.read')
+    conn = call('GET', '/' + id)
+    disk.wait_reached('.read')
+    if leaves:
+        conn.reset()
+    quitting(ng)
+    with pytest.raises(subprocess.TimeoutExpired):
+        ng.process.wait(0.2)
+    disk.go()
+    if not leaves:
+        r = conn.read_response()
+        assert r.status == 200 and r.json['reservation_id'] == id, r.body
+        conn.close()
     ended(ng)

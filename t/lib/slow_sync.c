@@ -3,14 +3,18 @@
  * Copyright (C) nginx-cycles authors
  *
  * LD_PRELOAD: a disk that takes its time.  While the file SLOW_SYNC exists,
- * fdatasync() does not return; while SLOW_SYNC.fail exists, it fails.
+ * fdatasync() does not return; while SLOW_SYNC.fail exists, it fails; while
+ * SLOW_SYNC.read exists, pread() does not return.  Who waits makes a file of
+ * the same name with ".here" behind it.
  */
 
 
 #define _GNU_SOURCE
+#define _LARGEFILE64_SOURCE
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,6 +24,7 @@
 
 static char  slow_sync[4096];
 static char  slow_sync_fail[4096 + 8];
+static char  slow_sync_read[4096 + 8];
 
 
 __attribute__((constructor))
@@ -33,6 +38,31 @@ slow_sync_init(void)
     if (name) {
         snprintf(slow_sync, sizeof(slow_sync), "%s", name);
         snprintf(slow_sync_fail, sizeof(slow_sync_fail), "%s.fail", name);
+        snprintf(slow_sync_read, sizeof(slow_sync_read), "%s.read", name);
+    }
+}
+
+
+static void
+slow_sync_wait(const char *name)
+{
+    int   fd;
+    char  here[4096 + 16];
+
+    if (name[0] == '\0' || access(name, F_OK) != 0) {
+        return;
+    }
+
+    snprintf(here, sizeof(here), "%s.here", name);
+
+    fd = open(here, O_CREAT|O_WRONLY, 0644);
+
+    if (fd != -1) {
+        close(fd);
+    }
+
+    while (access(name, F_OK) == 0) {
+        usleep(1000);
     }
 }
 
@@ -42,9 +72,7 @@ fdatasync(int fd)
 {
     int  (*real)(int);
 
-    while (slow_sync[0] && access(slow_sync, F_OK) == 0) {
-        usleep(1000);
-    }
+    slow_sync_wait(slow_sync);
 
     if (slow_sync_fail[0] && access(slow_sync_fail, F_OK) == 0) {
         errno = EIO;
@@ -54,4 +82,30 @@ fdatasync(int fd)
     *(void **) &real = dlsym(RTLD_NEXT, "fdatasync");
 
     return real(fd);
+}
+
+
+ssize_t
+pread(int fd, void *buf, size_t size, off_t offset)
+{
+    ssize_t  (*real)(int, void *, size_t, off_t);
+
+    slow_sync_wait(slow_sync_read);
+
+    *(void **) &real = dlsym(RTLD_NEXT, "pread");
+
+    return real(fd, buf, size, offset);
+}
+
+
+ssize_t
+pread64(int fd, void *buf, size_t size, off64_t offset)
+{
+    ssize_t  (*real)(int, void *, size_t, off64_t);
+
+    slow_sync_wait(slow_sync_read);
+
+    *(void **) &real = dlsym(RTLD_NEXT, "pread64");
+
+    return real(fd, buf, size, offset);
 }
