@@ -19,6 +19,7 @@ ASAN        = $(BUILD)/asan
 ASAN_MODULE = $(ASAN)/ngx_http_cycles_module.so
 VENV        = $(BUILD)/venv
 NODE        = $(BUILD)/node
+RUST        = $(BUILD)/rust
 
 export BUILD
 
@@ -38,6 +39,11 @@ $(VENV)/.done: tools/requirements.txt tools/python-env.sh
 
 $(NODE)/.done: tools/node/package.json tools/node-env.sh
 	@tools/node-env.sh $(NODE)
+	@touch $@
+
+$(RUST)/.done: $(wildcard t/api/rust/Cargo.* t/api/rust/src/*) \
+               tools/rust-env.sh
+	@tools/rust-env.sh $(RUST)
 	@touch $@
 
 $(ASAN)/nginx: tools/build-nginx-asan.sh
@@ -115,7 +121,8 @@ TESTS    ?= $(UNITS:%=t/unit/%.c) $(UNITS:%=asan:t/unit/%.c) \
 
 test:
 	@$(DEPS) build test
-	@$(MAKE) --no-print-directory $(VENV)/.done $(NODE)/.done
+	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(NODE)/.done \
+	    $(RUST)/.done
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory build-asan
 	@$(MAKE) --no-print-directory -j $(JOBS) -s unit unit-asan

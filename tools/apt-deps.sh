@@ -12,7 +12,9 @@ packages_of() {
                     libsqlite3-dev libssl-dev zlib1g-dev ;;
         demo)  echo python3 python3-venv ca-certificates ;;
         test)  echo clang perl python3 python3-venv curl jq wrk \
-                    ca-certificates dpkg-dev libpcre2-dev procps tzdata ;;
+                    ca-certificates dpkg-dev libpcre2-dev pkg-config procps \
+                    tzdata ;;
+        rust)  echo cargo-web rustc-web ;;
         bench) echo wrk python3 util-linux ;;
         fuzz)  echo clang libclang-rt-dev ;;
         lint)  echo clang shellcheck python3 ;;
@@ -28,7 +30,8 @@ installed() {
 
 
 apt_get() {
-    as_root apt-get -q -y -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 "$@"
+    as_root apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+        -o Acquire::Retries=3 "$@"
 }
 
 
