@@ -27,7 +27,7 @@ static cycles_str_t cycles_cut(cycles_str_t s, size_t max);
 
 
 static const char *const  cycles_ops[] = {
-    "reserve", "commit", "release", "extend", "event"
+    "reserve", "commit", "release", "extend", "event", "decide"
 };
 
 
@@ -65,6 +65,24 @@ cycles_reserve_body(unsigned char *buf, size_t size,
     }
 
     cycles_write_metadata(&js, rq->metadata);
+    cycles_json_end(&js);
+
+    return js.len;
+}
+
+
+size_t
+cycles_decide_body(unsigned char *buf, size_t size, const cycles_reserve_t *rq)
+{
+    cycles_json_t  js;
+
+    cycles_json_init(&js, buf, size);
+
+    cycles_json_begin(&js);
+    cycles_json_member_string(&js, "idempotency_key", rq->idempotency_key);
+    cycles_write_subject(&js, &rq->subject);
+    cycles_write_action(&js, &rq->action);
+    cycles_write_amount(&js, "estimate", rq->unit, rq->estimate);
     cycles_json_end(&js);
 
     return js.len;
@@ -172,6 +190,11 @@ cycles_path(unsigned char *buf, size_t size, cycles_op_t op, cycles_str_t id,
 
     if (op == CYCLES_OP_EVENT) {
         cycles_json_raw(&js, "/v1/events", 10);
+        return js.len;
+    }
+
+    if (op == CYCLES_OP_DECIDE) {
+        cycles_json_raw(&js, "/v1/decide", 10);
         return js.len;
     }
 

@@ -25,7 +25,8 @@ typedef enum {
     CYCLES_OP_COMMIT,
     CYCLES_OP_RELEASE,
     CYCLES_OP_EXTEND,
-    CYCLES_OP_EVENT
+    CYCLES_OP_EVENT,
+    CYCLES_OP_DECIDE
 } cycles_op_t;
 
 
@@ -44,6 +45,11 @@ const char *cycles_op_name(cycles_op_t op);
  */
 
 size_t cycles_reserve_body(unsigned char *buf, size_t size,
+    const cycles_reserve_t *rq);
+
+/* of the terms of a reservation: it holds nothing */
+
+size_t cycles_decide_body(unsigned char *buf, size_t size,
     const cycles_reserve_t *rq);
 
 size_t cycles_commit_body(unsigned char *buf, size_t size,
@@ -66,8 +72,8 @@ size_t cycles_event_body(unsigned char *buf, size_t size,
 
 
 /*
- * The path of an operation.  CYCLES_OP_RESERVE and CYCLES_OP_EVENT need no
- * id.  With escape, bytes of the id that a path can't hold are
+ * The path of an operation.  CYCLES_OP_RESERVE, CYCLES_OP_EVENT and
+ * CYCLES_OP_DECIDE need no id.  With escape, bytes of the id that a path can't hold are
  * percent-encoded.
  */
 

@@ -39,8 +39,18 @@ typedef struct {
 } ngx_http_cycles_client_t;
 
 
+typedef struct {
+    ngx_http_cycles_call_t          call;
+    ngx_pool_t                     *pool;
+    ngx_log_t                      *log;
+    ngx_http_cycles_server_t       *server;
+} ngx_http_cycles_probe_t;
+
+
 static ngx_int_t ngx_http_cycles_client_reserve(
     ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_client_probe(ngx_http_cycles_client_t *client);
+static void ngx_http_cycles_client_probed(ngx_http_cycles_call_t *call);
 static void ngx_http_cycles_client_abandon(ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_client_extend(
     ngx_http_cycles_reservation_t *rsv);
@@ -87,6 +97,7 @@ static ngx_int_t
 ngx_http_cycles_client_reserve(ngx_http_cycles_reservation_t *rsv)
 {
     ngx_http_cycles_client_t  *client;
+    ngx_http_cycles_server_t  *server;
 
     ngx_memzero(&rsv->reserved, sizeof(cycles_reserved_t));
     ngx_str_null(&rsv->id);
@@ -98,15 +109,136 @@ ngx_http_cycles_client_reserve(ngx_http_cycles_reservation_t *rsv)
 
     client = ngx_http_cycles_client_get(rsv);
 
-    if (client == NULL
-        || ngx_http_cycles_client_start(client, &client->reserve,
-                                        CYCLES_OP_RESERVE)
-           != NGX_OK)
+    if (client == NULL) {
+        return NGX_OK;
+    }
+
+    server = client->server;
+
+    switch (ngx_http_cycles_breaker_ask(server->breaker->data,
+                                        &server->breaker_conf))
+    {
+
+    case NGX_HTTP_CYCLES_BREAKER_PROBE:
+        ngx_http_cycles_client_probe(client);
+
+        /* fall through */
+
+    case NGX_HTTP_CYCLES_BREAKER_OPEN:
+        return NGX_OK;
+
+    default: /* NGX_HTTP_CYCLES_BREAKER_CLOSED */
+        break;
+    }
+
+    if (ngx_http_cycles_client_start(client, &client->reserve,
+                                     CYCLES_OP_RESERVE)
+        != NGX_OK)
     {
         return NGX_OK;
     }
 
     return NGX_AGAIN;
+}
+
+
+/*
+ * Asks the server something that changes nothing, on behalf of a request that
+ * does not wait for it.
+ */
+
+static void
+ngx_http_cycles_client_probe(ngx_http_cycles_client_t *client)
+{
+    size_t                          len;
+    ngx_pool_t                     *pool;
+    ngx_str_t                       none;
+    ngx_http_cycles_call_t         *call;
+    ngx_http_cycles_probe_t        *probe;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    rsv = client->reservation;
+
+    pool = ngx_create_pool(1024, ngx_cycle->log);
+    if (pool == NULL) {
+        return;
+    }
+
+    probe = ngx_pcalloc(pool, sizeof(ngx_http_cycles_probe_t));
+    if (probe == NULL) {
+        goto failed;
+    }
+
+    probe->pool = pool;
+    probe->log = client->log;
+    probe->server = client->server;
+
+    call = &probe->call;
+
+    call->data = probe;
+    call->handler = ngx_http_cycles_client_probed;
+    call->conf_ctx = client->server->conf_ctx;
+    call->location = client->server->location;
+    call->timeout = rsv->call.timeout;
+    call->connect_timeout = rsv->call.connect_timeout;
+    call->urgent = 1;
+
+    call->idempotency_key.len = rsv->terms.idempotency_key.len;
+    call->idempotency_key.data = rsv->terms.idempotency_key.data;
+    call->api_key = rsv->api_key;
+
+    call->idempotency_key.data = ngx_pstrdup(pool, &call->idempotency_key);
+    call->api_key.data = ngx_pstrdup(pool, &call->api_key);
+
+    len = cycles_decide_body(NULL, 0, &rsv->terms);
+
+    call->body.data = ngx_pnalloc(pool, len);
+
+    if (call->idempotency_key.data == NULL || call->api_key.data == NULL
+        || call->body.data == NULL)
+    {
+        goto failed;
+    }
+
+    call->body.len = cycles_decide_body(call->body.data, len, &rsv->terms);
+
+    ngx_str_null(&none);
+
+    if (ngx_http_cycles_client_uri(pool, CYCLES_OP_DECIDE, &none, call)
+        != NGX_OK)
+    {
+        goto failed;
+    }
+
+    ngx_http_cycles_call_start(call);
+
+    return;
+
+failed:
+
+    ngx_destroy_pool(pool);
+}
+
+
+static void
+ngx_http_cycles_client_probed(ngx_http_cycles_call_t *call)
+{
+    ngx_http_cycles_probe_t  *probe;
+
+    probe = call->data;
+
+    ngx_http_cycles_client_heard(probe->server, call, probe->log);
+
+    ngx_destroy_pool(probe->pool);
+}
+
+
+void
+ngx_http_cycles_client_heard(ngx_http_cycles_server_t *server,
+    ngx_http_cycles_call_t *call, ngx_log_t *log)
+{
+    ngx_http_cycles_breaker_result(server->breaker->data,
+                                   &server->breaker_conf, call, log);
 }
 
 
@@ -497,11 +629,12 @@ ngx_http_cycles_client_event(ngx_http_cycles_client_t *client, u_char *buf,
         recovered.len = rsv->id.len;
         recovered.data = rsv->id.data;
 
-        /* the money is spent: to have this rejected would only hide it */
+    }
 
-        if (event.policy == CYCLES_REJECT) {
-            event.policy = CYCLES_ALLOW_IF_AVAILABLE;
-        }
+    /* the money is spent: to have this rejected would only hide it */
+
+    if (event.policy == CYCLES_REJECT) {
+        event.policy = CYCLES_ALLOW_IF_AVAILABLE;
     }
 
     return cycles_event_body(buf, size, &event, recovered);
@@ -526,8 +659,12 @@ ngx_http_cycles_client_reserved(ngx_http_cycles_call_t *call)
                                    &rsv->reserved, &reply);
     op->tries++;
 
+    ngx_http_cycles_client_heard(client->server, call, client->log);
+
     if (verdict == CYCLES_REPLY_RETRY && call->sent
-        && op->tries < NGX_HTTP_CYCLES_RESERVE_TRIES)
+        && op->tries < NGX_HTTP_CYCLES_RESERVE_TRIES
+        && !ngx_http_cycles_breaker_opened(client->server->breaker->data,
+                                           &client->server->breaker_conf))
     {
         ngx_http_cycles_client_log(client->log, NGX_LOG_WARN, op->op,
                                    &call->idempotency_key, call, &reply,
@@ -665,6 +802,8 @@ ngx_http_cycles_client_extended(ngx_http_cycles_call_t *call)
                                    rsv->terms.unit, 0, &rsv->extended, &reply);
     op->running = 0;
     op->tries++;
+
+    ngx_http_cycles_client_heard(client->server, call, client->log);
 
     rsv->extend_status = call->status;
     rsv->extend_rtt = call->rtt;

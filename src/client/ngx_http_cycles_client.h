@@ -15,6 +15,8 @@
 #include <ngx_http.h>
 
 #include "../gateway/ngx_http_cycles_authority.h"
+#include "../status/ngx_http_cycles_zone.h"
+#include "ngx_http_cycles_breaker.h"
 
 
 /* one that locations have as their authority: authority->data */
@@ -23,10 +25,12 @@ typedef struct {
     ngx_str_t                       location;     /* with its "@" */
     ngx_str_t                       base_url;     /* its name in the journal */
     ngx_http_conf_ctx_t            *conf_ctx;     /* of the location's server */
+    ngx_http_cycles_area_t         *breaker;
 
     /* for what the journal holds: as the first such location has them */
 
     ngx_http_cycles_call_conf_t     call;
+    ngx_http_cycles_breaker_conf_t  breaker_conf;
     ngx_str_t                       api_key;
     unsigned                        dynamic_key:1;    /* a request knows it */
     unsigned                        used:1;
@@ -43,9 +47,11 @@ ngx_http_cycles_server_t *ngx_http_cycles_client_server(ngx_conf_t *cf,
 
 
 /*
- * reserve(): a 4xx is an answer.  A lost, late, 5xx or invalid reply is
- * followed at once by one more try with the same key and bytes, then it is
- * an outage.  What the reply leaves out: reserved.reserved is the estimate;
+ * reserve(): while the server's breaker is open it is an outage at once; one
+ * such request in a while is shown to the server, as a "decide" that nobody
+ * waits for, to learn if it answers again.  A 4xx is an answer.  A lost, late, 5xx or invalid reply is
+ * followed at once by one more try with the same key and bytes, unless it
+ * has opened the breaker; then it is an outage.  What the reply leaves out: reserved.reserved is the estimate;
  * reserved.expires_at_ms and remaining_ttl_ms are -1.  rsv->id is the id,
  * which need not fit reserved.id.  When the server asks to wait,
  * reserved.denial.reset_at_ms says until when.

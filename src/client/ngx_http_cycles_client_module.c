@@ -82,7 +82,7 @@ ngx_http_cycles_client_server(ngx_conf_t *cf, ngx_str_t *location,
     ngx_http_conf_ctx_t *conf_ctx, ngx_str_t *base_url)
 {
     u_char                              *p;
-    ngx_str_t                            url;
+    ngx_str_t                            url, name;
     ngx_uint_t                           i;
     ngx_http_cycles_server_t            *server, **sp;
     ngx_http_cycles_client_main_conf_t  *ccmf;
@@ -127,6 +127,20 @@ ngx_http_cycles_client_server(ngx_conf_t *cf, ngx_str_t *location,
     server->location = *location;
     server->base_url = url;
     server->conf_ctx = conf_ctx;
+
+    name.len = sizeof("breaker ") - 1 + url.len;
+    name.data = ngx_pnalloc(cf->pool, name.len);
+    if (name.data == NULL) {
+        return NULL;
+    }
+
+    ngx_sprintf(name.data, "breaker %V", &url);
+
+    server->breaker = ngx_http_cycles_zone_area(cf, &name,
+                                         sizeof(ngx_http_cycles_breaker_t));
+    if (server->breaker == NULL) {
+        return NULL;
+    }
 
     sp = ngx_array_push(&ccmf->servers);
     if (sp == NULL) {

@@ -233,6 +233,8 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
                                    &st->settled, &reply);
     st->tries++;
 
+    ngx_http_cycles_client_heard(st->server, call, st->log);
+
     switch (verdict) {
 
     case CYCLES_REPLY_DONE:

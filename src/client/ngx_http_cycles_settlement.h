@@ -82,6 +82,12 @@ struct ngx_http_cycles_settlement_s {
 void ngx_http_cycles_settlement_start(ngx_http_cycles_settlement_t *st);
 
 
+/* tells the server's breaker how a call has ended */
+
+void ngx_http_cycles_client_heard(ngx_http_cycles_server_t *server,
+    ngx_http_cycles_call_t *call, ngx_log_t *log);
+
+
 /* one line for what a reply has led to; fills in the path of a call */
 
 void ngx_http_cycles_client_log(ngx_log_t *log, ngx_uint_t level,

@@ -599,8 +599,6 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 static ngx_int_t
 ngx_http_cycles_outage(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    ngx_http_cycles_drop_reservation(ctx);
-
     if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN
         || ctx->conf->on_outage == NGX_HTTP_CYCLES_OUTAGE_ALLOW)
     {
@@ -610,8 +608,17 @@ ngx_http_cycles_outage(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                       "cycles authority \"%V\" is unavailable, "
                       "request passes unreserved", &ctx->conf->authority->name);
 
+        if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN) {
+            ngx_http_cycles_drop_reservation(ctx);
+
+        } else {
+            ctx->unreserved = 1;
+        }
+
         return ngx_http_cycles_pass(r, ctx);
     }
+
+    ngx_http_cycles_drop_reservation(ctx);
 
     ctx->verdict = NGX_HTTP_CYCLES_OUTAGE_DENIED;
     ctx->state = NGX_HTTP_CYCLES_REFUSED;

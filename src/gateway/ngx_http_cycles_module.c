@@ -274,6 +274,13 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       0,
       NULL },
 
+    { ngx_string("cycles_breaker"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_1MORE,
+      ngx_http_cycles_breaker,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("cycles_drain"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_1MORE,
       ngx_http_cycles_drain,
@@ -1222,6 +1229,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->timeout = NGX_CONF_UNSET_MSEC;
     conf->connect_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry_attempts = NGX_CONF_UNSET_UINT;
+    conf->breaker.failures = NGX_CONF_UNSET_UINT;
     conf->on_outage = NGX_CONF_UNSET_UINT;
     conf->on_abort = NGX_CONF_UNSET_UINT;
     conf->on_missing_usage = NGX_CONF_UNSET_UINT;
@@ -1301,6 +1309,14 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_uint_value(conf->retry_attempts, prev->retry_attempts, 5);
+    if (conf->breaker.failures == NGX_CONF_UNSET_UINT) {
+        conf->breaker = prev->breaker;
+    }
+
+    if (conf->breaker.failures == NGX_CONF_UNSET_UINT) {
+        ngx_http_cycles_breaker_default(&conf->breaker);
+    }
+
     ngx_conf_merge_uint_value(conf->on_outage, prev->on_outage,
                               NGX_HTTP_CYCLES_OUTAGE_DENY);
     ngx_conf_merge_uint_value(conf->on_abort, prev->on_abort,
@@ -1448,6 +1464,8 @@ ngx_http_cycles_merge_server(ngx_conf_t *cf, ngx_http_cycles_loc_conf_t *conf)
     server->used = 1;
 
     ngx_http_cycles_call_conf(conf, &server->call);
+
+    server->breaker_conf = conf->breaker;
 
     if (conf->api_key) {
         server->api_key = conf->api_key->value;

@@ -11,6 +11,7 @@
  *     ngx_http_cycles_terms.c          what is asked of the authority
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
  *     ngx_http_cycles_abort.c          the client leaves during its reply
+ *     ngx_http_cycles_breaker_conf.c   when to stop asking an authority
  *     ngx_http_cycles_settle.c         the one place that settles
  *     ngx_http_cycles_heartbeat.c      keeps a reservation alive
  *     ngx_http_cycles_deny.c           denials in the client's dialect
@@ -27,6 +28,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_authority.h"
+#include "../client/ngx_http_cycles_breaker.h"
 #include "../ngx_http_cycles_conf.h"
 #include "../llm/llm.h"
 #include "../llm/llm_price.h"
@@ -160,6 +162,7 @@ typedef struct {
     ngx_msec_t                       retry_initial;
     ngx_uint_t                       retry_multiplier;    /* in 1/1000 */
     ngx_msec_t                       retry_max;
+    ngx_http_cycles_breaker_conf_t   breaker;
     ngx_uint_t                       on_outage;
     ngx_uint_t                       on_abort;
     ngx_uint_t                       on_missing_usage;
@@ -285,6 +288,7 @@ typedef struct {
     ngx_http_cycles_settlement_t     settlement;
 
     unsigned                         price_known:1;
+    unsigned                         unreserved:1;  /* in an outage */
     unsigned                         stable_key:1;  /* the client's */
     unsigned                         reused_key:1;  /* it is taken */
     unsigned                         hide_usage:1;/* we asked, not the client */
@@ -391,6 +395,12 @@ ngx_int_t ngx_http_cycles_lost(ngx_http_request_t *r,
 /* "cycles_drain" */
 
 char *ngx_http_cycles_drain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+
+/* ngx_http_cycles_breaker_conf.c */
+
+char *ngx_http_cycles_breaker(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+void ngx_http_cycles_breaker_default(ngx_http_cycles_breaker_conf_t *breaker);
 
 
 /* ngx_http_cycles_settle.c */

@@ -76,16 +76,23 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return;
     }
 
-    if (rc == NGX_ABORT) {
+    if (rc == NGX_ABORT
+        || (ctx->unreserved && (rc != NGX_OK || ctx->actual == 0)))
+    {
         rsv->authority->ops->leave(rsv);
 
         ctx->settled = 1;
-        ctx->settlement = NGX_HTTP_CYCLES_SETTLED_NOT;
+        ctx->settlement = ctx->unreserved ? NGX_HTTP_CYCLES_UNSETTLED
+                                          : NGX_HTTP_CYCLES_SETTLED_NOT;
         return;
     }
 
     if (rc == NGX_OK) {
-        rsv->kind = NGX_HTTP_CYCLES_COMMIT;
+
+        /* what was not reserved can't be committed, but it was spent */
+
+        rsv->kind = ctx->unreserved ? NGX_HTTP_CYCLES_EVENT
+                                    : NGX_HTTP_CYCLES_COMMIT;
         rsv->actual = ctx->actual;
 
         if (ngx_http_cycles_fill_commit(r, ctx) != NGX_OK) {

@@ -83,6 +83,15 @@ LATER = [
                 'drain, estimate, input or hold'),
     in_location('cycles_on_missing_usage free', '"cycles_on_missing_usage"',
                 'estimate, release or hold'),
+    in_location('cycles_breaker on', '"cycles_breaker"', '"on"',
+                'failures=NUMBER', '"off" alone'),
+    in_location('cycles_breaker failures=0', '"cycles_breaker"',
+                'failures=NUMBER from 1 to 1000'),
+    in_location('cycles_breaker open=0', '"cycles_breaker"',
+                'open=TIME from 1ms to 10m'),
+    in_location('cycles_breaker slow=11m', '"cycles_breaker"', '1ms to 10m'),
+    in_location('cycles_breaker off open=1s', '"cycles_breaker"',
+                '"off" alone'),
     in_location('cycles_drain timeout=0', '"cycles_drain"',
                 'timeout=TIME from 1ms to 1h'),
     in_location('cycles_drain timeout=61m', '"cycles_drain"',
@@ -484,6 +493,7 @@ EVERYTHING = '''
     cycles_connect_timeout 2s;
     cycles_retry attempts=5 initial=500ms multiplier=2 max=30s;
     cycles_on_outage allow;
+    cycles_breaker failures=3 slow=1s open=10s;
     cycles_on_abort input;
     cycles_on_missing_usage hold;
     cycles_drain timeout=1m size=1m number=10;

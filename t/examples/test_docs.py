@@ -143,6 +143,12 @@ def default_of(command):
             'retry_attempts', 'retry_initial', 'retry_multiplier',
             'retry_max'))
 
+    if command.name == 'cycles_breaker':
+        return tuple(int(n) for n in re.findall(
+            r'breaker->\w+ = (\d\d*);',
+            SOURCE['src/gateway/ngx_http_cycles_breaker_conf.c'])
+            if n != '0')
+
     if command.name == 'cycles_zone':
         return {'(1024 * 1024)': '1m'}[re.search(
             r'#define NGX_HTTP_CYCLES_ZONE_SIZE +(.*)',
@@ -192,6 +198,11 @@ def documented_default(command, text):
         return (int(values['attempts']), milliseconds(values['initial']),
                 int(float(values['multiplier']) * 1000),
                 milliseconds(values['max']))
+
+    if command.name == 'cycles_breaker':
+        values = dict(part.split('=') for part in value.split())
+        return (int(values['failures']), milliseconds(values['slow']),
+                milliseconds(values['open']))
 
     if command.name == 'cycles_drain':
         values = dict(part.split('=') for part in value.split())

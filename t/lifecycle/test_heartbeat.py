@@ -22,6 +22,7 @@ FAST = '''
     cycles_ttl 3200ms;
     cycles_grace_period 0;
     cycles_retry initial=20ms;
+    cycles_breaker off;
 '''
 
 
