@@ -240,13 +240,25 @@ ngx_http_cycles_unreported(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 {
     ngx_int_t    rc;
     ngx_uint_t   missing, abort;
-    const char  *what;
+    const char  *how, *what;
 
-    missing = ctx->complete ? ctx->conf->on_missing_usage
-                            : NGX_HTTP_CYCLES_MISSING_ESTIMATE;
+    missing = NGX_HTTP_CYCLES_MISSING_ESTIMATE;
+    abort = NGX_HTTP_CYCLES_ABORT_ESTIMATE;
 
-    abort = (ctx->complete || ended == NGX_HTTP_CYCLES_TAKEN)
-            ? NGX_HTTP_CYCLES_ABORT_ESTIMATE : ctx->conf->on_abort;
+    if (ended == NGX_HTTP_CYCLES_TAKEN) {
+
+        /* what has ended, if anything has, is an error page of nginx */
+
+        how = "request without a reply";
+
+    } else if (ctx->complete) {
+        missing = ctx->conf->on_missing_usage;
+        how = "reply without usage";
+
+    } else {
+        abort = ctx->conf->on_abort;
+        how = "reply that broke off without usage";
+    }
 
     if (missing == NGX_HTTP_CYCLES_MISSING_RELEASE) {
         ctx->usage_source = NGX_HTTP_CYCLES_USAGE_NONE;
@@ -274,9 +286,7 @@ ngx_http_cycles_unreported(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     if (ctx->reservation) {
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "cycles: %s without usage, reservation \"%V\" %s, "
-                      "actual: %L",
-                      ctx->complete ? "reply" : "reply that broke off",
+                      "cycles: %s, reservation \"%V\" %s, actual: %L", how,
                       &ctx->reservation_id, what, ctx->actual);
     }
 

@@ -6,7 +6,7 @@ and its true cost is committed, within bounds; or what "cycles_on_abort" and
 
 import pytest
 
-from gateway import (CLOSE, Conn, Gate, Reply, chat, chat_request,
+from gateway import (CLOSE, Conn, Gate, Reply, STALL, chat, chat_request,
                      chat_stream, wait_until)
 from authorities import authority, chunk_tokens, cost, OUTPUT
 from raw import Blackhole, H2Conn
@@ -310,3 +310,20 @@ def test_on_missing_usage(scene, provider, kind, policy):
 
     if policy != 'estimate':
         assert s.spent() == 0
+
+
+@BOTH
+def test_a_timeout_is_no_reply(scene, provider, kind):
+    """The page that nginx answers with is not the provider's: it took the
+    request, and that is not for nothing."""
+
+    s = scene(kind, '''
+        proxy_read_timeout 300ms;
+        cycles_on_missing_usage release;
+        cycles_on_abort hold;
+    ''')
+    provider.script(STALL)
+    assert s.ng.chat(tenant='acme', max_tokens=MAX_TOKENS).status == 504
+    (_, estimate), (_, amount) = s.story('commit')
+    assert amount == estimate - MAX_TOKENS * OUTPUT
+    s.who.audit()
