@@ -74,9 +74,10 @@ ngx_http_cycles_breaker_result(ngx_http_cycles_breaker_t *breaker,
         }
     }
 
-    if (ngx_atomic_fetch_add(&breaker->failures, 1) + 1
-        < conf->failures
-        && !call->timedout)
+    /* what no client waits for, which is urgent, is not that pressing */
+
+    if (ngx_atomic_fetch_add(&breaker->failures, 1) + 1 < conf->failures
+        && (call->urgent || !call->timedout))
     {
         return;
     }

@@ -58,8 +58,8 @@ ngx_uint_t ngx_http_cycles_breaker_opened(ngx_http_cycles_breaker_t *breaker,
 
 /*
  * How a call ended: an answer of any kind closes the breaker, or, if it was
- * slow, counts against it; none, or a 5xx, does, and a timeout opens it at
- * once.  location is for the log.
+ * slow, counts against it; none, or a 5xx, does, and a timeout that a client
+ * has waited for opens it at once.
  */
 
 void ngx_http_cycles_breaker_result(ngx_http_cycles_breaker_t *breaker,
