@@ -144,6 +144,12 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t  error;
 
+    if (ngx_http_cycles_trusts(r, ctx)) {
+        ctx->verdict = NGX_HTTP_CYCLES_BYPASS;
+        ctx->state = NGX_HTTP_CYCLES_PASSED;
+        return NGX_DECLINED;
+    }
+
     if (!ngx_http_cycles_needs_body(ctx->conf)) {
         return ngx_http_cycles_reserve(r, ctx);
     }

@@ -232,6 +232,13 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       0,
       NULL },
 
+    { ngx_string("cycles_trust_reservation"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_1MORE,
+      ngx_http_cycles_trust_reservation,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("cycles_ttl"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
       ngx_http_cycles_msec,
@@ -1229,6 +1236,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->timeout = NGX_CONF_UNSET_MSEC;
     conf->connect_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry_attempts = NGX_CONF_UNSET_UINT;
+    conf->trust = NGX_CONF_UNSET_PTR;
     conf->breaker.failures = NGX_CONF_UNSET_UINT;
     conf->on_outage = NGX_CONF_UNSET_UINT;
     conf->on_abort = NGX_CONF_UNSET_UINT;
@@ -1309,6 +1317,8 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_uint_value(conf->retry_attempts, prev->retry_attempts, 5);
+    ngx_conf_merge_ptr_value(conf->trust, prev->trust, NULL);
+
     if (conf->breaker.failures == NGX_CONF_UNSET_UINT) {
         conf->breaker = prev->breaker;
     }

@@ -7,6 +7,7 @@
  *     ngx_http_cycles_module.c         directives
  *     ngx_http_cycles_prices.c         those of prices
  *     ngx_http_cycles_handler.c        the life of one request
+ *     ngx_http_cycles_trust.c          an earlier hop has reserved for it
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
  *     ngx_http_cycles_terms.c          what is asked of the authority
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
@@ -133,6 +134,14 @@ typedef struct {
 } ngx_http_cycles_price_t;
 
 
+/* hops whose word is taken for a reservation */
+
+typedef struct {
+    ngx_array_t                     *addresses;   /* of ngx_cidr_t */
+    ngx_str_t                        secret;
+} ngx_http_cycles_trust_t;
+
+
 typedef struct {
     ngx_uint_t                       mode;
 
@@ -162,6 +171,7 @@ typedef struct {
     ngx_msec_t                       retry_initial;
     ngx_uint_t                       retry_multiplier;    /* in 1/1000 */
     ngx_msec_t                       retry_max;
+    ngx_http_cycles_trust_t         *trust;
     ngx_http_cycles_breaker_conf_t   breaker;
     ngx_uint_t                       on_outage;
     ngx_uint_t                       on_abort;
@@ -329,6 +339,20 @@ ngx_int_t ngx_http_cycles_handler(ngx_http_request_t *r);
  */
 
 ngx_http_cycles_ctx_t *ngx_http_cycles_get_ctx(ngx_http_request_t *r);
+
+
+/* ngx_http_cycles_trust.c */
+
+/*
+ * Whether a hop that is trusted has sent the request with a reservation of its
+ * own, which ctx->reservation_id then names.
+ */
+
+ngx_uint_t ngx_http_cycles_trusts(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+char *ngx_http_cycles_trust_reservation(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /* ngx_http_cycles_request.c */

@@ -83,6 +83,11 @@ LATER = [
                 'drain, estimate, input or hold'),
     in_location('cycles_on_missing_usage free', '"cycles_on_missing_usage"',
                 'estimate, release or hold'),
+    in_location('cycles_trust_reservation gateway.local',
+                '"cycles_trust_reservation"', '10.0.0.0/8',
+                'secret=file:PATH'),
+    in_location('cycles_trust_reservation secret=short',
+                '"cycles_trust_reservation"', '16 characters'),
     in_location('cycles_breaker on', '"cycles_breaker"', '"on"',
                 'failures=NUMBER', '"off" alone'),
     in_location('cycles_breaker failures=0', '"cycles_breaker"',
@@ -494,6 +499,7 @@ EVERYTHING = '''
     cycles_retry attempts=5 initial=500ms multiplier=2 max=30s;
     cycles_on_outage allow;
     cycles_breaker failures=3 slow=1s open=10s;
+    cycles_trust_reservation 10.0.0.0/8 unix: secret=0123456789abcdef;
     cycles_on_abort input;
     cycles_on_missing_usage hold;
     cycles_drain timeout=1m size=1m number=10;
