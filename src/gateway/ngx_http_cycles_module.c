@@ -1530,8 +1530,9 @@ ngx_http_cycles_check_loc_conf(ngx_conf_t *cf, ngx_http_cycles_loc_conf_t *conf)
         len = conf->unknown_price_model.len;
 
         if (conf->prices == NULL
-            || llm_prices_find(conf->prices, LLM_OPENAI,
-                               conf->unknown_price_model.data, len, NULL)
+            || llm_prices_find_named(conf->prices,
+                                     conf->unknown_price_model.data, len,
+                                     NULL)
                == NULL)
         {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,

@@ -247,7 +247,7 @@ typedef struct {
 
     llm_route_t                      route;
     llm_facts_t                     *facts;       /* NULL: body not read */
-    llm_price_t                      price;       /* frozen for the request */
+    const llm_price_t               *price;       /* NULL: it has none */
     ngx_str_t                        price_key;
     int64_t                          input_estimate;  /* tokens, no margin */
     int64_t                          estimate;
@@ -297,7 +297,6 @@ typedef struct {
     ngx_http_cycles_usage_source_t   usage_source;
     ngx_http_cycles_settlement_t     settlement;
 
-    unsigned                         price_known:1;
     unsigned                         unreserved:1;  /* in an outage */
     unsigned                         stable_key:1;  /* the client's */
     unsigned                         reused_key:1;  /* it is taken */

@@ -291,15 +291,16 @@ ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx)
 }
 
 
-/* frozen here: a reload must not change what a running request costs */
+/*
+ * The row lives as long as the configuration that this request belongs to: a
+ * reload does not change what a running request costs.
+ */
 
 static ngx_int_t
 ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    size_t                       len;
-    u_char                      *model;
     const char                  *key;
-    const llm_price_t           *price;
+    llm_price_query_t            query;
     ngx_http_cycles_loc_conf_t  *conf;
 
     conf = ctx->conf;
@@ -308,47 +309,43 @@ ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_OK;
     }
 
-    model = ctx->facts->model;
-    len = ctx->facts->model_len;
+    ngx_memzero(&query, sizeof(llm_price_query_t));
 
-    price = llm_prices_find(conf->prices, ctx->route.provider, model, len, &key);
+    query.provider = ctx->route.provider;
+    query.api = ctx->route.api;
+    query.model = ctx->facts->model;
+    query.model_len = ctx->facts->model_len;
 
-    if (price == NULL && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL) {
-        model = conf->unknown_price_model.data;
-        len = conf->unknown_price_model.len;
+    ctx->price = llm_prices_find(conf->prices, &query, &key);
 
-        price = llm_prices_find(conf->prices, ctx->route.provider, model, len, &key);
+    if (ctx->price == NULL
+        && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL)
+    {
+        ctx->price = llm_prices_find_named(conf->prices,
+                                           conf->unknown_price_model.data,
+                                           conf->unknown_price_model.len,
+                                           &key);
     }
 
-    if (price == NULL) {
-
-        if (conf->unit != CYCLES_USD_MICROCENTS
-            || (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO))
-        {
-            return NGX_OK;
-        }
-
-        if (conf->unknown_price == NGX_HTTP_CYCLES_PRICE_DENY) {
-            return NGX_ABORT;
-        }
-
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "cycles: model \"%*s\" has no price, it passes at no "
-                      "cost", len, model);
-
+    if (ctx->price) {
+        ctx->price_key.data = (u_char *) key;
+        ctx->price_key.len = ngx_strlen(key);
         return NGX_OK;
     }
 
-    ctx->price = *price;
-    ctx->price_known = 1;
-
-    ctx->price_key.len = ngx_strlen(key);
-    ctx->price_key.data = ngx_pnalloc(r->pool, ctx->price_key.len);
-    if (ctx->price_key.data == NULL) {
-        return NGX_ERROR;
+    if (conf->unit != CYCLES_USD_MICROCENTS
+        || (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO))
+    {
+        return NGX_OK;
     }
 
-    ngx_memcpy(ctx->price_key.data, key, ctx->price_key.len);
+    if (conf->unknown_price == NGX_HTTP_CYCLES_PRICE_DENY) {
+        return NGX_ABORT;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "cycles: model \"%*s\" has no price, it passes at no cost",
+                  query.model_len, query.model);
 
     return NGX_OK;
 }
@@ -390,8 +387,8 @@ ngx_http_cycles_set_estimate(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     output = facts->max_tokens;
 
-    if (output < 0 && ctx->price_known) {
-        output = ctx->price.max_output_tokens;
+    if (output < 0 && ctx->price) {
+        output = llm_price_max_output(ctx->price);
     }
 
     if (output < 0) {
@@ -420,7 +417,7 @@ ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
     int64_t  input, output, total;
 
     if (ctx->conf->unit == CYCLES_USD_MICROCENTS) {
-        return ctx->price_known ? llm_price_cost(&ctx->price, usage) : 0;
+        return ctx->price ? llm_price_cost(ctx->price, usage, NULL) : 0;
     }
 
     input = ngx_max(usage->input, 0);

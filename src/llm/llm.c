@@ -70,6 +70,7 @@ llm_usage_init(llm_usage_t *usage)
     usage->file_searches = -1;
     usage->code_sessions = -1;
     usage->images = -1;
+    usage->pixels = -1;
     usage->characters = -1;
     usage->audio_ms = -1;
     usage->queries = -1;

@@ -114,8 +114,18 @@ typedef enum {
 typedef enum {
     LLM_GEO_DEFAULT = 0,
     LLM_GEO_US,
-    LLM_GEO_EU
+    LLM_GEO_EU,
+    LLM_GEO_REGION                        /* any one of Vertex */
 } llm_geo_t;
+
+
+/* how much a web search may bring into the context */
+
+typedef enum {
+    LLM_SEARCH_MEDIUM = 0,                /* or not told */
+    LLM_SEARCH_LOW,
+    LLM_SEARCH_HIGH
+} llm_search_t;
 
 
 /*
@@ -148,6 +158,7 @@ typedef struct {
     int64_t          file_searches;
     int64_t          code_sessions;
     int64_t          images;              /* that were made */
+    int64_t          pixels;              /* of these */
     int64_t          characters;          /* of the input */
     int64_t          audio_ms;            /* of the input, milliseconds */
     int64_t          queries;             /* of search and rerank */
@@ -160,6 +171,7 @@ typedef struct {
 
     llm_tier_t       tier;
     llm_geo_t        geo;
+    llm_search_t     search;
     unsigned         fast;                /* Anthropic's "speed" */
     unsigned         tier_known;          /* the reply has named it */
 } llm_usage_t;

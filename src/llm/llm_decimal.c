@@ -22,38 +22,61 @@
 typedef struct {
     unsigned __int128    digits;
     int                  significant;
+    int                  cut;             /* others than 0 were not kept */
     int64_t              exponent;        /* of the last digit kept */
 } llm_decimal_t;
 
 
 static size_t llm_decimal_digits(llm_decimal_t *d, const char *text,
     size_t len, int fraction);
-static int64_t llm_decimal_round(llm_decimal_t *d);
+static int llm_decimal_read(llm_decimal_t *d, const char *text, size_t len,
+    int scale);
+static int64_t llm_decimal_round(llm_decimal_t *d, int up);
 
 
 int64_t
 llm_decimal(const char *text, size_t len, int scale)
 {
-    int            minus;
-    size_t         i, n;
-    int64_t        exponent;
     llm_decimal_t  d;
 
-    d.digits = 0;
-    d.significant = 0;
-    d.exponent = 0;
+    return llm_decimal_read(&d, text, len, scale) == LLM_OK
+           ? llm_decimal_round(&d, 0) : -1;
+}
 
-    n = llm_decimal_digits(&d, text, len, 0);
+
+int64_t
+llm_decimal_up(const char *text, size_t len, int scale)
+{
+    llm_decimal_t  d;
+
+    return llm_decimal_read(&d, text, len, scale) == LLM_OK
+           ? llm_decimal_round(&d, 1) : -1;
+}
+
+
+static int
+llm_decimal_read(llm_decimal_t *d, const char *text, size_t len, int scale)
+{
+    int      minus;
+    size_t   i, n;
+    int64_t  exponent;
+
+    d->digits = 0;
+    d->significant = 0;
+    d->cut = 0;
+    d->exponent = 0;
+
+    n = llm_decimal_digits(d, text, len, 0);
     i = n;
 
     if (n && i < len && text[i] == '.') {
         i++;
-        n = llm_decimal_digits(&d, text + i, len - i, 1);
+        n = llm_decimal_digits(d, text + i, len - i, 1);
         i += n;
     }
 
     if (n == 0) {
-        return -1;
+        return LLM_ERROR;
     }
 
     exponent = 0;
@@ -74,17 +97,17 @@ llm_decimal(const char *text, size_t len, int scale)
         }
 
         if (i == n) {
-            return -1;
+            return LLM_ERROR;
         }
     }
 
     if (i != len) {
-        return -1;
+        return LLM_ERROR;
     }
 
-    d.exponent += scale + (minus ? -exponent : exponent);
+    d->exponent += scale + (minus ? -exponent : exponent);
 
-    return llm_decimal_round(&d);
+    return LLM_OK;
 }
 
 
@@ -103,6 +126,7 @@ llm_decimal_digits(llm_decimal_t *d, const char *text, size_t len,
             d->exponent -= fraction;
 
         } else {
+            d->cut |= (text[i] != '0');
             d->exponent += !fraction;
         }
     }
@@ -112,9 +136,9 @@ llm_decimal_digits(llm_decimal_t *d, const char *text, size_t len,
 
 
 static int64_t
-llm_decimal_round(llm_decimal_t *d)
+llm_decimal_round(llm_decimal_t *d, int up)
 {
-    int                half;
+    int                more;
     unsigned __int128  value;
 
     value = d->digits;
@@ -132,19 +156,19 @@ llm_decimal_round(llm_decimal_t *d)
         value *= 10;
     }
 
-    half = 0;
+    more = up ? d->cut : 0;
 
     for ( /* void */ ; d->exponent < 0; d->exponent++) {
 
         if (value == 0) {
-            return 0;
+            return up;
         }
 
-        half = (value % 10 >= 5);
+        more = up ? (more || value % 10) : (value % 10 >= 5);
         value /= 10;
     }
 
-    value += (unsigned) half;
+    value += (unsigned) more;
 
     return (value > INT64_MAX) ? -2 : (int64_t) value;
 }

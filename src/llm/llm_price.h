@@ -5,6 +5,12 @@
  * Prices in the shape of LiteLLM's table (USD per one unit), held as int64
  * pico-USD.  10^4 pico-USD are one micro-cent.  A cost is rounded once,
  * upward.
+ *
+ *     llm_price_field.c  names of fields, and what a value may be
+ *     llm_price_table.c  a table's text, and what an operator sets over it
+ *     llm_price_find.c   which row is the price of a model
+ *     llm_price_cost.c   what a usage costs
+ *     llm_decimal.c      decimal text
  */
 
 
@@ -15,30 +21,38 @@
 #include "llm.h"
 
 
-/* dearer than this is no price but a mistake: 0.001 USD, in pico-USD */
+/* dearer than this is no price but a mistake; in pico-USD */
 
-#define LLM_PRICE_MAX  1000000000
-
-
-/*
- * pico-USD per token, 0 to LLM_PRICE_MAX; -1: the table does not say.  The
- * field of the table is named beside it; input_cost_per_token_cache_hit is an
- * older name of cache_read_input_token_cost, and max_tokens of
- * max_output_tokens.
- */
-
-typedef struct {
-    int64_t          input;               /* input_cost_per_token */
-    int64_t          output;              /* output_cost_per_token */
-    int64_t          cache_read;          /* cache_read_input_token_cost */
-    int64_t          cache_write;         /* cache_creation_input_token_cost */
-    int64_t          max_output_tokens;   /* -1: not known */
-} llm_price_t;
+#define LLM_PRICE_MAX       1000000000             /* 0.001 USD per token */
+#define LLM_PRICE_UNIT_MAX  100000000000000        /* 100 USD per any other */
 
 
+typedef struct llm_price_s   llm_price_t;
 typedef struct llm_prices_s  llm_prices_t;
 
 typedef void (*llm_price_warn_pt)(void *data, const char *text);
+
+
+/* what is to be priced; region may be empty */
+
+typedef struct {
+    llm_provider_t        provider;
+    llm_api_t             api;
+    const unsigned char  *model;
+    size_t                model_len;
+    const unsigned char  *region;
+    size_t                region_len;
+} llm_price_query_t;
+
+
+/* how one table differs from another, in rows */
+
+typedef struct {
+    size_t                models;
+    size_t                added;
+    size_t                removed;
+    size_t                changed;
+} llm_price_changes_t;
 
 
 /*
@@ -64,10 +78,11 @@ int llm_prices_load(llm_prices_t *prices, const char *json, size_t len,
 
 /*
  * The operator's own price of one field of a model, over the table's: field
- * is the table's own name, value its text as in JSON.  The other fields stay
- * those of the row of this very key, in these prices or in their base as it
- * is now.  LLM_ERROR for an unknown field, a value that is no price, or one
- * over the sanity cap.
+ * is the table's own name, with a dot before a member of an object as in
+ * "search_context_cost_per_query.low"; value its text as in JSON.  The other
+ * fields stay those of the row of this very key, in these prices or in their
+ * base as it is now.  LLM_ERROR for an unknown field, a value that is no
+ * price, or one over the sanity cap.
  */
 
 int llm_prices_set(llm_prices_t *prices, const char *model, size_t model_len,
@@ -77,41 +92,80 @@ int llm_prices_set(llm_prices_t *prices, const char *model, size_t model_len,
 
 /*
  * "name" is priced as "model", which is looked up like any other but for
- * aliases.  LLM_ERROR: no memory, an empty name, or an alias of itself.
+ * aliases, and whoever its provider is.  LLM_ERROR: no memory, an empty name,
+ * or an alias of itself.
  */
 
 int llm_prices_alias(llm_prices_t *prices, const char *name, size_t name_len,
     const char *model, size_t model_len);
 
 
+/* rows with a price, those of a base not counted */
+
+size_t llm_prices_count(const llm_prices_t *prices);
+
+void llm_prices_compare(const llm_prices_t *old, const llm_prices_t *prices,
+    llm_price_changes_t *changes);
+
+
 /*
- * The price of a model: alias, "provider/model", "model", then the same with
- * the date or version stripped, then whatever the case of the letters (the
- * dearest, if there are several).  NULL: unknown, or known without an input
- * price.  key, if not NULL, gets the key that was found; both live as long as
- * the prices.
+ * The price of a model: alias, "provider/region/model", "provider/model",
+ * "model", then the same with the date or version stripped, then whatever the
+ * case of the letters (the dearest, if there are several).  The row's
+ * provider must be the query's, if both are known.  NULL: unknown, or without
+ * a price that a reply of this API can be charged by.  key, if not NULL, gets
+ * the key that was found; both live as long as the prices.
  */
 
 const llm_price_t *llm_prices_find(const llm_prices_t *prices,
-    llm_provider_t provider, const unsigned char *model, size_t len,
-    const char **key);
+    const llm_price_query_t *query, const char **key);
+
+
+/* the same for a model that an operator has named: of any provider */
+
+const llm_price_t *llm_prices_find_named(const llm_prices_t *prices,
+    const unsigned char *model, size_t len, const char **key);
+
+
+/* whether the operator has set any field of it */
+
+int llm_price_is_set(const llm_price_t *price);
+
+
+/* limits of the model in tokens; -1: the table does not say */
+
+int64_t llm_price_max_input(const llm_price_t *price);
+int64_t llm_price_max_output(const llm_price_t *price);
 
 
 /*
- * Micro-cents of a usage; counts of -1 are zero.  What has no price of its
- * own, be it cached, cache-write or output, costs the input price.  Saturates
- * at INT64_MAX.
+ * Micro-cents of a usage, saturated at INT64_MAX; counts of -1 are zero.
+ *
+ * The column is that of usage->tier, and of the context that the input fills:
+ * the highest threshold that it passes counts for the whole request.  What
+ * has no price of its own costs what it is a part of; cached and cache-write
+ * tokens and output without a price cost as input does.
+ *
+ * *unpriced, if not NULL: something was used that the row has no price for,
+ * and is not in the result.  usage->cost is not looked at.
  */
 
-int64_t llm_price_cost(const llm_price_t *price, const llm_usage_t *usage);
+int64_t llm_price_cost(const llm_price_t *price, const llm_usage_t *usage,
+    unsigned *unpriced);
+
+
+/* micro-cents of pico-USD, rounded up */
+
+int64_t llm_microcents(int64_t pico);
 
 
 /*
- * Decimal text to units of 10^-scale, rounded half up: scale 12 for USD to
- * pico-USD.  -1: not a number or negative; -2: out of range.
+ * Decimal text to units of 10^-scale, rounded half up, or up: scale 12 for
+ * USD to pico-USD.  -1: not a number or negative; -2: out of range.
  */
 
 int64_t llm_decimal(const char *text, size_t len, int scale);
+int64_t llm_decimal_up(const char *text, size_t len, int scale);
 
 
 #endif /* _LLM_PRICE_H_INCLUDED_ */

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#include "llm/llm_price.h"
+#include "llm/llm_price_row.h"
 #include "tap.h"
 
 
@@ -19,10 +19,16 @@ static void test_set(void);
 static void test_base(void);
 static void test_alias(void);
 static void test_many(void);
-static void test_cost(void);
+static void test_names(void);
+static void test_inside(void);
+static void test_named(void);
+static void test_families(void);
+static void test_measures(void);
+static void test_compare(void);
 static void test_providers(void);
 static const llm_price_t *find(const llm_prices_t *prices, const char *model,
     const char **key);
+static int64_t rate(const llm_price_t *price, unsigned field);
 static int set(llm_prices_t *prices, const char *model, const char *field,
     const char *value);
 static int alias(llm_prices_t *prices, const char *name, const char *model);
@@ -48,7 +54,12 @@ main(void)
     test_base();
     test_alias();
     test_many();
-    test_cost();
+    test_names();
+    test_inside();
+    test_named();
+    test_families();
+    test_measures();
+    test_compare();
     test_providers();
 
     return done_testing();
@@ -131,38 +142,41 @@ test_table(void)
 
     if (ok(p != NULL, "a row with every price")) {
         is_str(key, "gpt-5.6", "its key");
-        is_int(p->input, 5000000, "its input price");
-        is_int(p->output, 30000000, "its output price");
-        is_int(p->cache_read, 500000, "its cached price");
-        is_int(p->cache_write, 6250000, "its cache-write price");
-        is_int(p->max_output_tokens, 128000, "its output limit");
+        is_int(rate(p, LLM_FIELD_INPUT), 5000000, "its input price");
+        is_int(rate(p, LLM_FIELD_OUTPUT), 30000000, "its output price");
+        is_int(rate(p, LLM_FIELD_CACHE_READ), 500000, "its cached price");
+        is_int(rate(p, LLM_FIELD_CACHE_WRITE), 6250000,
+               "its cache-write price");
+        is_int(rate(p, LLM_FIELD_MAX_OUTPUT), 128000, "its output limit");
     }
 
     p = find(prices, "deepseek/deepseek-coder", NULL);
 
     if (ok(p != NULL, "a row with older names")) {
-        is_int(p->cache_read, 14000, "the price of a cache hit");
-        is_int(p->max_output_tokens, 4096, "max_tokens, a float");
-        is_int(p->cache_write, -1, "no price is not a price of 0");
+        is_int(rate(p, LLM_FIELD_CACHE_READ), 14000,
+               "the price of a cache hit");
+        is_int(rate(p, LLM_FIELD_MAX_OUTPUT), 4096, "max_tokens, a float");
+        is_int(rate(p, LLM_FIELD_CACHE_WRITE), -1,
+               "no price is not a price of 0");
     }
 
     p = find(prices, "omni-moderation-latest", NULL);
 
     if (ok(p != NULL, "a row that costs nothing")) {
-        is_int(p->input, 0, "0 is a price");
-        is_int(p->cache_read, -1, "but absent is none");
-        is_int(p->max_output_tokens, -1, "and no limit is none");
+        is_int(rate(p, LLM_FIELD_INPUT), 0, "0 is a price");
+        is_int(rate(p, LLM_FIELD_CACHE_READ), -1, "but absent is none");
+        is_int(rate(p, LLM_FIELD_MAX_OUTPUT), -1, "and no limit is none");
     }
 
     p = find(prices, "example/price-as-text", NULL);
 
     if (ok(p != NULL, "a row with strings")) {
-        is_int(p->input, 300000, "its input price");
-        is_int(p->output, 1200000, "its output price");
+        is_int(rate(p, LLM_FIELD_INPUT), 300000, "its input price");
+        is_int(rate(p, LLM_FIELD_OUTPUT), 1200000, "its output price");
     }
 
-    ok(find(prices, "dashscope/qwen3-max", NULL) == NULL,
-       "a row without an input price");
+    ok(find(prices, "dashscope/qwen3-max", NULL) != NULL,
+       "a row with nothing but bands");
     ok(find(prices, "whisper-1", NULL) == NULL, "a row by the second");
     ok(find(prices, "sample_spec", NULL) == NULL, "the row of the fields");
     ok(find(prices, "wandb/deepseek-ai/DeepSeek-R1-0528", NULL) == NULL,
@@ -211,14 +225,14 @@ test_bad_tables(void)
         { "[]", "the price table must be a JSON object" },
         { "5", "the price table must be a JSON object" },
         { "null", "the price table must be a JSON object" },
-        { "{}", "the price table has no model with a usable"
+        { "{}", "the price table has no model with a usable price such as"
           " input_cost_per_token, it must have LiteLLM's shape" },
         { "{\"a\":{\"output_cost_per_token\":1e-6}}", "the price table has"
-          " no model with a usable input_cost_per_token, it must have"
-          " LiteLLM's shape" },
+          " no model with a usable price such as input_cost_per_token, it"
+          " must have LiteLLM's shape" },
         { "{\"a\":{\"input_cost_per_token\":1}}", "the price table has no"
-          " model with a usable input_cost_per_token, it must have LiteLLM's"
-          " shape" }
+          " model with a usable price such as input_cost_per_token, it must"
+          " have LiteLLM's shape" }
     };
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -261,7 +275,7 @@ test_bad_rows(void)
         "{\"input_cost_per_token\":1e-6,\"output_cost_per_token\":null}",
         "{\"input_cost_per_token\":1e-6,\"max_output_tokens\":\"many\"}",
         "{\"input_cost_per_token\":1e-6,\"max_output_tokens\":-1.5}",
-        "{\"input_cost_per_token\":1e-6,\"input_cost_per_image\":500}",
+        "{\"input_cost_per_token\":1e-6,\"input_cost_per_page\":500}",
         "{\"x\":{\"input_cost_per_token\":7},\"input_cost_per_token\":1e-6}"
     };
 
@@ -312,9 +326,9 @@ test_bad_rows(void)
                   "\"twice\":{\"input_cost_per_token\":3e-6}}");
 
     ok(prices && find(prices, "mo/del", NULL)
-       && find(prices, "mo/del", NULL)->input == 2000000,
+       && rate(find(prices, "mo/del", NULL), LLM_FIELD_INPUT) == 2000000,
        "names with escapes");
-    ok(prices && find(prices, "twice", NULL)->input == 3000000,
+    ok(prices && rate(find(prices, "twice", NULL), LLM_FIELD_INPUT) == 3000000,
        "the last of two rows of one name");
     llm_prices_destroy(prices);
 }
@@ -396,9 +410,10 @@ test_lookup(void)
 static void
 test_set(void)
 {
-    size_t         i;
-    char           buffer[32];
-    llm_prices_t  *prices;
+    size_t              i;
+    char                buffer[32];
+    llm_prices_t       *prices;
+    const llm_price_t  *own;
 
     static const char  later[] = "{\"m\":{\"input_cost_per_token\":2e-6,"
                                  "\"output_cost_per_token\":3e-6}}";
@@ -442,16 +457,17 @@ test_set(void)
 
     is_int(set(prices, "gpt-4o", "input_cost_per_token", "1e-6"), LLM_OK,
            "one field is set");
-    is_int(find(prices, "gpt-4o", NULL)->input, 1000000, "which counts");
-    is_int(find(prices, "gpt-4o", NULL)->output, 10000000,
+    is_int(rate(find(prices, "gpt-4o", NULL), LLM_FIELD_INPUT), 1000000,
+           "which counts");
+    is_int(rate(find(prices, "gpt-4o", NULL), LLM_FIELD_OUTPUT), 10000000,
            "the others stay");
 
     is_int(set(prices, "gpt-4o", "input_cost_per_token_cache_hit", "0"),
            LLM_OK, "an older name");
-    is_int(find(prices, "gpt-4o", NULL)->cache_read, 0,
+    is_int(rate(find(prices, "gpt-4o", NULL), LLM_FIELD_CACHE_READ), 0,
            "is over the table's newer one");
     is_int(set(prices, "gpt-4o", "max_tokens", "5e2"), LLM_OK, "a limit");
-    is_int(find(prices, "gpt-4o", NULL)->max_output_tokens, 500,
+    is_int(rate(find(prices, "gpt-4o", NULL), LLM_FIELD_MAX_OUTPUT), 500,
            "is over the table's newer one");
 
     is_int(set(prices, "own", "output_cost_per_token", "0.001"), LLM_OK,
@@ -459,9 +475,12 @@ test_set(void)
     ok(find(prices, "own", NULL) == NULL, "needs an input price");
     is_int(set(prices, "own", "input_cost_per_token", "0"), LLM_OK,
            "of 0 or more");
-    ok(find(prices, "own", NULL) && find(prices, "own", NULL)->input == 0
-       && find(prices, "own", NULL)->output == 1000000000
-       && find(prices, "own", NULL)->cache_read == -1, "to be known");
+
+    own = find(prices, "own", NULL);
+
+    ok(own && rate(own, LLM_FIELD_INPUT) == 0
+       && rate(own, LLM_FIELD_OUTPUT) == 1000000000
+       && rate(own, LLM_FIELD_CACHE_READ) == -1, "to be known");
 
     llm_prices_destroy(prices);
 
@@ -470,8 +489,10 @@ test_set(void)
     is_int(llm_prices_load(prices, later, sizeof(later) - 1, NULL, NULL,
                            buffer, sizeof(buffer)),
            LLM_OK, "a table loaded later");
-    is_int(find(prices, "m", NULL)->input, 1000000, "is under what was set");
-    is_int(find(prices, "m", NULL)->output, 3000000, "and fills the rest");
+    is_int(rate(find(prices, "m", NULL), LLM_FIELD_INPUT), 1000000,
+           "is under what was set");
+    is_int(rate(find(prices, "m", NULL), LLM_FIELD_OUTPUT), 3000000,
+           "and fills the rest");
 
     is_int(llm_prices_set(prices, "m", 1, "output_cost_per_token", 21,
                           "not a price at all", 18, buffer, sizeof(buffer)),
@@ -495,15 +516,16 @@ test_base(void)
         return;
     }
 
-    is_int(find(prices, "gpt-4o-mini", NULL)->input, 150000,
+    is_int(rate(find(prices, "gpt-4o-mini", NULL), LLM_FIELD_INPUT), 150000,
            "a row of the base");
 
     is_int(set(prices, "gpt-4o-mini", "output_cost_per_token", "1e-6"),
            LLM_OK, "a price over the base");
-    is_int(find(prices, "gpt-4o-mini", NULL)->output, 1000000, "counts");
-    is_int(find(prices, "gpt-4o-mini", NULL)->input, 150000,
+    is_int(rate(find(prices, "gpt-4o-mini", NULL), LLM_FIELD_OUTPUT), 1000000,
+           "counts");
+    is_int(rate(find(prices, "gpt-4o-mini", NULL), LLM_FIELD_INPUT), 150000,
            "with the base's other fields");
-    is_int(find(base, "gpt-4o-mini", NULL)->output, 600000,
+    is_int(rate(find(base, "gpt-4o-mini", NULL), LLM_FIELD_OUTPUT), 600000,
            "and the base is what it was");
 
     (void) alias(base, "ours", "gpt-4o");
@@ -576,7 +598,7 @@ test_many(void)
 
     for (i = 0; i < 3000; i++) {
         snprintf(model, sizeof(model), "model-%d", i);
-        wrong += find(prices, model, NULL)->input != i * 1000;
+        wrong += rate(find(prices, model, NULL), LLM_FIELD_INPUT) != i * 1000;
     }
 
     is_int(wrong, 0, "three thousand models");
@@ -585,70 +607,474 @@ test_many(void)
 }
 
 
-#define NONE  -1
+static void
+test_names(void)
+{
+    size_t            i;
+    llm_field_name_t  name;
 
-#define COUNTS(in, out, cached, written, thought)                             \
-    { .input = in, .output = out, .cached_input = cached,                     \
-      .cache_write = written, .reasoning = thought }
+    static const struct {
+        const char  *text;
+        int          field;               /* -1: there is none */
+        unsigned     above;
+        unsigned     tier;
+    } cases[] = {
+        { "input_cost_per_token", LLM_FIELD_INPUT, 0, 0 },
+        { "input_cost_per_token_above_128k_tokens", LLM_FIELD_INPUT, 128000,
+          0 },
+        { "input_cost_per_token_above_1500_tokens", LLM_FIELD_INPUT, 1500,
+          0 },
+        { "output_cost_per_token_flex", LLM_FIELD_OUTPUT, 0, LLM_TIER_FLEX },
+        { "cache_read_input_token_cost_above_272k_tokens_priority",
+          LLM_FIELD_CACHE_READ, 272000, LLM_TIER_PRIORITY },
+        { "cache_read_input_token_cost_priority_above_272k_tokens",
+          LLM_FIELD_CACHE_READ, 272000, LLM_TIER_PRIORITY },
+        { "cache_creation_input_token_cost_above_1hr",
+          LLM_FIELD_CACHE_WRITE_1H, 0, 0 },
+        { "cache_creation_input_token_cost_above_1hr_above_200k_tokens",
+          LLM_FIELD_CACHE_WRITE_1H, 200000, 0 },
+        { "cache_creation_input_token_cost_above_12hr_above_272k_tokens"
+          "_ultrafast", LLM_FIELD_CACHE_WRITE_12H, 272000,
+          LLM_TIER_ULTRAFAST },
+        { "output_cost_per_token_batches", LLM_FIELD_OUTPUT, 0,
+          LLM_TIER_BATCH },
+        { "input_cost_per_image_above_128k_tokens", LLM_FIELD_PICTURE_IN,
+          128000, 0 },
+        { "search_context_cost_per_query.low", LLM_FIELD_SEARCH_LOW, 0, 0 },
+        { "provider_specific_entry.fast", LLM_FIELD_FACTOR_FAST, 0, 0 },
+
+        { "input_cost_per_token_decisions", -1, 0, 0 },
+        { "input_cost_per_token_above_tokens", -1, 0, 0 },
+        { "input_cost_per_token_above_k_tokens", -1, 0, 0 },
+        { "input_cost_per_token_above_0k_tokens", -1, 0, 0 },
+        { "input_cost_per_token_above_1x_tokens", -1, 0, 0 },
+        { "input_cost_per_token_above_9999999k_tokens", -1, 0, 0 },
+        { "input_cost_per_token_above_200k_tokens_above_300k_tokens", -1, 0,
+          0 },
+        { "input_cost_per_token_flex_flex", -1, 0, 0 },
+        { "_above_200k_tokens", -1, 0, 0 },
+        { "_tokens", -1, 0, 0 },
+        { "_flex", -1, 0, 0 },
+        { "max_tokens_flex", -1, 0, 0 },
+        { "regional_endpoint_uplift_multiplier_batches", -1, 0, 0 },
+        { "supports_vision", -1, 0, 0 },
+        { "input_dbu_cost_per_token", -1, 0, 0 },
+        { "", -1, 0, 0 }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+
+        if (llm_field_find(cases[i].text, strlen(cases[i].text), &name)
+            != LLM_OK)
+        {
+            is_int(-1, cases[i].field, "no field: \"%s\"", cases[i].text);
+            continue;
+        }
+
+        ok((int) name.field == cases[i].field
+           && name.above == cases[i].above && name.tier == cases[i].tier,
+           "a field: \"%s\"", cases[i].text);
+    }
+}
 
 
-static struct {
-    const char   *name;
-    llm_price_t   price;
-    llm_usage_t   usage;
-    int64_t       cost;
-} cost_cases[] = {
+/* what is an object or a list in a row */
 
-    { "plain small", { 150000, 600000, 75000, NONE, NONE },
-      COUNTS(25, 7, NONE, NONE, NONE), 795 },
-    { "two micro-cents exactly", { 20000, 0, NONE, NONE, NONE },
-      COUNTS(1, 0, NONE, NONE, NONE), 2 },
-    { "a fraction rounds up", { 150000, 600000, 75000, NONE, NONE },
-      COUNTS(1, 0, 1, NONE, NONE), 8 },
-    { "two fractions are added first", { 150000, 600000, 75000, NONE, NONE },
-      COUNTS(2, 0, 2, NONE, NONE), 15 },
-    { "cached inside input", { 2500000, 10000000, 1250000, NONE, NONE },
-      COUNTS(2006, 300, 1920, 0, 0), 561500 },
-    { "reasoning inside output", { 1250000, 10000000, 125000, NONE, NONE },
-      COUNTS(1000, 500, 0, 0, 320), 625000 },
-    { "a long input", { 1250000, 10000000, 125000, NONE, NONE },
-      COUNTS(200000, 10, NONE, NONE, NONE), 25010000 },
-    { "cache writes", { 3000000, 15000000, 300000, 3750000, NONE },
-      COUNTS(4000, 350, 2000, 1000, 0), 1260000 },
-    { "a large one", { 2500000, 10000000, 1250000, NONE, NONE },
-      COUNTS(1000000000, 1000000000, 0, 0, 0), 1250000000000 },
-    { "nothing reported", { 2500000, 10000000, 1250000, NONE, NONE },
-      COUNTS(NONE, NONE, NONE, NONE, NONE), 0 },
-    { "no cached price", { 1000000, 2000000, NONE, NONE, NONE },
-      COUNTS(100, 0, 50, 20, 0), 10000 },
-    { "a cached price of 0", { 1000000, 2000000, 0, 0, NONE },
-      COUNTS(100, 0, 50, 20, 0), 3000 },
-    { "no output price", { 1000000, NONE, NONE, NONE, NONE },
-      COUNTS(0, 100, 0, 0, 0), 10000 },
-    { "more cached than input", { 1000000, 2000000, 500000, 3000000, NONE },
-      COUNTS(10, 0, 50, 20, 0), 2500 + 6000 },
-    { "all for nothing", { 0, 0, 0, 0, NONE }, COUNTS(5, 5, 5, 5, 5), 0 },
-    { "the smallest cost", { 1, 1, 1, 1, NONE }, COUNTS(1, 0, 0, 0, 0), 1 },
-    { "ten thousand of them", { 1, 1, 1, 1, NONE }, COUNTS(10000, 0, 0, 0, 0),
-      1 },
-    { "one more", { 1, 1, 1, 1, NONE }, COUNTS(10000, 1, 0, 0, 0), 2 },
-    { "the largest usage", { 1000000000, 1000000000, 1000000000, 1000000000,
-      NONE }, COUNTS(INT64_MAX, INT64_MAX, 0, 0, 0), INT64_MAX },
-    { "the largest of all", { INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-      NONE }, COUNTS(INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX),
-      INT64_MAX }
-};
+static void
+test_inside(void)
+{
+    size_t              i;
+    const char         *key;
+    llm_prices_t       *prices;
+    const llm_price_t  *p;
+
+    static const char  json[] =
+        "{\"a\":{\"litellm_provider\":\"openai\",\"input_cost_per_token\":1e-6,"
+        "\"search_context_cost_per_query\":{\"search_context_size_low\":0.01,"
+        "\"other\":[1,{\"search_context_size_low\":9}],"
+        "\"search_context_size_high\":0.03},"
+        "\"provider_specific_entry\":{\"us\":1.1,\"fast\":6,\"x\":{}},"
+        "\"metadata\":{\"input_cost_per_token\":7,\"a\":[[]]},"
+        "\"supported\":[\"x\",{\"max_tokens\":1}],\"max_tokens\":9},"
+        "\"b\":{\"search_context_cost_per_query\":0.02,"
+        "\"tiered_pricing\":[{\"output_cost_per_token\":2e-6,"
+        "\"range\":[0,1e3],\"input_cost_per_token\":1e-6},"
+        "{\"range\":[1000.0,2e3],\"input_cost_per_token\":\"3e-6\","
+        "\"note\":{\"range\":[5,6]}}],"
+        "\"output_cost_per_token\":9e-6},"
+        "\"c\":{\"alias_of\":\"a\",\"mode\":\"chat\"},"
+        "\"d\":{\"alias_of\":\"a\",\"input_cost_per_token\":5e-6},"
+        "\"e\":{\"alias_of\":\"nothing\"}}";
+
+    static const char  *bad[] = {
+        "{\"tiered_pricing\":[{\"input_cost_per_token\":1e-6}]}",
+        "{\"tiered_pricing\":[{\"range\":[0],\"input_cost_per_token\":1e-6}]}",
+        "{\"tiered_pricing\":[{\"range\":[0,1,2]}]}",
+        "{\"tiered_pricing\":[{\"range\":[-1,2]}]}",
+        "{\"tiered_pricing\":[{\"range\":[0,2],\"input_cost_per_token\":1}]}",
+        "{\"tiered_pricing\":[{\"range\":[0,2],\"input_cost_per_token\":[]}]}",
+        "{\"search_context_cost_per_query\":"
+        "{\"search_context_size_low\":101}}",
+        "{\"provider_specific_entry\":{\"fast\":0}}",
+        "{\"regional_processing_uplift_multiplier_eu\":101}",
+        "{\"input_cost_per_second\":-1}",
+        "{\"output_cost_per_image\":100.5}"
+    };
+
+    prices = load(json);
+
+    if (!ok(prices && warned == 0, "rows with objects and lists")) {
+        return;
+    }
+
+    p = find(prices, "a", NULL);
+
+    is_int(rate(p, LLM_FIELD_SEARCH_LOW), 10000000000, "a small search");
+    is_int(rate(p, LLM_FIELD_SEARCH_MEDIUM), -1, "no medium one");
+    is_int(rate(p, LLM_FIELD_SEARCH_HIGH), 30000000000, "a large one");
+    is_int(rate(p, LLM_FIELD_FACTOR_US), 1100000, "a geography");
+    is_int(rate(p, LLM_FIELD_FACTOR_FAST), 6000000, "a speed");
+    is_int(rate(p, LLM_FIELD_INPUT), 1000000, "the price is the row's own");
+    is_int(rate(p, LLM_FIELD_MAX_OUTPUT), 9, "and so is the limit");
+
+    p = find(prices, "b", NULL);
+
+    if (ok(p != NULL, "a row of bands")) {
+        is_int(rate(p, LLM_FIELD_INPUT), 1000000, "the first band");
+        is_int(rate(p, LLM_FIELD_OUTPUT), 9000000, "the row itself is later");
+        is_int(rate(p, LLM_FIELD_SEARCH_MEDIUM), 20000000000,
+               "one number for all searches");
+
+        for (i = 0; i < p->nrates; i++) {
+            if (p->rates[i].above) {
+                break;
+            }
+        }
+
+        ok(i < p->nrates && p->rates[i].above == 1000
+           && p->rates[i].field == LLM_FIELD_INPUT
+           && p->rates[i].value == 3000000, "the second band");
+    }
+
+    ok(find(prices, "c", &key) == find(prices, "a", NULL),
+       "a row that is another name");
+    is_str(key, "a", "has that key");
+    is_int(rate(find(prices, "d", NULL), LLM_FIELD_INPUT), 5000000,
+           "but its own price comes first");
+    ok(find(prices, "e", NULL) == NULL, "another name of nothing");
+
+    llm_prices_destroy(prices);
+
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+
+        char  text[512];
+
+        snprintf(text, sizeof(text), "{\"good\":{\"input_cost_per_token\":"
+                 "1e-6},\"bad\":%s}", bad[i]);
+
+        prices = load(text);
+
+        ok(prices && warned == 1 && llm_prices_count(prices) == 1,
+           "left out: %s", bad[i]);
+
+        llm_prices_destroy(prices);
+    }
+}
 
 
 static void
-test_cost(void)
+test_named(void)
 {
-    size_t  i;
+    const char    *key;
+    llm_prices_t  *prices, *own;
 
-    for (i = 0; i < sizeof(cost_cases) / sizeof(cost_cases[0]); i++) {
-        is_int(llm_price_cost(&cost_cases[i].price, &cost_cases[i].usage),
-               cost_cases[i].cost, "cost: %s", cost_cases[i].name);
+    prices = load("{\"groq/m\":{\"litellm_provider\":\"groq\","
+                  "\"input_cost_per_token\":1e-6},"
+                  "\"m\":{\"litellm_provider\":\"xai\","
+                  "\"input_cost_per_token\":2e-6}}");
+    own = llm_prices_create(prices);
+
+    if (!ok(prices && own, "models of two providers")) {
+        return;
     }
+
+    ok(find(own, "m", NULL) == NULL, "another provider's model has no price");
+
+    (void) llm_prices_find_named(own, (const unsigned char *) "m", 1, &key);
+    is_str(key, "m", "unless an operator names it");
+
+    (void) alias(own, "ours", "m");
+    (void) find(own, "ours", &key);
+    is_str(key, "m", "in an alias, too");
+
+    (void) set(own, "m", "output_cost_per_token", "3e-6");
+    ok(find(own, "m", NULL) != NULL, "or sets a price of it");
+    ok(llm_price_is_set(find(own, "m", NULL)), "which is told");
+
+    llm_prices_destroy(own);
+    llm_prices_destroy(prices);
+}
+
+
+static void
+test_families(void)
+{
+    size_t              i;
+    const char         *key;
+    llm_prices_t       *prices, *own;
+    llm_price_query_t   query;
+
+#define ROW(key, provider)                                                    \
+    "\"" key "\":{\"litellm_provider\":\"" provider "\","                     \
+    "\"input_cost_per_token\":1e-6},"
+
+    static const char  json[] = "{"
+        ROW("gpt-4o", "openai")
+        ROW("azure/gpt-4o", "azure")
+        ROW("azure/eu/gpt-4o", "azure")
+        ROW("azure_ai/grok-3", "azure_ai")
+        ROW("gpt-new", "openai")
+        ROW("claude-sonnet-4-5", "anthropic")
+        ROW("vertex_ai/claude-sonnet-4-5", "vertex_ai-anthropic_models")
+        ROW("vertex_ai/claude-sonnet-4-5@20250929",
+            "vertex_ai-anthropic_models")
+        ROW("gemini/gemini-2.5-pro", "gemini")
+        ROW("gemini/gemini-9", "gemini")
+        ROW("gemini-2.5-pro", "vertex_ai-language-models")
+        ROW("vertex_ai/meta/llama-4", "vertex_ai-llama_models")
+        ROW("anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock_converse")
+        ROW("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock")
+        ROW("bedrock/us-gov-west-1/anthropic.claude-x-v1:0", "bedrock")
+        ROW("anthropic.claude-x-v1:0", "bedrock")
+        ROW("mistral/mistral-large", "mistral")
+        ROW("command-r", "cohere_chat")
+        ROW("groq/llama-3.3-70b", "groq")
+        ROW("deepseek/deepseek-chat", "deepseek")
+        ROW("xai/grok-4", "xai")
+        ROW("together_ai/Qwen/Qwen3", "together_ai")
+        ROW("fireworks_ai/accounts/fireworks/models/llama", "fireworks_ai")
+        ROW("openrouter/openai/gpt-4o", "openrouter")
+        ROW("perplexity/sonar", "perplexity")
+        ROW("cerebras/llama-3.3", "cerebras")
+        ROW("ollama/llama3", "ollama")
+        ROW("dashscope/qwen-max", "dashscope")
+        "\"own-model\":{\"input_cost_per_token\":1e-6}}";
+
+    static const struct {
+        llm_provider_t  provider;
+        const char     *model;
+        const char     *key;
+        const char     *region;
+    } cases[] = {
+        { LLM_OPENAI, "gpt-4o", "gpt-4o", NULL },
+        { LLM_OPENAI_RESPONSES, "gpt-4o-2024-08-06", "gpt-4o", NULL },
+        { LLM_OPENAI, "claude-sonnet-4-5", NULL, NULL },
+        { LLM_OPENAI, "groq/llama-3.3-70b", "groq/llama-3.3-70b", NULL },
+        { LLM_OPENAI, "dashscope/qwen-max", "dashscope/qwen-max", NULL },
+        { LLM_OPENAI, "qwen-max", NULL, NULL },
+        { LLM_OPENAI, "own-model", "own-model", NULL },
+        { LLM_AZURE, "gpt-4o", "azure/gpt-4o", NULL },
+        { LLM_AZURE, "gpt-4o", "azure/eu/gpt-4o", "eu" },
+        { LLM_AZURE, "gpt-4o", "azure/gpt-4o", "mars" },
+        { LLM_AZURE, "grok-3", "azure_ai/grok-3", NULL },
+        { LLM_AZURE, "gpt-new", "gpt-new", NULL },
+        { LLM_AZURE, "claude-sonnet-4-5", NULL, NULL },
+        { LLM_ANTHROPIC, "claude-sonnet-4-5-20250929", "claude-sonnet-4-5",
+          NULL },
+        { LLM_ANTHROPIC, "gpt-4o", NULL, NULL },
+        { LLM_GEMINI, "gemini-2.5-pro", "gemini/gemini-2.5-pro", NULL },
+        { LLM_GEMINI_OPENAI, "models/gemini-2.5-pro",
+          "gemini/gemini-2.5-pro", NULL },
+        { LLM_VERTEX, "gemini-2.5-pro", "gemini-2.5-pro", NULL },
+        { LLM_VERTEX, "google/gemini-2.5-pro-001", "gemini-2.5-pro", NULL },
+        { LLM_VERTEX, "publishers/google/models/gemini-2.5-pro",
+          "gemini-2.5-pro", NULL },
+        { LLM_VERTEX, "gemini-9", "gemini/gemini-9", NULL },
+        { LLM_VERTEX, "meta/llama-4", "vertex_ai/meta/llama-4", NULL },
+        { LLM_VERTEX_ANTHROPIC, "claude-sonnet-4-5@20250929",
+          "vertex_ai/claude-sonnet-4-5@20250929", NULL },
+        { LLM_VERTEX_ANTHROPIC, "claude-sonnet-4-5@20260101",
+          "vertex_ai/claude-sonnet-4-5", NULL },
+        { LLM_BEDROCK_CONVERSE,
+          "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+          "us.anthropic.claude-sonnet-4-5-20250929-v1:0", NULL },
+        { LLM_BEDROCK_INVOKE,
+          "jp.anthropic.claude-sonnet-4-5-20250929-v1:0",
+          "anthropic.claude-sonnet-4-5-20250929-v1:0", NULL },
+        { LLM_BEDROCK_INVOKE,
+          "anthropic.claude-sonnet-4-5-20250929-v1:0:200k",
+          "anthropic.claude-sonnet-4-5-20250929-v1:0", NULL },
+        { LLM_BEDROCK_CONVERSE, "anthropic.claude-x-v1:0",
+          "anthropic.claude-x-v1:0", NULL },
+        { LLM_BEDROCK_CONVERSE, "anthropic.claude-x-v1:0",
+          "bedrock/us-gov-west-1/anthropic.claude-x-v1:0", "us-gov-west-1" },
+        { LLM_BEDROCK_CONVERSE,
+          "arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/"
+          "anthropic.claude-x-v1:0",
+          "bedrock/us-gov-west-1/anthropic.claude-x-v1:0", NULL },
+        { LLM_BEDROCK_CONVERSE,
+          "arn:aws:bedrock:us-east-1:123456789012:inference-profile/"
+          "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+          "us.anthropic.claude-sonnet-4-5-20250929-v1:0", NULL },
+        { LLM_BEDROCK_CONVERSE, "arn:aws", NULL, NULL },
+        { LLM_BEDROCK_CONVERSE, "claude-sonnet-4-5", NULL, NULL },
+        { LLM_MISTRAL, "mistral-large-latest", "mistral/mistral-large",
+          NULL },
+        { LLM_COHERE, "command-r", "command-r", NULL },
+        { LLM_GROQ, "llama-3.3-70b", "groq/llama-3.3-70b", NULL },
+        { LLM_DEEPSEEK, "deepseek-chat", "deepseek/deepseek-chat", NULL },
+        { LLM_XAI, "grok-4", "xai/grok-4", NULL },
+        { LLM_TOGETHER, "qwen/qwen3", "together_ai/Qwen/Qwen3", NULL },
+        { LLM_FIREWORKS, "accounts/fireworks/models/llama",
+          "fireworks_ai/accounts/fireworks/models/llama", NULL },
+        { LLM_OPENROUTER, "openai/gpt-4o", "openrouter/openai/gpt-4o",
+          NULL },
+        { LLM_OPENROUTER, "gpt-4o", NULL, NULL },
+        { LLM_PERPLEXITY, "sonar", "perplexity/sonar", NULL },
+        { LLM_CEREBRAS, "llama-3.3", "cerebras/llama-3.3", NULL },
+        { LLM_OLLAMA, "llama3", "ollama/llama3", NULL },
+        { LLM_OLLAMA_V1, "llama3", "ollama/llama3", NULL },
+        { LLM_VLLM, "gpt-4o", NULL, NULL },
+        { LLM_LLAMACPP, "own-model", "own-model", NULL },
+        { LLM_OTHER, "gpt-4o", "gpt-4o", NULL },
+        { LLM_OTHER, "command-r", "command-r", NULL }
+    };
+
+    prices = load(json);
+    own = llm_prices_create(prices);
+
+    if (!ok(prices && own, "models of many providers")) {
+        return;
+    }
+
+    memset(&query, 0, sizeof(llm_price_query_t));
+    query.api = LLM_API_CHAT;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+
+        query.provider = cases[i].provider;
+        query.model = (const unsigned char *) cases[i].model;
+        query.model_len = strlen(cases[i].model);
+        query.region = (const unsigned char *) cases[i].region;
+        query.region_len = cases[i].region ? strlen(cases[i].region) : 0;
+
+        key = NULL;
+        (void) llm_prices_find(own, &query, &key);
+
+        is_str(key, cases[i].key, "%s: \"%s\" in \"%s\"",
+               llm_provider_name(cases[i].provider), cases[i].model,
+               cases[i].region ? cases[i].region : "");
+    }
+
+    /* what is set is over the table, with or without a prefix */
+
+    (void) set(own, "gpt-4o", "input_cost_per_token", "9e-6");
+
+    query.provider = LLM_AZURE;
+    query.model = (const unsigned char *) "gpt-4o";
+    query.model_len = 6;
+    query.region_len = 0;
+
+    (void) llm_prices_find(own, &query, &key);
+    is_str(key, "gpt-4o", "what is set is over a row of the provider");
+
+    llm_prices_destroy(own);
+    llm_prices_destroy(prices);
+}
+
+
+/* a price that a reply of the API is not charged by is none */
+
+static void
+test_measures(void)
+{
+    size_t              i;
+    const char         *key;
+    llm_prices_t       *prices;
+    llm_price_query_t   query;
+
+    static const char  json[] =
+        "{\"second\":{\"input_cost_per_second\":1e-3},"
+        "\"letter\":{\"input_cost_per_character\":1e-5},"
+        "\"picture\":{\"output_cost_per_image\":0.04},"
+        "\"query\":{\"input_cost_per_query\":0.002},"
+        "\"output\":{\"output_cost_per_token\":1e-6},"
+        "\"token\":{\"input_cost_per_token\":0}}";
+
+    static const struct {
+        llm_api_t    api;
+        const char  *models;
+    } cases[] = {
+        { LLM_API_CHAT, "token" },
+        { LLM_API_MESSAGES, "token" },
+        { LLM_API_EMBEDDINGS, "token" },
+        { LLM_API_IMAGES, "picture token" },
+        { LLM_API_TRANSCRIPTIONS, "second token" },
+        { LLM_API_SPEECH, "letter token" },
+        { LLM_API_COHERE_EMBED, "query token" },
+        { LLM_API_OTHER, "second letter picture query token" }
+    };
+
+    static const char  *models[] = { "second", "letter", "picture", "query",
+                                     "output", "token" };
+
+    prices = load(json);
+
+    if (!ok(prices != NULL, "prices of many kinds")) {
+        return;
+    }
+
+    is_int((long long) llm_prices_count(prices), 5, "five of them count");
+
+    memset(&query, 0, sizeof(llm_price_query_t));
+
+    for (i = 0; i < 6 * sizeof(cases) / sizeof(cases[0]); i++) {
+
+        query.api = cases[i / 6].api;
+        query.model = (const unsigned char *) models[i % 6];
+        query.model_len = strlen(models[i % 6]);
+
+        key = NULL;
+        (void) llm_prices_find(prices, &query, &key);
+
+        is_int(key != NULL, strstr(cases[i / 6].models, models[i % 6]) != NULL,
+               "a %s for API %d", models[i % 6], (int) query.api);
+    }
+
+    llm_prices_destroy(prices);
+}
+
+
+static void
+test_compare(void)
+{
+    llm_prices_t         *old, *new;
+    llm_price_changes_t   changes;
+
+    old = load("{\"same\":{\"input_cost_per_token\":1e-6},"
+               "\"gone\":{\"input_cost_per_token\":1e-6},"
+               "\"dearer\":{\"input_cost_per_token\":1e-6},"
+               "\"more\":{\"input_cost_per_token\":1e-6}}");
+    new = load("{\"more\":{\"output_cost_per_token\":1e-6,"
+               "\"input_cost_per_token\":0.000001},"
+               "\"dearer\":{\"input_cost_per_token\":1.1e-6},"
+               "\"same\":{\"input_cost_per_token\":\"1e-6\"},"
+               "\"new\":{\"input_cost_per_token\":1e-6},"
+               "\"newer\":{\"input_cost_per_token\":1e-6}}");
+
+    if (!ok(old && new, "two tables")) {
+        return;
+    }
+
+    llm_prices_compare(old, new, &changes);
+
+    is_int((long long) changes.models, 5, "models of the new one");
+    is_int((long long) changes.added, 2, "that the old one lacks");
+    is_int((long long) changes.removed, 1, "that the new one lacks");
+    is_int((long long) changes.changed, 2, "that have another price");
+
+    llm_prices_destroy(old);
+    llm_prices_destroy(new);
 }
 
 
@@ -668,8 +1094,37 @@ test_providers(void)
 static const llm_price_t *
 find(const llm_prices_t *prices, const char *model, const char **key)
 {
-    return llm_prices_find(prices, LLM_OPENAI, (const unsigned char *) model,
-                           strlen(model), key);
+    llm_price_query_t  query;
+
+    memset(&query, 0, sizeof(llm_price_query_t));
+
+    query.provider = LLM_OPENAI;
+    query.api = LLM_API_CHAT;
+    query.model = (const unsigned char *) model;
+    query.model_len = strlen(model);
+
+    return llm_prices_find(prices, &query, key);
+}
+
+
+/* of the column that counts for most requests; -1: there is none */
+
+static int64_t
+rate(const llm_price_t *price, unsigned field)
+{
+    unsigned  i;
+
+    for (i = 0; i < price->nrates; i++) {
+
+        if (price->rates[i].field == field
+            && price->rates[i].above == 0
+            && price->rates[i].tier == LLM_TIER_DEFAULT)
+        {
+            return price->rates[i].value;
+        }
+    }
+
+    return -1;
 }
 
 

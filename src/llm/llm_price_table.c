@@ -1,0 +1,1203 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Prices are read from their text, never through a double.  A set of prices
+ * is a hash of rows by the key in lower case, and one of aliases by name.  A
+ * row is made whole: when one of its fields is set, a new one takes its
+ * place.
+ */
+
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "llm_price_row.h"
+#include "llm_json.h"
+
+
+#define LLM_PRICE_BUCKETS    64
+
+/* of a warning */
+
+#define LLM_PRICE_SENTENCE   1024
+
+/* of a name that has a dot in it, and of a word */
+
+#define LLM_TABLE_NAME       96
+#define LLM_TABLE_WORD       64
+
+/* fields in one band of tiered_pricing */
+
+#define LLM_TABLE_BAND       16
+
+
+/* members of a row that are no prices, or have them inside */
+
+typedef enum {
+    LLM_TABLE_PRICE = 0,
+    LLM_TABLE_PROVIDER,                   /* litellm_provider */
+    LLM_TABLE_MODE,
+    LLM_TABLE_BILLING,                    /* web_search_billing_unit */
+    LLM_TABLE_ALIAS,                      /* alias_of */
+    LLM_TABLE_OBJECT,                     /* of prices */
+    LLM_TABLE_BANDS,                      /* tiered_pricing */
+    LLM_TABLE_RANGE                       /* of a band */
+} llm_table_member_t;
+
+
+/* a row that is being made */
+
+typedef struct {
+    llm_rate_t           rates[LLM_PRICE_RATES];
+    unsigned             nrates;
+    uint32_t             family;
+    unsigned             prefixed:1;
+    unsigned             pictures:1;
+    unsigned             per_query:1;
+} llm_draft_t;
+
+
+/* where the reading of a table stands */
+
+typedef struct {
+    llm_prices_t        *prices;
+    llm_price_warn_pt    warn;
+    void                *data;
+    const char          *failure;
+
+    char                 key[LLM_JSON_TEXT];
+    size_t               key_len;
+    char                 provider[LLM_TABLE_WORD];
+    size_t               provider_len;
+    char                 alias[LLM_JSON_TEXT];
+    size_t               alias_len;
+    llm_draft_t          draft;
+
+    llm_table_member_t   member;          /* whose value comes */
+    llm_field_name_t     name;            /* of LLM_TABLE_PRICE */
+    const char          *object;          /* it is a member of that */
+
+    llm_rate_t           band[LLM_TABLE_BAND];
+    unsigned             nband;
+    int64_t              range;           /* its low end; -1: not there */
+    unsigned             nrange;          /* numbers of it */
+
+    unsigned             table:1;         /* is an object */
+    unsigned             in_band:1;
+    unsigned             bad:1;           /* this row */
+} llm_table_t;
+
+
+static void llm_table_event(llm_table_t *t, llm_json_t *js, int event);
+static void llm_table_begin(llm_table_t *t, llm_json_t *js, int event);
+static void llm_table_end(llm_table_t *t, llm_json_t *js);
+static void llm_table_key(llm_table_t *t, llm_json_t *js);
+static void llm_table_field(llm_table_t *t, llm_json_t *js);
+static void llm_table_value(llm_table_t *t, llm_json_t *js, int event);
+static void llm_table_price(llm_table_t *t, const char *text, size_t len);
+static void llm_table_word(llm_table_t *t, const char *text, size_t len);
+static void llm_table_range(llm_table_t *t, llm_json_t *js, int event);
+static void llm_table_band(llm_table_t *t);
+static void llm_table_add(llm_table_t *t);
+static void llm_table_bad(llm_table_t *t, const char *what);
+static int llm_draft_add(llm_draft_t *draft, const llm_rate_t *rate);
+static void llm_draft_copy(llm_draft_t *draft, const llm_price_t *row,
+    int all);
+static int llm_draft_put(llm_prices_t *prices, llm_price_hash_t *hash,
+    const llm_draft_t *draft, const char *key, size_t len,
+    const char *target, size_t target_len);
+static void llm_draft_measure(llm_price_t *row);
+static void llm_draft_session(llm_prices_t *prices, const llm_price_t *row);
+static void llm_draft_sort(llm_rate_t *rates, unsigned n);
+static llm_price_t **llm_hash_place(llm_price_hash_t *hash, const char *key,
+    size_t len, uint32_t value);
+static int llm_hash_grow(llm_price_hash_t *hash);
+static void llm_hash_destroy(llm_price_hash_t *hash);
+
+
+static const struct {
+    const char          *name;
+    llm_table_member_t   member;
+} llm_table_members[] = {
+    { "litellm_provider", LLM_TABLE_PROVIDER },
+    { "mode", LLM_TABLE_MODE },
+    { "web_search_billing_unit", LLM_TABLE_BILLING },
+    { "alias_of", LLM_TABLE_ALIAS },
+    { "search_context_cost_per_query", LLM_TABLE_OBJECT },
+    { "provider_specific_entry", LLM_TABLE_OBJECT },
+    { "tiered_pricing", LLM_TABLE_BANDS }
+};
+
+
+/* what the table says about itself and not about a model */
+
+static const char  *llm_table_reserved[] = {
+    "sample_spec",
+    "fallback_generalizations",
+    "last_updated",
+    NULL
+};
+
+
+static const char  llm_no_object[] = "the price table must be a JSON object";
+static const char  llm_no_memory[] = "there is no memory for the price table";
+
+
+llm_prices_t *
+llm_prices_create(const llm_prices_t *base)
+{
+    llm_prices_t  *prices;
+
+    prices = calloc(1, sizeof(llm_prices_t));
+
+    if (prices) {
+        prices->base = base;
+    }
+
+    return prices;
+}
+
+
+void
+llm_prices_destroy(llm_prices_t *prices)
+{
+    if (prices) {
+        llm_hash_destroy(&prices->rows);
+        llm_hash_destroy(&prices->aliases);
+        free(prices);
+    }
+}
+
+
+int
+llm_prices_load(llm_prices_t *prices, const char *json, size_t len,
+    llm_price_warn_pt warn, void *data, char *err, size_t errlen)
+{
+    int                   event;
+    uint64_t              at;
+    llm_json_t            js;
+    llm_table_t           t;
+    const unsigned char  *p, *last;
+
+    memset(&t, 0, sizeof(llm_table_t));
+
+    t.prices = prices;
+    t.warn = warn;
+    t.data = data;
+
+    llm_json_init(&js, 1);
+
+    p = (const unsigned char *) json;
+    last = p + len;
+
+    do {
+        event = llm_json_next(&js, &p, last);
+
+        if (event > LLM_JSON_AGAIN) {
+            llm_table_event(&t, &js, event);
+        }
+
+    } while (event > LLM_JSON_AGAIN && t.failure == NULL);
+
+    if (t.failure == NULL && llm_json_complete(&js)) {
+
+        if (!t.table) {
+            t.failure = llm_no_object;
+
+        } else if (llm_prices_count(prices) == 0) {
+            t.failure = "the price table has no model with a usable price"
+                        " such as input_cost_per_token, it must have"
+                        " LiteLLM's shape";
+
+        } else {
+            return LLM_OK;
+        }
+    }
+
+    if (t.failure) {
+        snprintf(err, errlen, "%s", t.failure);
+
+    } else {
+        at = (event == LLM_JSON_ERROR) ? js.start : js.offset;
+        snprintf(err, errlen, "the price table is not JSON at its byte %llu,"
+                 " get the file again", (unsigned long long) at + 1);
+    }
+
+    return LLM_ERROR;
+}
+
+
+int
+llm_prices_set(llm_prices_t *prices, const char *model, size_t model_len,
+    const char *field, size_t field_len, const char *value, size_t value_len,
+    char *err, size_t errlen)
+{
+    const char          *wrong;
+    llm_rate_t           rate;
+    llm_draft_t          draft;
+    llm_field_name_t     name;
+    const llm_price_t   *row;
+    const llm_prices_t  *p;
+
+    if (llm_field_find(field, field_len, &name) != LLM_OK) {
+        snprintf(err, errlen, "\"%.*s\" is not a field of a price, use for"
+                 " instance input_cost_per_token or output_cost_per_token",
+                 (int) field_len, field);
+        return LLM_ERROR;
+    }
+
+    memset(&rate, 0, sizeof(llm_rate_t));
+
+    wrong = llm_field_value(name.field, value, value_len, &rate.value);
+
+    if (wrong) {
+        snprintf(err, errlen, "%.*s \"%.*s\" %s", (int) field_len, field,
+                 (int) value_len, value, wrong);
+        return LLM_ERROR;
+    }
+
+    if (model_len == 0 || model_len > LLM_MODEL_MAX) {
+        snprintf(err, errlen, "the model must have from 1 to %d bytes",
+                 LLM_MODEL_MAX);
+        return LLM_ERROR;
+    }
+
+    memset(&draft, 0, sizeof(llm_draft_t));
+
+    for (p = prices; p; p = p->base) {
+
+        row = llm_price_row(&p->rows, model, model_len);
+
+        if (row) {
+            llm_draft_copy(&draft, row, 1);
+            break;
+        }
+    }
+
+    rate.above = name.above;
+    rate.tier = (uint8_t) name.tier;
+    rate.set = 1;
+
+    for ( /* void */ ; name.field <= name.last; name.field++) {
+
+        rate.field = (uint8_t) name.field;
+
+        if (llm_draft_add(&draft, &rate) != LLM_OK) {
+            snprintf(err, errlen, "the model has too many prices");
+            return LLM_ERROR;
+        }
+    }
+
+    if (llm_draft_put(prices, &prices->rows, &draft, model, model_len, NULL,
+                      0)
+        != LLM_OK)
+    {
+        snprintf(err, errlen, "there is no memory for a price");
+        return LLM_ERROR;
+    }
+
+    return LLM_OK;
+}
+
+
+int
+llm_prices_alias(llm_prices_t *prices, const char *name, size_t name_len,
+    const char *model, size_t model_len)
+{
+    llm_draft_t  draft;
+
+    if (name_len == 0
+        || name_len > UINT16_MAX
+        || model_len == 0
+        || model_len > UINT16_MAX
+        || (name_len == model_len && memcmp(name, model, name_len) == 0))
+    {
+        return LLM_ERROR;
+    }
+
+    memset(&draft, 0, sizeof(llm_draft_t));
+
+    return llm_draft_put(prices, &prices->aliases, &draft, name, name_len,
+                         model, model_len);
+}
+
+
+size_t
+llm_prices_count(const llm_prices_t *prices)
+{
+    size_t        i, n;
+    llm_price_t  *row;
+
+    n = 0;
+
+    for (i = 0; i < prices->rows.size; i++) {
+        for (row = prices->rows.buckets[i]; row; row = row->next) {
+            n += (row->measures != 0);
+        }
+    }
+
+    return n;
+}
+
+
+void
+llm_prices_compare(const llm_prices_t *old, const llm_prices_t *prices,
+    llm_price_changes_t *changes)
+{
+    size_t              i, kept;
+    llm_price_t        *row;
+    const llm_price_t  *before;
+
+    memset(changes, 0, sizeof(llm_price_changes_t));
+
+    kept = 0;
+
+    for (i = 0; i < prices->rows.size; i++) {
+
+        for (row = prices->rows.buckets[i]; row; row = row->next) {
+
+            if (row->measures == 0) {
+                continue;
+            }
+
+            changes->models++;
+
+            before = llm_price_row(&old->rows, row->key, row->len);
+
+            if (before == NULL || before->measures == 0) {
+                changes->added++;
+                continue;
+            }
+
+            kept++;
+
+            if (before->nrates != row->nrates
+                || memcmp(before->rates, row->rates,
+                          row->nrates * sizeof(llm_rate_t))
+                   != 0)
+            {
+                changes->changed++;
+            }
+        }
+    }
+
+    changes->removed = llm_prices_count(old) - kept;
+}
+
+
+/* the table is at depth 1, a row 2, an object or list of a row 3, a band 4 */
+
+static void
+llm_table_event(llm_table_t *t, llm_json_t *js, int event)
+{
+    switch (event) {
+
+    case LLM_JSON_KEY:
+        if (js->depth == 1) {
+            llm_table_key(t, js);
+
+        } else {
+            llm_table_field(t, js);
+        }
+
+        return;
+
+    case LLM_JSON_OBJECT:
+    case LLM_JSON_ARRAY:
+        llm_table_begin(t, js, event);
+        return;
+
+    case LLM_JSON_OBJECT_END:
+    case LLM_JSON_ARRAY_END:
+        llm_table_end(t, js);
+        return;
+    }
+
+    switch (js->depth) {
+
+    case 0:
+        t->failure = llm_no_object;
+        return;
+
+    case 1:
+        llm_table_bad(t, "is not an object");
+        return;
+
+    case 5:
+        llm_table_range(t, js, event);
+        return;
+
+    default:
+        llm_table_value(t, js, event);
+    }
+}
+
+
+static void
+llm_table_begin(llm_table_t *t, llm_json_t *js, int event)
+{
+    switch (js->depth) {
+
+    case 1:
+        if (event == LLM_JSON_ARRAY) {
+            t->failure = llm_no_object;
+        }
+
+        t->table = 1;
+        return;
+
+    case 2:
+        if (event == LLM_JSON_ARRAY) {
+            llm_table_bad(t, "is not an object");
+            llm_json_skip(js);
+        }
+
+        return;
+
+    case 3:
+        if ((t->member == LLM_TABLE_OBJECT && event == LLM_JSON_OBJECT)
+            || (t->member == LLM_TABLE_BANDS && event == LLM_JSON_ARRAY))
+        {
+            return;
+        }
+
+        break;
+
+    case 4:
+        if (t->member == LLM_TABLE_BANDS && event == LLM_JSON_OBJECT) {
+            t->in_band = 1;
+            t->nband = 0;
+            t->nrange = 0;
+            t->range = -1;
+            return;
+        }
+
+        break;
+
+    case 5:
+        if (t->member == LLM_TABLE_RANGE && event == LLM_JSON_ARRAY) {
+            return;
+        }
+
+        break;
+    }
+
+    llm_json_skip(js);
+
+    if (t->member == LLM_TABLE_PRICE) {
+        llm_table_price(t, NULL, 0);
+    }
+}
+
+
+static void
+llm_table_end(llm_table_t *t, llm_json_t *js)
+{
+    switch (js->depth) {
+
+    case 1:
+        if (!t->bad) {
+            llm_table_add(t);
+        }
+
+        return;
+
+    case 2:
+        t->object = NULL;
+        return;
+
+    case 3:
+        llm_table_band(t);
+        t->member = LLM_TABLE_BANDS;
+        t->in_band = 0;
+        return;
+    }
+}
+
+
+/* a row begins */
+
+static void
+llm_table_key(llm_table_t *t, llm_json_t *js)
+{
+    const char  **name;
+
+    /* the rest of the row may use the reader's buffer */
+
+    t->key_len = (js->text && js->len <= sizeof(t->key)) ? js->len : 0;
+    memcpy(t->key, js->text ? js->text : js->buffer, t->key_len);
+
+    t->provider_len = 0;
+    t->alias_len = 0;
+    t->object = NULL;
+    t->in_band = 0;
+    t->bad = 0;
+
+    memset(&t->draft, 0, sizeof(llm_draft_t));
+
+    for (name = llm_table_reserved; *name; name++) {
+
+        if (strlen(*name) == t->key_len
+            && memcmp(*name, t->key, t->key_len) == 0)
+        {
+            llm_json_skip(js);
+            t->bad = 1;
+            return;
+        }
+    }
+
+    if (t->key_len == 0) {
+        llm_table_bad(t, "has a name that is too long or empty");
+        llm_json_skip(js);
+    }
+}
+
+
+static void
+llm_table_field(llm_table_t *t, llm_json_t *js)
+{
+    char         text[LLM_TABLE_NAME];
+    int          n;
+    size_t       i, len;
+    const char  *name;
+
+    name = (const char *) js->text;
+    len = js->text ? js->len : 0;
+
+    if (js->depth == 2) {
+
+        for (i = 0; i < sizeof(llm_table_members)
+                        / sizeof(llm_table_members[0]); i++)
+        {
+            if (strlen(llm_table_members[i].name) == len
+                && memcmp(llm_table_members[i].name, name, len) == 0)
+            {
+                t->member = llm_table_members[i].member;
+
+                t->object = (t->member == LLM_TABLE_OBJECT)
+                            ? llm_table_members[i].name : NULL;
+
+                if (t->member != LLM_TABLE_OBJECT) {
+                    return;
+                }
+
+                /* one number may stand for the whole of it */
+
+                if (llm_field_find(name, len, &t->name) != LLM_OK) {
+                    t->name.name = NULL;
+                }
+
+                return;
+            }
+        }
+
+    } else if (t->object) {
+        n = snprintf(text, sizeof(text), "%s.%.*s", t->object, (int) len,
+                     len ? name : "");
+
+        name = text;
+        len = (n < (int) sizeof(text)) ? (size_t) n : 0;
+
+    } else if (len == sizeof("range") - 1
+               && memcmp(name, "range", sizeof("range") - 1) == 0)
+    {
+        t->member = LLM_TABLE_RANGE;
+        return;
+    }
+
+    t->member = LLM_TABLE_PRICE;
+
+    if (llm_field_find(name, len, &t->name) != LLM_OK) {
+        llm_json_skip(js);
+    }
+}
+
+
+static void
+llm_table_value(llm_table_t *t, llm_json_t *js, int event)
+{
+    size_t       len;
+    const char  *text;
+
+    if (t->bad || event == LLM_JSON_NULL) {
+        return;
+    }
+
+    text = NULL;
+    len = 0;
+
+    if (event == LLM_JSON_NUMBER || (event == LLM_JSON_STRING && js->first)) {
+        text = (const char *) js->text;
+        len = text ? js->len : 0;
+    }
+
+    switch (t->member) {
+
+    case LLM_TABLE_PRICE:
+        llm_table_price(t, text, len);
+        return;
+
+    case LLM_TABLE_OBJECT:
+        if (t->name.name && event == LLM_JSON_NUMBER) {
+            llm_table_price(t, text, len);
+        }
+
+        return;
+
+    default:
+        if (event == LLM_JSON_STRING && js->first && js->last) {
+            llm_table_word(t, text, len);
+        }
+    }
+}
+
+
+/* text NULL: it is neither a number nor a string */
+
+static void
+llm_table_price(llm_table_t *t, const char *text, size_t len)
+{
+    char         what[LLM_PRICE_SENTENCE / 2];
+    unsigned     field;
+    llm_rate_t   rate;
+    const char  *wrong;
+
+    memset(&rate, 0, sizeof(llm_rate_t));
+
+    wrong = text ? llm_field_value(t->name.field, text, len, &rate.value)
+                 : "is not a number";
+
+    if (wrong) {
+
+        /* a limit of no use is as good as none */
+
+        if (t->name.field >= LLM_FIELDS_PRICED) {
+            return;
+        }
+
+        snprintf(what, sizeof(what), "%s \"%.*s\" %s", t->name.name,
+                 (int) (len < 64 ? len : 64), text ? text : "", wrong);
+
+        llm_table_bad(t, what);
+        return;
+    }
+
+    rate.above = t->name.above;
+    rate.tier = (uint8_t) t->name.tier;
+    rate.old = (t->name.old != 0);
+
+    for (field = t->name.field; field <= t->name.last; field++) {
+
+        rate.field = (uint8_t) field;
+
+        if (t->in_band) {
+
+            if (field >= LLM_FIELD_FACTOR_US) {
+                return;
+            }
+
+            if (t->nband == LLM_TABLE_BAND) {
+                llm_table_bad(t, "has too many prices");
+                return;
+            }
+
+            t->band[t->nband++] = rate;
+
+        } else if (llm_draft_add(&t->draft, &rate) != LLM_OK) {
+            llm_table_bad(t, "has too many prices");
+            return;
+        }
+    }
+}
+
+
+static void
+llm_table_word(llm_table_t *t, const char *text, size_t len)
+{
+    switch (t->member) {
+
+    case LLM_TABLE_PROVIDER:
+        t->draft.family = llm_family_find(text, len);
+        t->provider_len = (len <= sizeof(t->provider)) ? len : 0;
+        memcpy(t->provider, text, t->provider_len);
+        return;
+
+    case LLM_TABLE_MODE:
+        t->draft.pictures = ((len == 16
+                              && memcmp(text, "image_generation", 16) == 0)
+                             || (len == 10
+                                 && memcmp(text, "image_edit", 10) == 0));
+        return;
+
+    case LLM_TABLE_BILLING:
+        t->draft.per_query = (len == 9 && memcmp(text, "per_query", 9) == 0);
+        return;
+
+    case LLM_TABLE_ALIAS:
+        t->alias_len = (len <= sizeof(t->alias)) ? len : 0;
+        memcpy(t->alias, text, t->alias_len);
+        return;
+
+    default:
+        return;
+    }
+}
+
+
+static void
+llm_table_range(llm_table_t *t, llm_json_t *js, int event)
+{
+    int64_t  value;
+
+    if (t->member != LLM_TABLE_RANGE || event != LLM_JSON_NUMBER) {
+        return;
+    }
+
+    value = llm_json_whole(js->text, js->len);
+
+    if (t->nrange++ == 0 && value <= UINT32_MAX) {
+        t->range = value;
+    }
+}
+
+
+/*
+ * A band is a column of context: it counts above its low end.  Cached input
+ * that it does not tell of costs as its input does, and not as in the band
+ * below.
+ */
+
+static void
+llm_table_band(llm_table_t *t)
+{
+    uint64_t    have;
+    unsigned    i, n;
+    llm_rate_t  rate;
+
+    if (t->bad) {
+        return;
+    }
+
+    if (t->nrange != 2 || t->range < 0) {
+        llm_table_bad(t, "has a band of tiered_pricing without a range of two"
+                      " numbers");
+        return;
+    }
+
+    have = 0;
+    n = t->nband;
+
+    for (i = 0; i < n; i++) {
+        have |= (uint64_t) 1 << t->band[i].field;
+    }
+
+    for (i = 0; i < n; i++) {
+
+        rate = t->band[i];
+        rate.above = (uint32_t) t->range;
+
+        if (llm_draft_add(&t->draft, &rate) != LLM_OK) {
+            llm_table_bad(t, "has too many prices");
+            return;
+        }
+
+        if (rate.field != LLM_FIELD_INPUT || rate.tier != LLM_TIER_DEFAULT) {
+            continue;
+        }
+
+        rate.field = LLM_FIELD_CACHE_READ;
+
+        if (!(have >> LLM_FIELD_CACHE_READ & 1)) {
+            (void) llm_draft_add(&t->draft, &rate);
+        }
+
+        rate.field = LLM_FIELD_CACHE_WRITE;
+
+        if (!(have >> LLM_FIELD_CACHE_WRITE & 1)) {
+            (void) llm_draft_add(&t->draft, &rate);
+        }
+    }
+}
+
+
+static void
+llm_table_add(llm_table_t *t)
+{
+    unsigned            i;
+    llm_draft_t        *draft;
+    const llm_price_t  *row;
+
+    draft = &t->draft;
+
+    for (i = 0; i < draft->nrates; i++) {
+        if (draft->rates[i].field < LLM_FIELD_FACTOR_US) {
+            break;
+        }
+    }
+
+    /* priced by the page or not at all */
+
+    if (i == draft->nrates && t->alias_len == 0) {
+        return;
+    }
+
+    if (i < draft->nrates) {
+        t->alias_len = 0;
+    }
+
+    draft->prefixed = (t->provider_len && t->key_len > t->provider_len
+                       && t->key[t->provider_len] == '/'
+                       && memcmp(t->key, t->provider, t->provider_len) == 0);
+
+    row = llm_price_row(&t->prices->rows, t->key, t->key_len);
+
+    if (row) {
+        llm_draft_copy(draft, row, 0);
+    }
+
+    if (llm_draft_put(t->prices, &t->prices->rows, draft, t->key, t->key_len,
+                      t->alias, t->alias_len)
+        != LLM_OK)
+    {
+        t->failure = llm_no_memory;
+    }
+}
+
+
+static void
+llm_table_bad(llm_table_t *t, const char *what)
+{
+    char  text[LLM_PRICE_SENTENCE];
+
+    if (t->bad) {
+        return;
+    }
+
+    t->bad = 1;
+
+    if (t->warn) {
+        snprintf(text, sizeof(text), "price table: the row \"%.*s\" is left"
+                 " out, %s", (int) t->key_len, t->key, what);
+        t->warn(t->data, text);
+    }
+}
+
+
+/* LLM_ERROR: there is no room for it */
+
+static int
+llm_draft_add(llm_draft_t *draft, const llm_rate_t *rate)
+{
+    unsigned     i;
+    llm_rate_t  *r;
+
+    for (i = 0; i < draft->nrates; i++) {
+
+        r = &draft->rates[i];
+
+        if (r->field != rate->field
+            || r->tier != rate->tier
+            || r->above != rate->above)
+        {
+            continue;
+        }
+
+        /* the operator's stays, and else the newer of two names counts */
+
+        if ((rate->set || !r->set) && (rate->set || !rate->old || r->old)) {
+            *r = *rate;
+        }
+
+        return LLM_OK;
+    }
+
+    if (draft->nrates == LLM_PRICE_RATES) {
+        return LLM_ERROR;
+    }
+
+    draft->rates[draft->nrates++] = *rate;
+
+    return LLM_OK;
+}
+
+
+/* what another row says, all of it or only what the operator has set there */
+
+static void
+llm_draft_copy(llm_draft_t *draft, const llm_price_t *row, int all)
+{
+    unsigned  i;
+
+    for (i = 0; i < row->nrates; i++) {
+        if (all || row->rates[i].set) {
+            (void) llm_draft_add(draft, &row->rates[i]);
+        }
+    }
+
+    if (all) {
+        draft->family = row->family;
+        draft->prefixed = row->prefixed;
+        draft->pictures = row->pictures;
+        draft->per_query = row->per_query;
+    }
+}
+
+
+/* the row takes the place of the one of its key */
+
+static int
+llm_draft_put(llm_prices_t *prices, llm_price_hash_t *hash,
+    const llm_draft_t *draft, const char *key, size_t len,
+    const char *target, size_t target_len)
+{
+    char         *p;
+    size_t        size;
+    llm_price_t  *row, *old, **place;
+
+    if (hash->count == hash->size && llm_hash_grow(hash) != LLM_OK) {
+        return LLM_ERROR;
+    }
+
+    size = draft->nrates * sizeof(llm_rate_t);
+
+    row = calloc(1, sizeof(llm_price_t) + size + len + 1 + target_len + 1);
+
+    if (row == NULL) {
+        return LLM_ERROR;
+    }
+
+    memcpy(row->rates, draft->rates, size);
+    llm_draft_sort(row->rates, draft->nrates);
+
+    p = (char *) row->rates + size;
+
+    memcpy(p, key, len);
+    row->key = p;
+
+    if (target_len) {
+        memcpy(p + len + 1, target, target_len);
+        row->target = p + len + 1;
+    }
+
+    row->prices = prices;
+    row->hash = llm_price_key_hash(key, len);
+    row->family = draft->family;
+    row->len = (uint16_t) len;
+    row->target_len = (uint16_t) target_len;
+    row->nrates = (uint8_t) draft->nrates;
+    row->prefixed = draft->prefixed;
+    row->pictures = draft->pictures;
+    row->per_query = draft->per_query;
+
+    llm_draft_measure(row);
+    llm_draft_session(prices, row);
+
+    place = llm_hash_place(hash, key, len, row->hash);
+    old = *place;
+
+    row->next = old ? old->next : NULL;
+    *place = row;
+
+    hash->count += (old == NULL);
+    free(old);
+
+    return LLM_OK;
+}
+
+
+static void
+llm_draft_measure(llm_price_t *row)
+{
+    unsigned     i;
+    llm_rate_t  *r;
+
+    for (i = 0; i < row->nrates; i++) {
+
+        r = &row->rates[i];
+        row->set |= r->set;
+
+        switch (r->field) {
+
+        case LLM_FIELD_INPUT:
+            row->measures |= LLM_MEASURE_TOKENS;
+            break;
+
+        case LLM_FIELD_INPUT_SECOND:
+        case LLM_FIELD_AUDIO_SECOND:
+        case LLM_FIELD_OUTPUT_SECOND:
+            row->measures |= LLM_MEASURE_SECONDS;
+            break;
+
+        case LLM_FIELD_CHARACTER:
+            row->measures |= LLM_MEASURE_LETTERS;
+            break;
+
+        case LLM_FIELD_OUTPUT_IMAGE:
+        case LLM_FIELD_PICTURE_IN:
+        case LLM_FIELD_PICTURE_OUT:
+        case LLM_FIELD_PIXEL_IN:
+        case LLM_FIELD_PIXEL_OUT:
+            row->measures |= LLM_MEASURE_PICTURES;
+            break;
+
+        case LLM_FIELD_QUERY:
+            row->measures |= LLM_MEASURE_QUERIES;
+            break;
+
+        case LLM_FIELD_REQUEST:
+            row->measures |= LLM_MEASURE_REQUESTS;
+            break;
+
+        default:
+            break;
+        }
+    }
+}
+
+
+/* a container that runs a model's code has a row of its own */
+
+static void
+llm_draft_session(llm_prices_t *prices, const llm_price_t *row)
+{
+    unsigned  i, azure;
+
+    static const char  *containers[] = { "openai/container",
+                                         "azure/container" };
+
+    for (i = 0; i < row->nrates; i++) {
+
+        if (row->rates[i].field != LLM_FIELD_CODE_SESSION) {
+            continue;
+        }
+
+        for (azure = 0; azure < 2; azure++) {
+            if (strcmp(row->key, containers[azure]) == 0) {
+                prices->session[azure] = row->rates[i].value;
+            }
+        }
+    }
+}
+
+
+/* by field, so that each has its columns side by side; few are out of order */
+
+static void
+llm_draft_sort(llm_rate_t *rates, unsigned n)
+{
+    unsigned    i, k;
+    llm_rate_t  rate;
+
+    for (i = 1; i < n; i++) {
+
+        rate = rates[i];
+
+        for (k = i; k && (rates[k - 1].field > rate.field
+                          || (rates[k - 1].field == rate.field
+                              && (rates[k - 1].above > rate.above
+                                  || (rates[k - 1].above == rate.above
+                                      && rates[k - 1].tier > rate.tier))));
+             k--)
+        {
+            rates[k] = rates[k - 1];
+        }
+
+        rates[k] = rate;
+    }
+}
+
+
+/* FNV-1a, of the key in lower case */
+
+uint32_t
+llm_price_key_hash(const char *key, size_t len)
+{
+    size_t    i;
+    uint32_t  ch, hash;
+
+    hash = 2166136261u;
+
+    for (i = 0; i < len; i++) {
+        ch = (unsigned char) key[i];
+        ch |= (ch >= 'A' && ch <= 'Z') ? 0x20 : 0;
+        hash = (hash ^ ch) * 16777619u;
+    }
+
+    return hash;
+}
+
+
+/* where the pointer to the row of that key is, or has to be */
+
+static llm_price_t **
+llm_hash_place(llm_price_hash_t *hash, const char *key, size_t len,
+    uint32_t value)
+{
+    llm_price_t  **place;
+
+    for (place = &hash->buckets[value % hash->size]; *place;
+         place = &(*place)->next)
+    {
+        if ((*place)->hash == value
+            && (*place)->len == len
+            && memcmp((*place)->key, key, len) == 0)
+        {
+            break;
+        }
+    }
+
+    return place;
+}
+
+
+static int
+llm_hash_grow(llm_price_hash_t *hash)
+{
+    size_t         i, size;
+    llm_price_t   *row, *next, **buckets, **bucket;
+
+    size = hash->size ? hash->size * 2 : LLM_PRICE_BUCKETS;
+
+    buckets = calloc(size, sizeof(llm_price_t *));
+
+    if (buckets == NULL) {
+        return LLM_ERROR;
+    }
+
+    for (i = 0; i < hash->size; i++) {
+
+        for (row = hash->buckets[i]; row; row = next) {
+            next = row->next;
+            bucket = &buckets[row->hash % size];
+            row->next = *bucket;
+            *bucket = row;
+        }
+    }
+
+    free(hash->buckets);
+
+    hash->buckets = buckets;
+    hash->size = size;
+
+    return LLM_OK;
+}
+
+
+static void
+llm_hash_destroy(llm_price_hash_t *hash)
+{
+    size_t        i;
+    llm_price_t  *row, *next;
+
+    for (i = 0; i < hash->size; i++) {
+
+        for (row = hash->buckets[i]; row; row = next) {
+            next = row->next;
+            free(row);
+        }
+    }
+
+    free(hash->buckets);
+}
