@@ -5,6 +5,7 @@
 
 
 #include <string.h>
+#include <strings.h>
 
 #include "llm_dialect.h"
 
@@ -44,6 +45,38 @@ static const char  *llm_names[LLM_PROVIDERS] = {
     "ollama",
     "ollama-v1",
     "other"
+};
+
+
+/* in the order of llm_api_t */
+
+static const llm_dialect_t  *llm_dialects[LLM_APIS] = {
+    &llm_other,
+    &llm_chat,
+    &llm_completions,
+    &llm_responses,
+    &llm_embeddings,
+    &llm_images,
+    &llm_transcriptions,
+    &llm_speech,
+    &llm_realtime,
+    &llm_messages,
+    &llm_batch_results,
+    &llm_generate,
+    &llm_gemini_embed,
+    &llm_interactions,
+    &llm_predict,
+    &llm_converse,
+    &llm_invoke,
+    &llm_cohere_chat,
+    &llm_cohere_embed,
+    &llm_ollama,
+    &llm_llamacpp
+};
+
+
+const llm_member_t  llm_no_members[] = {
+    llm_members_end
 };
 
 
@@ -104,8 +137,39 @@ llm_provider_find(const unsigned char *name, size_t len)
 }
 
 
+llm_tier_t
+llm_tier_find(const unsigned char *name, size_t len)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *name;
+        llm_tier_t   tier;
+    } tiers[] = {
+        { "flex", LLM_TIER_FLEX },
+        { "priority", LLM_TIER_PRIORITY },
+        { "fast", LLM_TIER_PRIORITY },
+        { "ultrafast", LLM_TIER_ULTRAFAST },
+        { "batch", LLM_TIER_BATCH },
+        { "on_demand_flex", LLM_TIER_FLEX },
+        { "on_demand_priority", LLM_TIER_PRIORITY }
+    };
+
+    for (i = 0; i < sizeof(tiers) / sizeof(tiers[0]); i++) {
+
+        if (strlen(tiers[i].name) == len
+            && strncasecmp(tiers[i].name, (const char *) name, len) == 0)
+        {
+            return tiers[i].tier;
+        }
+    }
+
+    return LLM_TIER_DEFAULT;
+}
+
+
 const llm_dialect_t *
 llm_dialect(llm_api_t api)
 {
-    return &llm_openai;
+    return llm_dialects[api];
 }

@@ -14,10 +14,6 @@
 
 #define LLM_JSON_NONE       (LLM_JSON_NULL + 1)
 
-/* every whole number up to here has a double of its own */
-
-#define LLM_JSON_WHOLE_MAX  ((int64_t) 1 << 53)
-
 #define LLM_ONES            0x0101010101010101ull
 #define LLM_HIGHS           0x8080808080808080ull
 
@@ -84,6 +80,7 @@ llm_json_init(llm_json_t *js, int strict)
     js->first = 0;
     js->last = 0;
     js->empty = 0;
+    js->comma = 0;
     js->depth = 0;
     js->error = NULL;
     js->skip = 0;
@@ -261,6 +258,7 @@ llm_json_token(llm_json_t *js, const unsigned char **pos,
 
         case sw_next:
             if (ch == ',') {
+                js->comma = js->start;
                 js->state = llm_json_in_array(js) ? sw_value : sw_key;
                 break;
             }

@@ -21,6 +21,11 @@
 #define LLM_JSON_DEPTH  128
 
 
+/* every whole number up to here has a double of its own */
+
+#define LLM_JSON_WHOLE_MAX  ((int64_t) 1 << 53)
+
+
 /* the longest key and the longest number that are delivered */
 
 #define LLM_JSON_TEXT   256
@@ -58,6 +63,7 @@ typedef struct {
 
     unsigned              empty:1;        /* of what has just ended */
 
+    uint64_t              comma;          /* the last one between values */
     unsigned              depth;          /* containers that are open */
     const char           *error;          /* a sentence, static storage */
 

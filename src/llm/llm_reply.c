@@ -9,9 +9,10 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
-#include "llm_reply.h"
-#include "llm_dialect.h"
+#include "llm_reply_value.h"
+#include "llm_price.h"
 
 
 /* a line of a stream; llm_reply_t.line */
@@ -40,12 +41,17 @@ static void llm_reply_line_end(llm_reply_t *rp);
 static void llm_reply_dispatch(llm_reply_t *rp);
 static void llm_reply_event(llm_reply_t *rp);
 static void llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n);
-static void llm_reply_value(llm_reply_t *rp, int event);
-static void llm_reply_model(llm_reply_t *rp);
-static void llm_reply_text(llm_reply_t *rp);
-static void llm_reply_choice(llm_reply_t *rp, int64_t index);
-static void llm_reply_usage(llm_reply_t *rp);
-static void llm_reply_keep(int64_t *kept, int64_t count, int64_t absent);
+static void llm_reply_lines(llm_reply_t *rp, const unsigned char *p,
+    size_t n);
+static void llm_reply_frames(llm_reply_t *rp, const unsigned char *p,
+    size_t n);
+static void llm_reply_frame_header(llm_reply_t *rp);
+static void llm_reply_frame_end(llm_reply_t *rp);
+static void llm_reply_payload(llm_reply_t *rp, const unsigned char *p,
+    size_t n);
+static void llm_reply_base64(llm_reply_t *rp, const unsigned char *p,
+    size_t n);
+static unsigned llm_reply_base64_value(unsigned ch);
 
 
 static const char  llm_done[] = "[DONE]";
@@ -55,10 +61,27 @@ static const char  llm_error[] = "error";
 void
 llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
 {
-    memset(rp, 0, offsetof(llm_reply_t, walk));
+    memset(rp, 0, offsetof(llm_reply_t, fresh));
 
     rp->api = api;
     rp->format = format;
+    rp->rules = llm_dialect(api)->rules;
+    rp->cost = -1;
+    rp->upstream_cost = -1;
+
+    if (format == LLM_REPLY_JSON && (rp->rules & LLM_RULE_LINES)) {
+        rp->format = LLM_REPLY_LINES;
+    }
+
+    llm_walk_init(&rp->walk, llm_dialect(api)->reply, 0);
+
+    if (format == LLM_REPLY_EVENTSTREAM) {
+        llm_eventstream_init(&rp->frames);
+        llm_walk_init(&rp->chunk, &llm_invoke_chunk, 0);
+    }
+
+    memset(rp->fresh, 0xff, sizeof(rp->fresh));
+    memset(rp->counts, 0xff, sizeof(rp->counts));
 
     llm_usage_init(&rp->usage);
     llm_estimate_init(&rp->estimate);
@@ -69,12 +92,91 @@ llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
 
 
 void
-llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n)
+llm_reply_header(llm_reply_t *rp, const unsigned char *name, size_t name_len,
+    const unsigned char *value, size_t len)
 {
-    if (rp->format == LLM_REPLY_SSE) {
-        llm_reply_sse(rp, p, n);
+    int64_t      count;
+    llm_count_t  slot;
+
+    static const char  input[] = "x-amzn-bedrock-input-token-count";
+    static const char  output[] = "x-amzn-bedrock-output-token-count";
+
+    if (name_len == sizeof(input) - 1
+        && strncasecmp((const char *) name, input, name_len) == 0)
+    {
+        slot = LLM_COUNT_INPUT;
+
+    } else if (name_len == sizeof(output) - 1
+               && strncasecmp((const char *) name, output, name_len) == 0)
+    {
+        slot = LLM_COUNT_OUTPUT;
 
     } else {
+        return;
+    }
+
+    count = llm_decimal((const char *) value, len, 0);
+
+    if (count >= 0 && count <= LLM_JSON_WHOLE_MAX) {
+        rp->counts[slot] = count;
+        llm_reply_results(rp);
+    }
+}
+
+
+llm_reply_format_t
+llm_reply_format(const unsigned char *type, size_t len)
+{
+    size_t  i, n;
+
+    static const struct {
+        const char          *type;
+        llm_reply_format_t   format;
+    } types[] = {
+        { "text/event-stream", LLM_REPLY_SSE },
+        { "application/x-ndjson", LLM_REPLY_LINES },
+        { "application/ndjson", LLM_REPLY_LINES },
+        { "application/jsonl", LLM_REPLY_LINES },
+        { "application/x-jsonl", LLM_REPLY_LINES },
+        { "application/jsonlines", LLM_REPLY_LINES },
+        { "application/stream+json", LLM_REPLY_LINES },
+        { "application/vnd.amazon.eventstream", LLM_REPLY_EVENTSTREAM }
+    };
+
+    for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+
+        n = strlen(types[i].type);
+
+        if (len >= n
+            && strncasecmp((const char *) type, types[i].type, n) == 0
+            && (len == n || type[n] == ';' || type[n] == ' '))
+        {
+            return types[i].format;
+        }
+    }
+
+    return LLM_REPLY_JSON;
+}
+
+
+void
+llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n)
+{
+    switch (rp->format) {
+
+    case LLM_REPLY_SSE:
+        llm_reply_sse(rp, p, n);
+        break;
+
+    case LLM_REPLY_LINES:
+        llm_reply_lines(rp, p, n);
+        break;
+
+    case LLM_REPLY_EVENTSTREAM:
+        llm_reply_frames(rp, p, n);
+        break;
+
+    default: /* LLM_REPLY_JSON */
 
         /* the bytes of a byte order mark begin no JSON */
 
@@ -89,6 +191,10 @@ llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n)
         rp->done = rp->object && llm_json_complete(&rp->walk.json);
     }
 
+    if (rp->changed) {
+        llm_reply_results(rp);
+    }
+
     rp->output_tokens = llm_estimate_tokens(&rp->estimate);
 }
 
@@ -96,9 +202,16 @@ llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n)
 void
 llm_reply_finish(llm_reply_t *rp)
 {
-    if (rp->format == LLM_REPLY_JSON) {
+    switch (rp->format) {
 
-        if (!rp->object && !llm_json_blank(&rp->walk.json)) {
+    case LLM_REPLY_SSE:
+        break;
+
+    case LLM_REPLY_EVENTSTREAM:
+        return;
+
+    default:
+        if (!rp->object && !rp->data && !llm_json_blank(&rp->walk.json)) {
             rp->unreadable = 1;
         }
 
@@ -374,6 +487,216 @@ llm_reply_dispatch(llm_reply_t *rp)
 }
 
 
+/* JSON texts, each behind the last; usually on a line of its own */
+
+static void
+llm_reply_lines(llm_reply_t *rp, const unsigned char *p, size_t n)
+{
+    const unsigned char  *last, *end;
+
+    last = p + n;
+
+    while (p < last) {
+
+        end = memchr(p, '\n', (size_t) (last - p));
+        end = end ? end + 1 : last;
+
+        llm_reply_json(rp, p, (size_t) (end - p));
+
+        if (end[-1] == '\n'
+            && (rp->broken || llm_json_complete(&rp->walk.json)))
+        {
+            rp->data = 1;
+            llm_reply_event(rp);
+        }
+
+        p = end;
+    }
+}
+
+
+static void
+llm_reply_frames(llm_reply_t *rp, const unsigned char *p, size_t n)
+{
+    const unsigned char  *last;
+
+    last = p + n;
+
+    for ( ;; ) {
+
+        switch (llm_eventstream_next(&rp->frames, &p, last)) {
+
+        case LLM_EVENTSTREAM_AGAIN:
+            return;
+
+        case LLM_EVENTSTREAM_ERROR:
+            rp->unreadable = 1;
+            return;
+
+        case LLM_EVENTSTREAM_HEADER:
+            llm_reply_frame_header(rp);
+            break;
+
+        case LLM_EVENTSTREAM_PAYLOAD:
+            llm_reply_payload(rp, rp->frames.text, rp->frames.len);
+            break;
+
+        default: /* LLM_EVENTSTREAM_END */
+            llm_reply_frame_end(rp);
+        }
+    }
+}
+
+
+static void
+llm_reply_frame_header(llm_reply_t *rp)
+{
+    size_t               len;
+    llm_eventstream_t   *es;
+    const unsigned char *value;
+
+    es = &rp->frames;
+    value = es->value;
+    len = es->value_len;
+
+    if (es->name_len == 13 && memcmp(es->name, ":message-type", 13) == 0) {
+        rp->named_error = (len != 5 || memcmp(value, "event", 5) != 0);
+
+    } else if (es->name_len == 11 && memcmp(es->name, ":event-type", 11) == 0) {
+        rp->frame_done = (len == 8 && memcmp(value, "metadata", 8) == 0);
+        rp->base64 = (len == 5 && memcmp(value, "chunk", 5) == 0);
+    }
+}
+
+
+/* only now its checksum is known to be right */
+
+static void
+llm_reply_frame_end(llm_reply_t *rp)
+{
+    llm_json_t  *js;
+
+    js = rp->base64 ? &rp->chunk.json : &rp->walk.json;
+
+    if (!rp->broken && !llm_json_blank(js) && !llm_json_complete(js)) {
+        rp->unreadable = 1;
+    }
+
+    if (rp->named_error) {
+        rp->error = 1;
+
+    } else if (rp->frame_done) {
+        rp->done = 1;
+    }
+
+    llm_reply_usage(rp);
+    llm_reply_event(rp);
+}
+
+
+/* an event of InvokeModelWithResponseStream has its JSON in a JSON */
+
+static void
+llm_reply_payload(llm_reply_t *rp, const unsigned char *p, size_t n)
+{
+    int                   event;
+    const unsigned char  *last;
+
+    if (!rp->base64) {
+        llm_reply_json(rp, p, n);
+        return;
+    }
+
+    last = p + n;
+
+    while (!rp->broken) {
+
+        event = llm_walk_next(&rp->chunk, &p, last);
+
+        if (event == LLM_JSON_AGAIN) {
+            return;
+        }
+
+        if (event == LLM_JSON_ERROR) {
+            rp->unreadable = 1;
+            rp->broken = 1;
+            return;
+        }
+
+        if (event == LLM_JSON_STRING && rp->chunk.member
+            && rp->chunk.member->kind == LLM_BASE64)
+        {
+            llm_reply_base64(rp, rp->chunk.json.text, rp->chunk.json.len);
+        }
+    }
+}
+
+
+/* JSON may write "\/", other escapes are no Base64 */
+
+static void
+llm_reply_base64(llm_reply_t *rp, const unsigned char *p, size_t n)
+{
+    unsigned              value;
+    size_t                len;
+    unsigned char         out[256];
+    const unsigned char  *last;
+
+    len = 0;
+
+    for (last = p + n; p < last; p++) {
+
+        if (*p == '=' || *p == '\\') {
+            continue;
+        }
+
+        value = llm_reply_base64_value(*p);
+
+        if (value > 63) {
+            rp->unreadable = 1;
+            rp->broken = 1;
+            return;
+        }
+
+        rp->bits = (rp->bits << 6 | value) & 0xfff;
+        rp->nbits += 6;
+
+        if (rp->nbits < 8) {
+            continue;
+        }
+
+        rp->nbits -= 8;
+        out[len++] = (unsigned char) (rp->bits >> rp->nbits);
+
+        if (len == sizeof(out)) {
+            llm_reply_json(rp, out, len);
+            len = 0;
+        }
+    }
+
+    llm_reply_json(rp, out, len);
+}
+
+
+static unsigned
+llm_reply_base64_value(unsigned ch)
+{
+    if (ch >= 'A' && ch <= 'Z') {
+        return ch - 'A';
+    }
+
+    if (ch >= 'a' && ch <= 'z') {
+        return ch - 'a' + 26;
+    }
+
+    if (ch >= '0' && ch <= '9') {
+        return ch - '0' + 52;
+    }
+
+    return (ch == '+') ? 62 : (ch == '/') ? 63 : 64;
+}
+
+
 static void
 llm_reply_event(llm_reply_t *rp)
 {
@@ -381,10 +704,21 @@ llm_reply_event(llm_reply_t *rp)
     rp->object = 0;
     rp->broken = 0;
     rp->named_error = 0;
+    rp->reported = 0;
+    rp->inside = 0;
+    rp->early_usage = 0;
+    rp->base64 = 0;
+    rp->item_done = 0;
+    rp->frame_done = 0;
     rp->choice = 0;
     rp->position = -1;
 
-    llm_walk_init(&rp->walk, llm_dialect(rp->api)->reply, 0);
+    llm_walk_again(&rp->walk);
+
+    if (rp->format == LLM_REPLY_EVENTSTREAM) {
+        rp->nbits = 0;
+        llm_walk_again(&rp->chunk);
+    }
 }
 
 
@@ -405,7 +739,9 @@ llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
         }
 
         if (event == LLM_JSON_ERROR
-            || (rp->walk.depth == 0 && event != LLM_JSON_OBJECT_END))
+            || (rp->walk.depth == 0
+                && event != LLM_JSON_OBJECT_END
+                && event != LLM_JSON_ARRAY_END))
         {
             rp->unreadable = 1;
             rp->broken = 1;
@@ -414,219 +750,5 @@ llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
 
         rp->object = 1;
         llm_reply_value(rp, event);
-    }
-}
-
-
-static void
-llm_reply_value(llm_reply_t *rp, int event)
-{
-    const llm_member_t  *m;
-
-    m = rp->walk.member;
-
-    if (m == NULL) {
-        return;
-    }
-
-    switch (m->kind) {
-
-    case LLM_MODEL:
-        if (event == LLM_JSON_STRING) {
-            llm_reply_model(rp);
-        }
-
-        break;
-
-    case LLM_TEXT:
-        if (event == LLM_JSON_STRING) {
-            llm_reply_text(rp);
-        }
-
-        break;
-
-    case LLM_CHOICE:
-        if (event == LLM_JSON_OBJECT) {
-            llm_reply_choice(rp, ++rp->position);
-        }
-
-        break;
-
-    case LLM_CHOICE_INDEX:
-        if (event == LLM_JSON_NUMBER) {
-            llm_reply_choice(rp, llm_json_whole(rp->walk.json.text,
-                                                rp->walk.json.len));
-        }
-
-        break;
-
-    case LLM_USAGE:
-        if (event == LLM_JSON_OBJECT) {
-            memset(rp->counts, 0xff, sizeof(rp->counts));
-
-        } else if (event == LLM_JSON_OBJECT_END) {
-            llm_reply_usage(rp);
-        }
-
-        break;
-
-    case LLM_COUNT:
-        if (event == LLM_JSON_NUMBER) {
-            rp->counts[m->slot] = llm_json_whole(rp->walk.json.text,
-                                                 rp->walk.json.len);
-        }
-
-        break;
-
-    case LLM_FAILURE:
-        if (event == LLM_JSON_OBJECT
-            || (event == LLM_JSON_STRING && rp->walk.json.len))
-        {
-            rp->error = 1;
-        }
-
-        break;
-
-    default:
-        break;
-    }
-}
-
-
-/* the first event that names the model is enough */
-
-static void
-llm_reply_model(llm_reply_t *rp)
-{
-    size_t       len;
-    llm_json_t  *js;
-
-    js = &rp->walk.json;
-
-    if (js->first) {
-        rp->model_open = (rp->model_len == 0);
-        llm_text_init(&rp->text, rp->model, LLM_MODEL_MAX);
-    }
-
-    if (!rp->model_open) {
-        return;
-    }
-
-    llm_text_add(&rp->text, js->text, js->len);
-
-    if (!js->last) {
-        return;
-    }
-
-    len = rp->text.len;
-
-    if (len > LLM_MODEL_MAX) {
-
-        /* not in the middle of a UTF-8 sequence */
-
-        for (len = LLM_MODEL_MAX; len && rp->model[len - 1] >= 0x80; len--) {
-            if (rp->model[len - 1] >= 0xc0) {
-                len--;
-                break;
-            }
-        }
-    }
-
-    rp->model_len = llm_text_printable(rp->model, len) ? len : 0;
-}
-
-
-/* a word of a stream goes on from one event to the next */
-
-static void
-llm_reply_text(llm_reply_t *rp)
-{
-    llm_json_t  *js;
-
-    js = &rp->walk.json;
-
-    if (js->first) {
-        llm_estimate_string(&rp->estimate);
-
-        if (rp->format == LLM_REPLY_SSE) {
-            rp->estimate.previous = rp->previous[rp->choice];
-        }
-    }
-
-    llm_estimate_feed(&rp->estimate, js->text, js->len);
-    rp->later = 1;
-
-    if (js->last) {
-        rp->previous[rp->choice] = (unsigned char) rp->estimate.previous;
-    }
-}
-
-
-static void
-llm_reply_choice(llm_reply_t *rp, int64_t index)
-{
-    if (index < 0) {
-        return;
-    }
-
-    rp->choice = (index < LLM_REPLY_CHOICES) ? (unsigned) index
-                                             : LLM_REPLY_CHOICES - 1;
-}
-
-
-/*
- * A usage object has ended.  Some servers send one of zeros until they know
- * better.  Some leave reasoning out of the output, where only the total shows
- * it.
- */
-
-static void
-llm_reply_usage(llm_reply_t *rp)
-{
-    int64_t  input, output, total, hidden;
-
-    input = rp->counts[LLM_COUNT_INPUT];
-    output = rp->counts[LLM_COUNT_OUTPUT];
-    total = rp->counts[LLM_COUNT_TOTAL];
-
-    if (input <= 0 && output <= 0 && total <= 0) {
-        return;
-    }
-
-    if (output < 0 && input >= 0 && total >= input) {
-        output = total - input;
-    }
-
-    if (input < 0 && output >= 0 && total >= output) {
-        input = total - output;
-    }
-
-    hidden = (input >= 0 && output >= 0) ? total - input - output : 0;
-
-    if (hidden > 0) {
-        output += hidden;
-    }
-
-    llm_reply_keep(&rp->usage.input, input, -1);
-    llm_reply_keep(&rp->usage.output, output, -1);
-    llm_reply_keep(&rp->usage.cached_input, rp->counts[LLM_COUNT_CACHED], 0);
-    llm_reply_keep(&rp->usage.cache_write,
-                   rp->counts[LLM_COUNT_CACHE_WRITE], 0);
-    llm_reply_keep(&rp->usage.reasoning, rp->counts[LLM_COUNT_REASONING],
-                   hidden > 0 ? -1 : 0);
-
-    rp->usage_seen = (rp->usage.input >= 0 && rp->usage.output >= 0);
-    rp->later = 0;
-}
-
-
-static void
-llm_reply_keep(int64_t *kept, int64_t count, int64_t absent)
-{
-    if (count >= 0) {
-        *kept = count;
-
-    } else if (*kept < 0) {
-        *kept = absent;
     }
 }

@@ -13,6 +13,7 @@
 
 #include "llm.h"
 #include "llm_walk.h"
+#include "llm_eventstream.h"
 #include "llm_estimate.h"
 
 
@@ -20,14 +21,24 @@
 
 #define LLM_REPLY_CHOICES  128
 
-/* counts in one usage object; their order is that of llm_count_t */
+/* counts that may be reported; their order is that of llm_count_t */
 
-#define LLM_REPLY_COUNTS   6
+#define LLM_REPLY_COUNTS   24
+
+/* calls of tools that are told one by one; see llm_reply_value.c */
+
+#define LLM_REPLY_CALLS    3
+
+/* the longest word that means something, and one more */
+
+#define LLM_REPLY_WORD     40
 
 
 typedef enum {
     LLM_REPLY_JSON = 0,
-    LLM_REPLY_SSE
+    LLM_REPLY_SSE,
+    LLM_REPLY_LINES,                      /* one JSON text a line */
+    LLM_REPLY_EVENTSTREAM                 /* vnd.amazon.eventstream */
 } llm_reply_format_t;
 
 
@@ -37,7 +48,7 @@ typedef struct {
     llm_api_t            api;
     llm_reply_format_t   format;
 
-    /* results, valid at any time: what was seen so far */
+    /* results, valid between two calls: what was seen so far */
 
     /*
      * The last usage reported, count by count.  Once there is one, a cached,
@@ -56,11 +67,13 @@ typedef struct {
 
     int64_t              output_tokens;
 
-    unsigned             usage_seen:1;    /* both input and output are */
+    unsigned             usage_seen:1;    /* all that is billed is known */
+    unsigned             early:1;         /* but the output will be more */
     unsigned             later:1;         /* text came behind the usage */
     unsigned             done:1;          /* the terminator has passed */
     unsigned             error:1;         /* the provider reported an error */
-    unsigned             unreadable:1;    /* not JSON / not SSE of this kind */
+    unsigned             pending:1;       /* it is worked on in background */
+    unsigned             unreadable:1;    /* not of the format, or damaged */
 
     /* the reader's own state */
 
@@ -72,23 +85,63 @@ typedef struct {
     unsigned             named_error:1;   /* "event: error" */
     unsigned             cr:1;
     unsigned             model_open:1;
+    unsigned             reported:1;      /* a usage, in this event */
+    unsigned             inside:1;        /* of a usage */
+    unsigned             early_usage:1;
+    unsigned             changed:1;       /* results are to be made anew */
+    unsigned             item_done:1;     /* the event is about one */
+    unsigned             byok:1;
+    unsigned             frame_done:1;    /* the last of a stream */
+    unsigned             base64:1;        /* JSON in Base64 in JSON */
     unsigned             line;
     unsigned             value;           /* what is behind the colon */
     unsigned             matched;         /* bytes of "[DONE]" or "error" */
     unsigned             field_len;
     unsigned             choice;
+    unsigned             detail;          /* llm_count_t of its word */
+    unsigned             rules;
+    unsigned             bits;            /* of Base64, and how many */
+    unsigned             nbits;
     int64_t              position;        /* of the choice in this event */
+    int64_t              detail_count;
+    int64_t              elements;
+    int64_t              cost;            /* pico-USD, -1: not told */
+    int64_t              upstream_cost;
+    int64_t              pictures;
+    int64_t              calls[LLM_REPLY_CALLS];
+    int64_t              listed[LLM_REPLY_CALLS];
+    int64_t              fresh[LLM_REPLY_COUNTS];
     int64_t              counts[LLM_REPLY_COUNTS];
     llm_walk_t           walk;
+    llm_walk_t           chunk;           /* around that, on Bedrock */
+    llm_eventstream_t    frames;
     llm_text_t           text;
     llm_estimate_t       estimate;
     unsigned char        field[8];
+    unsigned char        word[LLM_REPLY_WORD];
     unsigned char        previous[LLM_REPLY_CHOICES];
 } llm_reply_t;
 
 
 void llm_reply_init(llm_reply_t *rp, llm_api_t api,
     llm_reply_format_t format);
+
+
+/*
+ * A header of the reply, before its body: on Bedrock two of them have the
+ * counts that a body may lack.
+ */
+
+void llm_reply_header(llm_reply_t *rp, const unsigned char *name,
+    size_t name_len, const unsigned char *value, size_t len);
+
+
+/*
+ * The format of a reply whose Content-Type is type, which may have
+ * parameters or be empty.
+ */
+
+llm_reply_format_t llm_reply_format(const unsigned char *type, size_t len);
 
 
 /*

@@ -11,69 +11,65 @@
 #include <string.h>
 #include <strings.h>
 
-#include "llm_request.h"
-#include "llm_dialect.h"
+#include "llm_request_value.h"
 
 
-/*
- * Tokens of what is not text.  A message is framed by four, the reply is
- * primed by three, and tools come with nine (the chat template).  The rest is
- * judgement: the dearest usual image; speech at 64 kbit/s and 10 tokens for a
- * second; a page of a PDF with 20 KB and 1,250 tokens.
- */
+/* a message is framed by four tokens, the reply is primed by three */
 
 #define LLM_MESSAGE_TOKENS     4
 #define LLM_REPLY_TOKENS       3
-#define LLM_TOOLS_TOKENS       9
-#define LLM_IMAGE_TOKENS       1500
-#define LLM_VIDEO_TOKENS       8000
-#define LLM_AUDIO_TOKENS       100
+
 #define LLM_AUDIO_TOKEN_BYTES  1024
-#define LLM_FILE_TOKENS        1500
 #define LLM_FILE_TOKEN_BYTES   16
 
 #define LLM_CHOICES_MAX        128
+
+/* what the completions of OpenAI make without a limit */
+
+#define LLM_COMPLETION_TOKENS  16
 
 
 static int llm_request_event(llm_request_t *rq, int event);
 static int llm_request_once(llm_request_t *rq, const llm_member_t *m,
     int event);
-static int llm_request_wrong(llm_request_t *rq, const llm_member_t *m);
 static int llm_request_key(llm_request_t *rq);
+static int llm_request_root(llm_request_t *rq, int event);
 static int llm_request_model(llm_request_t *rq, int event);
-static int llm_request_stream(llm_request_t *rq, int event);
+static int llm_request_flag(llm_request_t *rq, int event);
 static int llm_request_stream_options(llm_request_t *rq, int event);
-static int llm_request_max_tokens(llm_request_t *rq, int event);
-static int llm_request_choices(llm_request_t *rq, int event);
+static int llm_request_config(llm_request_t *rq, int event);
+static int llm_request_limit(llm_request_t *rq, int event);
+static int llm_request_number(llm_request_t *rq, int event);
+static int llm_request_prompt(llm_request_t *rq, int event);
 static int llm_request_messages(llm_request_t *rq, int event);
-static int llm_request_schema(llm_request_t *rq, int event);
-static void llm_request_text(llm_request_t *rq, int event);
-static void llm_request_media(llm_request_t *rq, int event);
-static uint64_t llm_request_constant(unsigned kind);
+static int llm_request_choice(llm_request_t *rq, int event);
+static int llm_request_thinking(llm_request_t *rq, int event);
+static int llm_request_word(llm_request_t *rq, int event);
+static void llm_request_state(llm_request_t *rq, int event);
+static void llm_request_spoken(llm_request_t *rq, int event);
 
 
 void
 llm_request_init(llm_request_t *rq, llm_api_t api)
 {
-    memset(&rq->facts, 0, sizeof(llm_facts_t));
+    memset(rq, 0, offsetof(llm_request_t, walk));
+
+    rq->api = api;
+    rq->rules = llm_dialect(api)->rules;
 
     rq->facts.max_tokens = -1;
     rq->facts.choices = 1;
     rq->facts.images = -1;
     rq->facts.characters = -1;
     rq->facts.tool_uses = -1;
+    rq->facts.thinking.value = -1;
 
-    rq->api = api;
-    rq->seen = 0;
-    rq->audio = 0;
-    rq->files = 0;
-    rq->completion = 0;
-    rq->has_tools = 0;
-    rq->tools = NULL;
-    rq->room = 0;
-    rq->error = NULL;
+    memset(&rq->tools, 0, sizeof(llm_request_t)
+                          - offsetof(llm_request_t, tools));
+    rq->best_of = 1;
 
-    llm_walk_init(&rq->walk, llm_dialect(api)->request, 1);
+    llm_walk_init(&rq->walk, llm_dialect(api)->request,
+                  !(rq->rules & LLM_RULE_LENIENT));
     llm_estimate_init(&rq->estimate);
 }
 
@@ -83,15 +79,6 @@ llm_request_tools(llm_request_t *rq, llm_tool_t *tools, unsigned n)
 {
     rq->tools = tools;
     rq->room = n;
-}
-
-
-const char *
-llm_limit_name(llm_provider_t provider, llm_api_t api, const char **object)
-{
-    *object = NULL;
-
-    return "max_completion_tokens";
 }
 
 
@@ -105,36 +92,41 @@ llm_request_feed(llm_request_t *rq, const unsigned char *p, size_t n)
         return LLM_ERROR;
     }
 
-    if (n && rq->walk.json.offset == 0 && *p == 0xef) {
-        rq->error = "the body begins with a byte order mark";
-        return LLM_ERROR;
+    if (rq->rules & LLM_RULE_LENIENT) {
+        llm_estimate_feed(&rq->estimate, p, n);
+    }
+
+    if (n && rq->walk.json.offset == 0 && *p == 0xef && !rq->broken) {
+        return llm_request_fail(rq, "the body begins with a byte order mark");
     }
 
     last = p + n;
 
-    for ( ;; ) {
+    while (!rq->broken) {
 
         event = llm_walk_next(&rq->walk, &p, last);
 
         if (event == LLM_JSON_AGAIN) {
-            return LLM_OK;
+            break;
         }
 
         if (event == LLM_JSON_ERROR) {
-            rq->error = rq->walk.json.error;
-            return LLM_ERROR;
+            return llm_request_fail(rq, rq->walk.json.error);
         }
 
         if (llm_request_event(rq, event) != LLM_OK) {
             return LLM_ERROR;
         }
     }
+
+    return LLM_OK;
 }
 
 
 int
 llm_request_finish(llm_request_t *rq)
 {
+    int64_t       each;
     llm_json_t   *js;
     llm_facts_t  *facts;
 
@@ -145,21 +137,39 @@ llm_request_finish(llm_request_t *rq)
     js = &rq->walk.json;
     facts = &rq->facts;
 
-    if (facts->object_start == 0) {
-        rq->error = llm_json_blank(js) ? "the body is empty"
-                                       : "the body must be a JSON object";
-        return LLM_ERROR;
-    }
+    if (!(rq->rules & LLM_RULE_LENIENT)) {
 
-    if (!llm_json_complete(js)) {
-        rq->error = "the body ends before its JSON does";
-        return LLM_ERROR;
+        if (facts->object_start == 0) {
+            rq->error = llm_json_blank(js) ? "the body is empty"
+                                           : "the body must be a JSON object";
+            return LLM_ERROR;
+        }
+
+        if (!llm_json_complete(js)) {
+            rq->error = "the body ends before its JSON does";
+            return LLM_ERROR;
+        }
     }
 
     llm_estimate_add(&rq->estimate, rq->audio / LLM_AUDIO_TOKEN_BYTES);
     llm_estimate_add(&rq->estimate, rq->files / LLM_FILE_TOKEN_BYTES);
 
     facts->input_tokens = llm_estimate_tokens(&rq->estimate);
+    facts->media_bytes = (int64_t) (rq->audio / 4 * 3);
+
+    if (!rq->stream_said && (rq->rules & LLM_RULE_STREAMS)) {
+        facts->stream = 1;
+    }
+
+    if (rq->api == LLM_API_COMPLETIONS || rq->api == LLM_API_LLAMACPP) {
+
+        /* each prompt of a list has its own replies */
+
+        each = (rq->best_of > facts->choices) ? rq->best_of : facts->choices;
+
+        facts->choices = (rq->prompts > 1) ? each * (int64_t) rq->prompts
+                                           : each;
+    }
 
     return LLM_OK;
 }
@@ -172,12 +182,90 @@ llm_request_error(const llm_request_t *rq)
 }
 
 
+int
+llm_request_fail(llm_request_t *rq, const char *error)
+{
+    if (rq->rules & LLM_RULE_LENIENT) {
+        rq->broken = 1;
+        return LLM_OK;
+    }
+
+    rq->error = error;
+
+    return LLM_ERROR;
+}
+
+
+const char *
+llm_limit_name(llm_provider_t provider, llm_api_t api, const char **object)
+{
+    *object = NULL;
+
+    switch (api) {
+
+    case LLM_API_CHAT:
+        return (provider == LLM_OPENAI || provider == LLM_AZURE
+                || provider == LLM_GROQ || provider == LLM_CEREBRAS)
+               ? "max_completion_tokens" : "max_tokens";
+
+    case LLM_API_COMPLETIONS:
+    case LLM_API_MESSAGES:
+    case LLM_API_COHERE_CHAT:
+        return "max_tokens";
+
+    case LLM_API_RESPONSES:
+        return "max_output_tokens";
+
+    case LLM_API_GENERATE:
+        *object = "generationConfig";
+        return "maxOutputTokens";
+
+    case LLM_API_INTERACTIONS:
+        *object = "generation_config";
+        return "max_output_tokens";
+
+    case LLM_API_CONVERSE:
+        *object = "inferenceConfig";
+        return "maxTokens";
+
+    case LLM_API_OLLAMA:
+        *object = "options";
+        return "num_predict";
+
+    case LLM_API_LLAMACPP:
+        return "n_predict";
+
+    default:
+        return NULL;
+    }
+}
+
+
+int64_t
+llm_default_limit(llm_provider_t provider, llm_api_t api)
+{
+    if (api == LLM_API_COMPLETIONS
+        && (provider == LLM_OPENAI || provider == LLM_AZURE
+            || provider == LLM_VLLM))
+    {
+        return LLM_COMPLETION_TOKENS;
+    }
+
+    return -1;
+}
+
+
 static int
 llm_request_event(llm_request_t *rq, int event)
 {
     const llm_member_t  *m;
 
     m = rq->walk.member;
+
+    if (rq->open && rq->walk.json.comma >= rq->open->span.end) {
+        rq->open->next = rq->walk.json.comma;
+        rq->open = NULL;
+    }
 
     if (event == LLM_JSON_KEY && !rq->walk.all) {
         return llm_request_key(rq);
@@ -189,56 +277,95 @@ llm_request_event(llm_request_t *rq, int event)
 
     switch (m->kind) {
 
+    case LLM_PLAIN:
+        return (m == rq->walk.root) ? llm_request_root(rq, event) : LLM_OK;
+
     case LLM_MODEL:
         return llm_request_model(rq, event);
 
     case LLM_STREAM:
     case LLM_INCLUDE_USAGE:
-        return llm_request_stream(rq, event);
+    case LLM_BACKGROUND:
+        return llm_request_flag(rq, event);
 
     case LLM_STREAM_OPTIONS:
         return llm_request_stream_options(rq, event);
 
-    case LLM_MAX_TOKENS:
-    case LLM_MAX_COMPLETION_TOKENS:
-        return llm_request_max_tokens(rq, event);
+    case LLM_CONFIG:
+        return llm_request_config(rq, event);
+
+    case LLM_LIMIT:
+    case LLM_LIMIT_FIRST:
+    case LLM_LIMIT_OPEN:
+        return llm_request_limit(rq, event);
 
     case LLM_CHOICES:
-        return llm_request_choices(rq, event);
+    case LLM_BEST_OF:
+    case LLM_MADE:
+    case LLM_TOOL_USES:
+        return llm_request_number(rq, event);
+
+    case LLM_PROMPT:
+        return llm_request_prompt(rq, event);
 
     case LLM_MESSAGES:
+    case LLM_MESSAGES_OR_TEXT:
         return llm_request_messages(rq, event);
 
     case LLM_TOOLS:
     case LLM_SCHEMA:
         return llm_request_schema(rq, event);
 
-    case LLM_TEXT:
-        llm_request_text(rq, event);
-        break;
+    case LLM_TOOLS_CONFIG:
+        llm_request_place(rq, LLM_PLACE_TOOLS, event);
+        return LLM_OK;
 
-    case LLM_PLAIN:
-        if (m == rq->walk.root) {
+    case LLM_TOOL_CHOICE:
+        return llm_request_choice(rq, event);
 
-            if (event == LLM_JSON_OBJECT) {
-                rq->facts.object_start = rq->walk.json.offset;
+    case LLM_THINKING:
+    case LLM_THINKING_BUDGET:
+        return llm_request_thinking(rq, event);
 
-            } else if (event == LLM_JSON_OBJECT_END) {
-                rq->facts.empty = rq->walk.json.empty;
+    case LLM_TIER:
+    case LLM_CACHE_TTL:
+    case LLM_MIME:
+        return llm_request_word(rq, event);
 
-            } else {
-                rq->error = "the body must be a JSON object";
-                return LLM_ERROR;
-            }
+    case LLM_STATE:
+        llm_request_state(rq, event);
+        return LLM_OK;
+
+    case LLM_CACHE_CONTROL:
+        if (event == LLM_JSON_OBJECT) {
+            rq->facts.cache_write = 1;
         }
 
-        break;
+        return LLM_OK;
+
+    case LLM_SEARCH:
+        if (event == LLM_JSON_OBJECT || event == LLM_JSON_TRUE) {
+            rq->facts.web_search = 1;
+        }
+
+        return LLM_OK;
+
+    case LLM_SPOKEN:
+        llm_request_spoken(rq, event);
+        return LLM_OK;
+
+    case LLM_TEXT:
+        llm_request_text(rq, event);
+        return LLM_OK;
+
+    case LLM_VALUE:
+        llm_request_all(rq, event);
+        return LLM_OK;
 
     default:
         llm_request_media(rq, event);
+        return LLM_OK;
     }
-
-    return LLM_OK;
 }
 
 
@@ -266,8 +393,7 @@ llm_request_once(llm_request_t *rq, const llm_member_t *m, int event)
     bit = (uint64_t) 1 << m->slot;
 
     if (rq->seen & bit) {
-        rq->error = m->twice;
-        return LLM_ERROR;
+        return llm_request_fail(rq, m->twice);
     }
 
     rq->seen |= bit;
@@ -276,12 +402,14 @@ llm_request_once(llm_request_t *rq, const llm_member_t *m, int event)
 }
 
 
-static int
-llm_request_wrong(llm_request_t *rq, const llm_member_t *m)
+int
+llm_request_wrong(llm_request_t *rq)
 {
-    rq->error = m->wrong;
+    if (rq->rules & LLM_RULE_LENIENT) {
+        return LLM_OK;
+    }
 
-    return LLM_ERROR;
+    return llm_request_fail(rq, rq->walk.member->wrong);
 }
 
 
@@ -298,7 +426,7 @@ llm_request_key(llm_request_t *rq)
 
     js = &rq->walk.json;
 
-    if (js->text == NULL) {
+    if (js->text == NULL || (rq->rules & LLM_RULE_LENIENT)) {
         return LLM_OK;
     }
 
@@ -307,12 +435,32 @@ llm_request_key(llm_request_t *rq)
         if (m->len == js->len
             && strncasecmp(m->name, (const char *) js->text, m->len) == 0)
         {
-            rq->error = "a member that matters is not in lower case";
-            return LLM_ERROR;
+            return llm_request_fail(rq,
+                                    "a member that matters is written with "
+                                    "other capital letters");
         }
     }
 
     return LLM_OK;
+}
+
+
+static int
+llm_request_root(llm_request_t *rq, int event)
+{
+    switch (event) {
+
+    case LLM_JSON_OBJECT:
+        rq->facts.object_start = rq->walk.json.offset;
+        return LLM_OK;
+
+    case LLM_JSON_OBJECT_END:
+        rq->facts.empty = rq->walk.json.empty;
+        return LLM_OK;
+
+    default:
+        return llm_request_fail(rq, "the body must be a JSON object");
+    }
 }
 
 
@@ -326,7 +474,7 @@ llm_request_model(llm_request_t *rq, int event)
     facts = &rq->facts;
 
     if (event != LLM_JSON_STRING) {
-        return llm_request_wrong(rq, rq->walk.member);
+        return llm_request_wrong(rq);
     }
 
     if (js->first) {
@@ -340,13 +488,13 @@ llm_request_model(llm_request_t *rq, int event)
     }
 
     if (rq->text.len > LLM_MODEL_MAX) {
-        rq->error = "member \"model\" is longer than 256 bytes";
-        return LLM_ERROR;
+        return llm_request_fail(rq, "member \"model\" is longer than 256 "
+                                    "bytes");
     }
 
     if (!llm_text_printable(facts->model, rq->text.len)) {
-        rq->error = "member \"model\" must be printable text";
-        return LLM_ERROR;
+        return llm_request_fail(rq, "member \"model\" must be printable "
+                                    "text");
     }
 
     facts->model_len = rq->text.len;
@@ -361,20 +509,28 @@ llm_request_model(llm_request_t *rq, int event)
  */
 
 static int
-llm_request_stream(llm_request_t *rq, int event)
+llm_request_flag(llm_request_t *rq, int event)
 {
     if (event != LLM_JSON_TRUE
         && event != LLM_JSON_FALSE
         && event != LLM_JSON_NULL)
     {
-        return llm_request_wrong(rq, rq->walk.member);
+        return llm_request_wrong(rq);
     }
 
-    if (rq->walk.member->kind == LLM_INCLUDE_USAGE) {
-        rq->facts.include_usage = 1;
+    switch (rq->walk.member->kind) {
 
-    } else {
+    case LLM_INCLUDE_USAGE:
+        rq->facts.include_usage = 1;
+        break;
+
+    case LLM_BACKGROUND:
+        rq->facts.background = (event == LLM_JSON_TRUE);
+        break;
+
+    default: /* LLM_STREAM */
         rq->facts.stream = (event == LLM_JSON_TRUE);
+        rq->stream_said = (event != LLM_JSON_NULL);
     }
 
     return LLM_OK;
@@ -406,7 +562,7 @@ llm_request_stream_options(llm_request_t *rq, int event)
         break;
 
     default:
-        return llm_request_wrong(rq, rq->walk.member);
+        return llm_request_wrong(rq);
     }
 
     facts->stream_options.end = js->offset;
@@ -416,50 +572,111 @@ llm_request_stream_options(llm_request_t *rq, int event)
 
 
 static int
-llm_request_max_tokens(llm_request_t *rq, int event)
+llm_request_config(llm_request_t *rq, int event)
+{
+    llm_json_t   *js;
+    llm_facts_t  *facts;
+
+    js = &rq->walk.json;
+    facts = &rq->facts;
+
+    switch (event) {
+
+    case LLM_JSON_OBJECT:
+        facts->config.start = js->start;
+        facts->config_start = js->offset;
+        return LLM_OK;
+
+    case LLM_JSON_OBJECT_END:
+        facts->config_empty = js->empty;
+        break;
+
+    case LLM_JSON_NULL:
+        facts->config.start = js->start;
+        facts->config_start = 0;
+        break;
+
+    default:
+        return llm_request_wrong(rq);
+    }
+
+    facts->config.end = js->offset;
+
+    return LLM_OK;
+}
+
+
+/* of several limits of one rank the largest counts */
+
+static int
+llm_request_limit(llm_request_t *rq, int event)
 {
     int64_t              value;
+    unsigned             first;
     llm_json_t          *js;
     llm_facts_t         *facts;
+    llm_limit_t         *limit;
     const llm_member_t  *m;
 
     m = rq->walk.member;
     js = &rq->walk.json;
     facts = &rq->facts;
+    first = (m->kind == LLM_LIMIT_FIRST);
 
-    if (event == LLM_JSON_NULL) {
+    switch (event) {
+
+    case LLM_JSON_NULL:
+        value = -1;
+        break;
+
+    case LLM_JSON_NUMBER:
+        value = llm_json_whole(js->text, js->len);
+
+        if (value < 1) {
+
+            if (m->kind != LLM_LIMIT_OPEN) {
+                return llm_request_wrong(rq);
+            }
+
+            value = -1;
+        }
+
+        break;
+
+    default:
+        return llm_request_wrong(rq);
+    }
+
+    if (facts->nlimits < LLM_LIMITS) {
+        limit = &facts->limits[facts->nlimits++];
+        limit->name = m->name;
+        limit->value = value;
+        limit->span.start = js->start;
+        limit->span.end = js->offset;
+    }
+
+    if (value < 0) {
 
         /* a limit goes there: another member of that name would not count */
 
-        if (facts->max_tokens < 0
-            && (m->kind == LLM_MAX_COMPLETION_TOKENS
-                || facts->max_tokens_value.end == 0))
+        if (facts->max_tokens >= 0
+            || (!first && facts->max_tokens_value.end))
         {
-            facts->max_tokens_value.start = js->start;
-            facts->max_tokens_value.end = js->offset;
+            return LLM_OK;
         }
 
-        return LLM_OK;
+    } else {
+
+        if ((rq->first && !first)
+            || (rq->first == first && value < facts->max_tokens))
+        {
+            return LLM_OK;
+        }
+
+        rq->first = first;
+        facts->max_tokens = value;
     }
 
-    if (event != LLM_JSON_NUMBER) {
-        return llm_request_wrong(rq, m);
-    }
-
-    value = llm_json_whole(js->text, js->len);
-
-    if (value < 1) {
-        return llm_request_wrong(rq, m);
-    }
-
-    if (m->kind == LLM_MAX_COMPLETION_TOKENS) {
-        rq->completion = 1;
-
-    } else if (rq->completion) {
-        return LLM_OK;
-    }
-
-    facts->max_tokens = value;
     facts->max_tokens_value.start = js->start;
     facts->max_tokens_value.end = js->offset;
 
@@ -468,9 +685,9 @@ llm_request_max_tokens(llm_request_t *rq, int event)
 
 
 static int
-llm_request_choices(llm_request_t *rq, int event)
+llm_request_number(llm_request_t *rq, int event)
 {
-    int64_t      value;
+    int64_t      value, most;
     llm_json_t  *js;
 
     if (event == LLM_JSON_NULL) {
@@ -481,11 +698,73 @@ llm_request_choices(llm_request_t *rq, int event)
     value = (event == LLM_JSON_NUMBER) ? llm_json_whole(js->text, js->len)
                                        : -1;
 
-    if (value < 1 || value > LLM_CHOICES_MAX) {
-        return llm_request_wrong(rq, rq->walk.member);
+    most = (rq->walk.member->kind == LLM_TOOL_USES) ? LLM_JSON_WHOLE_MAX
+                                                    : LLM_CHOICES_MAX;
+
+    if (value < (most == LLM_CHOICES_MAX) || value > most) {
+        return llm_request_wrong(rq);
     }
 
-    rq->facts.choices = value;
+    switch (rq->walk.member->kind) {
+
+    case LLM_BEST_OF:
+        rq->best_of = value;
+        break;
+
+    case LLM_MADE:
+        rq->facts.images = value;
+        break;
+
+    case LLM_TOOL_USES:
+        rq->facts.tool_uses = value;
+        break;
+
+    default: /* LLM_CHOICES */
+        if (value > rq->facts.choices) {
+            rq->facts.choices = value;
+        }
+    }
+
+    return LLM_OK;
+}
+
+
+/* texts, or lists of tokens; numbers of the outer list are one prompt */
+
+static int
+llm_request_prompt(llm_request_t *rq, int event)
+{
+    unsigned     depth;
+    llm_json_t  *js;
+
+    js = &rq->walk.json;
+    depth = rq->walk.all ? js->depth - rq->walk.all + 1 : 0;
+
+    switch (event) {
+
+    case LLM_JSON_STRING:
+        llm_request_text(rq, event);
+
+        if (js->first && depth == 1) {
+            rq->prompts++;
+        }
+
+        break;
+
+    case LLM_JSON_NUMBER:
+        llm_estimate_add(&rq->estimate, 1);
+        break;
+
+    case LLM_JSON_ARRAY:
+        if (depth == 2) {
+            rq->prompts++;
+        }
+
+        break;
+
+    default:
+        break;
+    }
 
     return LLM_OK;
 }
@@ -494,6 +773,17 @@ llm_request_choices(llm_request_t *rq, int event)
 static int
 llm_request_messages(llm_request_t *rq, int event)
 {
+    const llm_member_t  *m;
+
+    m = rq->walk.member;
+
+    if (event == LLM_JSON_STRING
+        && (rq->walk.element || m->kind == LLM_MESSAGES_OR_TEXT))
+    {
+        llm_request_text(rq, event);
+        return LLM_OK;
+    }
+
     if (rq->walk.element) {
 
         if (event == LLM_JSON_OBJECT) {
@@ -503,81 +793,170 @@ llm_request_messages(llm_request_t *rq, int event)
         return LLM_OK;
     }
 
-    if (event == LLM_JSON_ARRAY) {
-        llm_estimate_add(&rq->estimate, LLM_REPLY_TOKENS);
-        return LLM_OK;
-    }
+    switch (event) {
 
-    return (event == LLM_JSON_ARRAY_END)
-           ? LLM_OK : llm_request_wrong(rq, rq->walk.member);
+    case LLM_JSON_OBJECT:
+        if (!(m->flags & LLM_WALK_OBJECT)) {
+            return llm_request_wrong(rq);
+        }
+
+        /* fall through */
+
+    case LLM_JSON_ARRAY:
+        llm_estimate_add(&rq->estimate, LLM_REPLY_TOKENS);
+
+        /* fall through */
+
+    case LLM_JSON_ARRAY_END:
+    case LLM_JSON_OBJECT_END:
+        return LLM_OK;
+
+    default:
+        return llm_request_wrong(rq);
+    }
 }
 
 
-/* names, strings and numbers of a schema all end up in the prompt */
+/* the member itself, or the name in it */
 
 static int
-llm_request_schema(llm_request_t *rq, int event)
+llm_request_choice(llm_request_t *rq, int event)
 {
-    llm_walk_t  *w;
-    llm_json_t  *js;
+    llm_json_t          *js;
+    const llm_member_t  *m;
 
-    w = &rq->walk;
-    js = &w->json;
+    m = rq->walk.member;
+    js = &rq->walk.json;
 
-    switch (event) {
-
-    case LLM_JSON_KEY:
-    case LLM_JSON_NUMBER:
-        if (w->all == 0) {
-            return llm_request_wrong(rq, w->member);
-        }
-
-        if (js->text == NULL) {
-            llm_estimate_add(&rq->estimate, js->len / 4 + 1);
-            return LLM_OK;
-        }
-
-        llm_estimate_string(&rq->estimate);
-        llm_estimate_feed(&rq->estimate, js->text, js->len);
-        return LLM_OK;
-
-    case LLM_JSON_STRING:
-        if (w->all == 0) {
-            return llm_request_wrong(rq, w->member);
-        }
-
-        llm_request_text(rq, event);
-        return LLM_OK;
-
-    case LLM_JSON_OBJECT:
-    case LLM_JSON_ARRAY:
-        if (js->depth != w->all) {
-            return LLM_OK;
-        }
-
-        if ((event == LLM_JSON_ARRAY) != (w->member->kind == LLM_TOOLS)) {
-            return llm_request_wrong(rq, w->member);
-        }
-
-        if (event == LLM_JSON_ARRAY && !rq->has_tools) {
-            llm_estimate_add(&rq->estimate, LLM_TOOLS_TOKENS);
-            rq->has_tools = 1;
-        }
-
-        return LLM_OK;
-
-    case LLM_JSON_TRUE:
-    case LLM_JSON_FALSE:
-        return w->all ? LLM_OK : llm_request_wrong(rq, w->member);
-
-    default: /* the ends, and null */
+    if (m->twice) {
+        llm_request_place(rq, (m->name[0] == 'f') ? LLM_PLACE_FUNCTION_CALL
+                                                  : LLM_PLACE_TOOL_CHOICE,
+                          event);
         return LLM_OK;
     }
+
+    if (event != LLM_JSON_STRING) {
+        return LLM_OK;
+    }
+
+    if (js->first) {
+        llm_text_init(&rq->text, rq->facts.tool_choice, LLM_TOOL_NAME);
+    }
+
+    llm_text_add(&rq->text, js->text, js->len);
+
+    if (js->last) {
+        rq->facts.tool_choice_len = (rq->text.len <= LLM_TOOL_NAME)
+                                    ? rq->text.len : 0;
+    }
+
+    return LLM_OK;
+}
+
+
+/* a budget of -1 or 0 is left to the model, or none */
+
+static int
+llm_request_thinking(llm_request_t *rq, int event)
+{
+    llm_json_t          *js;
+    llm_limit_t         *thinking;
+    const llm_member_t  *m;
+
+    m = rq->walk.member;
+    js = &rq->walk.json;
+
+    if (m->kind == LLM_THINKING) {
+        llm_request_place(rq, LLM_PLACE_THINKING, event);
+        return LLM_OK;
+    }
+
+    if (event == LLM_JSON_NULL) {
+        return LLM_OK;
+    }
+
+    if (event != LLM_JSON_NUMBER) {
+        return llm_request_wrong(rq);
+    }
+
+    thinking = &rq->facts.thinking;
+
+    thinking->name = m->name;
+    thinking->value = llm_json_whole(js->text, js->len);
+    thinking->span.start = js->start;
+    thinking->span.end = js->offset;
+
+    return LLM_OK;
+}
+
+
+static int
+llm_request_word(llm_request_t *rq, int event)
+{
+    llm_json_t  *js;
+
+    js = &rq->walk.json;
+
+    if (event != LLM_JSON_STRING) {
+        return (event == LLM_JSON_NULL || rq->walk.member->wrong == NULL)
+               ? LLM_OK : llm_request_wrong(rq);
+    }
+
+    if (js->first) {
+        llm_text_init(&rq->text, rq->word, sizeof(rq->word));
+    }
+
+    llm_text_add(&rq->text, js->text, js->len);
+
+    if (!js->last) {
+        return LLM_OK;
+    }
+
+    switch (rq->walk.member->kind) {
+
+    case LLM_TIER:
+        if (rq->text.len <= sizeof(rq->word)) {
+            rq->facts.tier = llm_tier_find(rq->word, rq->text.len);
+        }
+
+        break;
+
+    case LLM_CACHE_TTL:
+        if (rq->text.len == 2 && memcmp(rq->word, "1h", 2) == 0) {
+            rq->facts.cache_write_1h = 1;
+        }
+
+        break;
+
+    default: /* LLM_MIME */
+        rq->media = (rq->text.len < 6) ? LLM_FILE
+                    : strncasecmp((char *) rq->word, "image/", 6) == 0
+                      ? LLM_IMAGE
+                    : strncasecmp((char *) rq->word, "audio/", 6) == 0
+                      ? LLM_AUDIO
+                    : strncasecmp((char *) rq->word, "video/", 6) == 0
+                      ? LLM_VIDEO : LLM_FILE;
+    }
+
+    return LLM_OK;
 }
 
 
 static void
-llm_request_text(llm_request_t *rq, int event)
+llm_request_state(llm_request_t *rq, int event)
+{
+    if (event == LLM_JSON_OBJECT
+        || (event == LLM_JSON_STRING && rq->walk.json.len))
+    {
+        rq->facts.stateful = 1;
+    }
+}
+
+
+/* speech is billed by the characters, or by the tokens, of its text */
+
+static void
+llm_request_spoken(llm_request_t *rq, int event)
 {
     llm_json_t  *js;
 
@@ -588,59 +967,11 @@ llm_request_text(llm_request_t *rq, int event)
     }
 
     if (js->first) {
-        llm_estimate_string(&rq->estimate);
+        rq->facts.characters = 0;
+        rq->characters = 0;
     }
 
-    llm_estimate_feed(&rq->estimate, js->text, js->len);
-}
-
-
-static void
-llm_request_media(llm_request_t *rq, int event)
-{
-    llm_json_t  *js;
-
-    js = &rq->walk.json;
-
-    switch (rq->walk.member->kind) {
-
-    case LLM_AUDIO_DATA:
-        rq->audio += (event == LLM_JSON_STRING) ? js->len : 0;
-        return;
-
-    case LLM_FILE_DATA:
-        rq->files += (event == LLM_JSON_STRING) ? js->len : 0;
-        return;
-
-    default:
-        if (event == LLM_JSON_OBJECT
-            || (event == LLM_JSON_STRING && js->first))
-        {
-            llm_estimate_add(&rq->estimate,
-                             llm_request_constant(rq->walk.member->kind));
-        }
-    }
-}
-
-
-static uint64_t
-llm_request_constant(unsigned kind)
-{
-    switch (kind) {
-
-    case LLM_IMAGE:
-        return LLM_IMAGE_TOKENS;
-
-    case LLM_VIDEO:
-        return LLM_VIDEO_TOKENS;
-
-    case LLM_AUDIO:
-        return LLM_AUDIO_TOKENS;
-
-    case LLM_FILE:
-        return LLM_FILE_TOKENS;
-
-    default:
-        return 0;
-    }
+    rq->facts.characters += (int64_t) llm_text_characters(&rq->characters,
+                                                          js->text, js->len);
+    llm_request_text(rq, event);
 }

@@ -33,15 +33,15 @@ typedef struct {
 
 
 /*
- * A member that may have to go.  before: the end of the value in front of
- * it, 0 if it is the first of its object; next: the quote of the key behind
- * it, 0 if it is the last.
+ * A member that may have to go.  before: the comma in front of it, 0 if it is
+ * the first of its object; next: the comma behind it, 0 if it is the last.
  */
 
 typedef struct {
-    llm_span_t       span;                /* key and value */
-    uint64_t         before;
-    uint64_t         next;
+    llm_span_t           span;            /* key and value; end 0: no member */
+    uint64_t             before;
+    uint64_t             next;
+    const llm_member_t  *member;          /* private */
 } llm_place_t;
 
 
@@ -134,14 +134,30 @@ typedef struct {
     llm_walk_t       walk;
     llm_text_t       text;
     llm_estimate_t   estimate;
-    llm_tool_t      *tools;
-    unsigned         room;                /* for tools */
+
+    llm_tool_t      *tools;               /* the caller's */
+    unsigned         room;                /* for so many */
+    llm_tool_t       tool;                /* the one that is read */
+    unsigned         tool_name;           /* how good its name is */
+    unsigned         tool_key;            /* what its member means */
+    unsigned         tool_inner;          /* and that one's member */
+    uint64_t         declarations;        /* where an inner array begins */
 
     uint64_t         seen;                /* bit mask of members met */
     uint64_t         audio;               /* bytes of base64 */
     uint64_t         files;               /* bytes of base64 */
-    unsigned         completion:1;        /* max_completion_tokens counts */
+    uint64_t         data;                /* bytes of one file */
+    uint64_t         prompts;
+    int64_t          best_of;
+    unsigned         media;               /* what that is: llm_kind_t */
+    unsigned         rules;
+    unsigned         characters;          /* state of their count */
+    unsigned         first:1;             /* the limit is the first choice */
     unsigned         has_tools:1;         /* their constant is counted */
+    unsigned         stream_said:1;
+    unsigned         broken:1;            /* nothing more can be read */
+    llm_place_t     *open;                /* its "next" is not known */
+    unsigned char    word[16];
     const char      *error;
 } llm_request_t;
 
@@ -192,6 +208,11 @@ const char *llm_request_error(const llm_request_t *rq);
 
 const char *llm_limit_name(llm_provider_t provider, llm_api_t api,
     const char **object);
+
+
+/* tokens that are made when a request has no limit, -1: up to the model */
+
+int64_t llm_default_limit(llm_provider_t provider, llm_api_t api);
 
 
 #endif /* _LLM_REQUEST_H_INCLUDED_ */

@@ -65,6 +65,73 @@ llm_text_add(llm_text_t *t, const unsigned char *p, size_t n)
 }
 
 
+size_t
+llm_text_characters(unsigned *state, const unsigned char *p, size_t n)
+{
+    size_t                count;
+    const unsigned char  *last;
+
+    enum {
+        sw_plain = 0,
+        sw_escape,
+        sw_unicode,                       /* four digits follow */
+        sw_surrogate,                     /* three, behind a "d" */
+        sw_digit2,
+        sw_digit3,
+        sw_digit4
+    };
+
+    count = 0;
+
+    for (last = p + n; p < last; p++) {
+
+        switch (*state) {
+
+        case sw_plain:
+            if (*p == '\\') {
+                *state = sw_escape;
+
+            } else {
+                count += ((*p & 0xc0) != 0x80);
+            }
+
+            break;
+
+        case sw_escape:
+            *state = (*p == 'u') ? sw_unicode : sw_plain;
+            count += (*p != 'u');
+            break;
+
+        case sw_unicode:
+            *state = ((*p | 0x20) == 'd') ? sw_surrogate : sw_digit2;
+            break;
+
+        case sw_surrogate:
+
+            /* the second half of a pair is none of its own */
+
+            *state = sw_digit3;
+            count += !((*p | 0x20) >= 'c' && (*p | 0x20) <= 'f');
+            break;
+
+        case sw_digit2:
+            *state = sw_digit3;
+            count++;
+            break;
+
+        case sw_digit3:
+            *state = sw_digit4;
+            break;
+
+        default: /* sw_digit4 */
+            *state = sw_plain;
+        }
+    }
+
+    return count;
+}
+
+
 int
 llm_text_printable(const unsigned char *p, size_t n)
 {

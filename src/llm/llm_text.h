@@ -51,6 +51,14 @@ void llm_text_init(llm_text_t *t, unsigned char *data, size_t size);
 void llm_text_add(llm_text_t *t, const unsigned char *p, size_t n);
 
 
+/*
+ * The characters in n bytes of a JSON string, escapes in place.  The state is
+ * 0 in front of the first piece; a pair of surrogates is one character.
+ */
+
+size_t llm_text_characters(unsigned *state, const unsigned char *p, size_t n);
+
+
 /* whether n bytes are UTF-8 without control characters */
 
 int llm_text_printable(const unsigned char *p, size_t n);

@@ -9,21 +9,45 @@
 #include "llm_walk.h"
 
 
-static const llm_member_t *llm_walk_find(const llm_member_t *members,
+static const llm_member_t *llm_walk_find(const llm_walk_t *w,
     const unsigned char *name, size_t len);
 static void llm_walk_value(llm_walk_t *w);
 static void llm_walk_enter(llm_walk_t *w, int event);
 static void llm_walk_leave(llm_walk_t *w);
 
 
+/* one bit of 64; no member has an empty name, and a key may */
+
+#define llm_walk_hash(name, len)                                              \
+    ((uint64_t) 1 << (((len) * 5 + ((len) ? (unsigned char) (name)[0] : 0))   \
+                      & 63))
+
+
 void
 llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict)
 {
-    llm_json_init(&w->json, strict);
+    const llm_member_t  *m;
 
     w->root = root;
-    w->member = root;
+    w->strict = strict;
+    w->hashes = 0;
+
+    for (m = root->members; m->len; m++) {
+        w->hashes |= llm_walk_hash(m->name, m->len);
+    }
+
+    llm_walk_again(w);
+}
+
+
+void
+llm_walk_again(llm_walk_t *w)
+{
+    llm_json_init(&w->json, w->strict);
+
+    w->member = w->root;
     w->element = 0;
+    w->key = 0;
     w->depth = 0;
     w->all = 0;
 }
@@ -49,9 +73,8 @@ llm_walk_next(llm_walk_t *w, const unsigned char **pos,
                 return event;
             }
 
-            w->member = js->text ? llm_walk_find(w->at[w->depth]->members,
-                                                 js->text, js->len)
-                                 : NULL;
+            w->key = js->start;
+            w->member = js->text ? llm_walk_find(w, js->text, js->len) : NULL;
 
             if (w->member == NULL) {
                 llm_json_skip(js);
@@ -66,12 +89,12 @@ llm_walk_next(llm_walk_t *w, const unsigned char **pos,
         case LLM_JSON_OBJECT:
         case LLM_JSON_ARRAY:
             llm_walk_enter(w, event);
-            return event;
+            break;
 
         case LLM_JSON_OBJECT_END:
         case LLM_JSON_ARRAY_END:
             llm_walk_leave(w);
-            return event;
+            break;
 
         case LLM_JSON_ERROR:
         case LLM_JSON_AGAIN:
@@ -81,19 +104,33 @@ llm_walk_next(llm_walk_t *w, const unsigned char **pos,
             llm_walk_value(w);
             return event;
         }
+
+        if (w->member->kind || w->member->twice || w->member == w->root) {
+            return event;
+        }
     }
 }
 
 
+/* nearly all names that an event repeats are of no interest */
+
 static const llm_member_t *
-llm_walk_find(const llm_member_t *members, const unsigned char *name,
-    size_t len)
+llm_walk_find(const llm_walk_t *w, const unsigned char *name, size_t len)
 {
     const llm_member_t  *m;
 
-    for (m = members; m->len; m++) {
+    m = w->at[w->depth];
 
-        if (m->len == len && memcmp(m->name, name, len) == 0) {
+    if (m == w->root && !(w->hashes & llm_walk_hash(name, len))) {
+        return NULL;
+    }
+
+    for (m = m->members; m->len; m++) {
+
+        if (m->len == len
+            && m->name[0] == (const char) name[0]
+            && memcmp(m->name, name, len) == 0)
+        {
             return m;
         }
     }
@@ -144,6 +181,7 @@ llm_walk_enter(llm_walk_t *w, int event)
 
     w->depth++;
     w->at[w->depth] = w->member;
+    w->begin[w->depth] = w->json.start;
     w->array[w->depth] = (event == LLM_JSON_ARRAY);
 
     if (flags & LLM_WALK_ALL) {

@@ -30,10 +30,10 @@ typedef struct llm_member_s  llm_member_t;
 
 struct llm_member_s {
     const char           *name;
-    size_t                len;
-    unsigned              kind;           /* what its value means */
-    unsigned              flags;
-    unsigned              slot;           /* which one of its kind */
+    unsigned char         len;
+    unsigned char         kind;           /* what its value means */
+    unsigned char         flags;
+    unsigned char         slot;           /* which one of its kind */
     const llm_member_t   *members;        /* ended by an empty name */
     const char           *twice;          /* sentence for a duplicate */
     const char           *wrong;          /* sentence for a wrong type */
@@ -49,13 +49,17 @@ typedef struct {
 
     const llm_member_t   *member;
     unsigned              element;        /* of the member's array */
+    uint64_t              key;            /* where its key begins */
 
     /* the reader's own state */
 
     unsigned              depth;
     unsigned              all;
+    int                   strict;
+    uint64_t              hashes;         /* of the names below the root */
     const llm_member_t   *root;
     const llm_member_t   *at[LLM_WALK_DEPTH];
+    uint64_t              begin[LLM_WALK_DEPTH];
     unsigned char         array[LLM_WALK_DEPTH];
 } llm_walk_t;
 
@@ -65,9 +69,14 @@ typedef struct {
 void llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict);
 
 
+/* ready for another text of that kind */
+
+void llm_walk_again(llm_walk_t *w);
+
+
 /*
  * As llm_json_next(), but only of values of members in the tree, w->member
- * being the one.  An object or array that is not looked into gives only its
+ * being the one, and no objects and arrays of kind 0 below the root.  An object or array that is not looked into gives only its
  * begin.  LLM_JSON_KEY comes below LLM_WALK_ALL, and with w->member NULL
  * for a member of the root that the tree does not have.
  */

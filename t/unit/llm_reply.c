@@ -7,12 +7,16 @@
 #include <jansson.h>
 #include <stdlib.h>
 
+#include "llm/llm_dialect.h"
 #include "llm/llm_reply.h"
+#include "llm/llm_route.h"
 #include "tap.h"
 
 
 static void test_samples(void);
 static void test_sample(json_t *sample);
+static void test_extra(const char *name, const llm_reply_t *rp,
+    json_t *extra);
 static void test_usage(void);
 static void test_streams(void);
 static void test_errors(void);
@@ -20,6 +24,8 @@ static void test_models(void);
 static void test_text(void);
 static void test_bounds(void);
 static void test_later(void);
+static void begin(llm_reply_t *rp, json_t *sample);
+static void feed(llm_reply_t *rp, const char *text, size_t n, size_t step);
 static void read_text(llm_reply_t *rp, llm_reply_format_t format,
     const char *text, size_t n, size_t step);
 static int same(const llm_reply_t *a, const llm_reply_t *b);
@@ -69,16 +75,13 @@ test_samples(void)
 static void
 test_sample(json_t *sample)
 {
-    char                *body;
-    size_t               len, cut, different, i;
-    json_t              *at;
-    const char          *name, *model;
-    llm_reply_t          whole, bytes, two;
-    llm_reply_format_t   format;
+    char         *body;
+    size_t        len, cut, different, i;
+    json_t       *at;
+    const char   *name, *model;
+    llm_reply_t   whole, bytes, two;
 
     name = json_string_value(json_object_get(sample, "file"));
-    format = json_is_true(json_object_get(sample, "stream"))
-             ? LLM_REPLY_SSE : LLM_REPLY_JSON;
 
     len = 0;
     body = read_file(name, &len);
@@ -87,7 +90,8 @@ test_sample(json_t *sample)
         return;
     }
 
-    read_text(&whole, format, body, len, len);
+    begin(&whole, sample);
+    feed(&whole, body, len, len);
 
     is_int(whole.usage.input, expected(sample, "input"), "%s: input", name);
     is_int(whole.usage.output, expected(sample, "output"), "%s: output",
@@ -98,13 +102,19 @@ test_sample(json_t *sample)
            "%s: cache write", name);
     is_int(whole.usage.reasoning, expected(sample, "reasoning"),
            "%s: reasoning", name);
-    is_int(whole.usage_seen, expected(sample, "input") >= 0,
-           "%s: usage seen", name);
     is_int(whole.error, json_is_true(json_object_get(sample, "error")),
            "%s: error", name);
     is_int(whole.done, json_is_true(json_object_get(sample, "done")),
            "%s: done", name);
+    is_int(whole.pending, json_is_true(json_object_get(sample, "pending")),
+           "%s: pending", name);
     is_int(whole.unreadable, 0, "%s: readable", name);
+
+    test_extra(name, &whole, json_object_get(sample, "extra"));
+
+    if (json_is_true(json_object_get(sample, "text"))) {
+        ok(whole.output_tokens > 0, "%s: text was seen", name);
+    }
 
     model = json_string_value(json_object_get(sample, "model"));
     model = model ? model : "";
@@ -113,13 +123,14 @@ test_sample(json_t *sample)
        && memcmp(whole.model, model, whole.model_len) == 0,
        "%s: model \"%s\"", name, model);
 
-    read_text(&bytes, format, body, len, 1);
+    begin(&bytes, sample);
+    feed(&bytes, body, len, 1);
     ok(same(&whole, &bytes), "%s: the same byte by byte", name);
 
     different = 0;
 
     for (cut = 0; cut <= len; cut++) {
-        llm_reply_init(&two, LLM_API_CHAT, format);
+        begin(&two, sample);
         llm_reply_feed(&two, (unsigned char *) body, cut);
         llm_reply_feed(&two, (unsigned char *) body + cut, len - cut);
         llm_reply_finish(&two);
@@ -128,7 +139,7 @@ test_sample(json_t *sample)
 
     is_int((long long) different, 0, "%s: the same in any two pieces", name);
 
-    llm_reply_init(&two, LLM_API_CHAT, format);
+    begin(&two, sample);
     cut = 0;
 
     json_array_foreach(json_object_get(sample, "split_at"), i, at) {
@@ -143,6 +154,54 @@ test_sample(json_t *sample)
     ok(same(&whole, &two), "%s: the same cut at its marks", name);
 
     free(body);
+}
+
+
+/* counts beside those that every sample has, and those that it must not */
+
+static void
+test_extra(const char *name, const llm_reply_t *rp, json_t *extra)
+{
+    size_t              i;
+    const char         *tier, *geo;
+    const llm_usage_t  *u;
+
+    u = &rp->usage;
+
+    const struct {
+        const char  *name;
+        int64_t      value;
+    } counts[] = {
+        { "cache_write_1h", u->cache_write_1h > 0 ? u->cache_write_1h : -1 },
+        { "input_audio", u->input_audio > 0 ? u->input_audio : -1 },
+        { "input_image", u->input_image > 0 ? u->input_image : -1 },
+        { "cached_audio", u->cached_audio > 0 ? u->cached_audio : -1 },
+        { "output_audio", u->output_audio > 0 ? u->output_audio : -1 },
+        { "output_image", u->output_image > 0 ? u->output_image : -1 },
+        { "citations", u->citations },
+        { "web_searches", u->web_searches },
+        { "file_searches", u->file_searches },
+        { "code_sessions", u->code_sessions },
+        { "characters", u->characters },
+        { "audio_ms", u->audio_ms },
+        { "queries", u->queries },
+        { "cost", u->cost }
+    };
+
+    for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        is_int(counts[i].value, expected(extra, counts[i].name), "%s: %s",
+               name, counts[i].name);
+    }
+
+    tier = json_string_value(json_object_get(extra, "tier"));
+    geo = json_string_value(json_object_get(extra, "geo"));
+
+    is_int(u->tier, tier ? llm_tier_find((const unsigned char *) tier,
+                                         strlen(tier))
+                         : (strstr(name, "batch") ? LLM_TIER_BATCH
+                                                  : LLM_TIER_DEFAULT),
+           "%s: tier", name);
+    is_int(u->geo, geo ? LLM_GEO_US : LLM_GEO_DEFAULT, "%s: geo", name);
 }
 
 
@@ -604,16 +663,54 @@ test_later(void)
 }
 
 
+/* as the gateway does it, from the path and the Content-Type */
+
+static void
+begin(llm_reply_t *rp, json_t *sample)
+{
+    json_t       *value;
+    const char   *path, *type, *key;
+    llm_route_t   route;
+
+    path = json_string_value(json_object_get(sample, "path"));
+    type = json_string_value(json_object_get(sample, "content_type"));
+    value = json_object_get(sample, "provider");
+
+    llm_route(&route,
+              (unsigned) llm_provider_find(
+                             (const unsigned char *) json_string_value(value),
+                             json_string_length(value)),
+              (const unsigned char *) "POST", 4, NULL, 0,
+              (const unsigned char *) path, strlen(path));
+
+    llm_reply_init(rp, route.api,
+                   llm_reply_format((const unsigned char *) type,
+                                    strlen(type)));
+
+    json_object_foreach(json_object_get(sample, "headers"), key, value) {
+        llm_reply_header(rp, (const unsigned char *) key, strlen(key),
+                         (const unsigned char *) json_string_value(value),
+                         json_string_length(value));
+    }
+}
+
+
 static void
 read_text(llm_reply_t *rp, llm_reply_format_t format, const char *text,
     size_t n, size_t step)
 {
+    llm_reply_init(rp, LLM_API_CHAT, format);
+    feed(rp, text, n, step);
+}
+
+
+/* each piece in memory of its own, for the sanitizer */
+
+static void
+feed(llm_reply_t *rp, const char *text, size_t n, size_t step)
+{
     size_t          i, size;
     unsigned char  *copy;
-
-    llm_reply_init(rp, LLM_API_CHAT, format);
-
-    /* each piece in memory of its own, for the sanitizer */
 
     for (i = 0; i < n; i += size) {
 
@@ -644,6 +741,9 @@ same(const llm_reply_t *a, const llm_reply_t *b)
            && a->usage_seen == b->usage_seen
            && a->done == b->done
            && a->error == b->error
+           && a->early == b->early
+           && a->later == b->later
+           && a->pending == b->pending
            && a->unreadable == b->unreadable;
 }
 

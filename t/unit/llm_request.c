@@ -211,9 +211,9 @@ static struct {
     { "{\"response_format\":[]}",
       "member \"response_format\" must be an object" },
 
-    { "{\"Model\":\"a\"}", "a member that matters is not in lower case" },
-    { "{\"MAX_TOKENS\":1}", "a member that matters is not in lower case" },
-    { "{\"\\u004e\":1}", "a member that matters is not in lower case" }
+    { "{\"Model\":\"a\"}", "a member that matters is written with other capital letters" },
+    { "{\"MAX_TOKENS\":1}", "a member that matters is written with other capital letters" },
+    { "{\"\\u004e\":1}", "a member that matters is written with other capital letters" }
 };
 
 

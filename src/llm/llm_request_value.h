@@ -1,0 +1,42 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * What the reader of requests is made of.  Private to src/llm.
+ */
+
+
+#ifndef _LLM_REQUEST_VALUE_H_INCLUDED_
+#define _LLM_REQUEST_VALUE_H_INCLUDED_
+
+
+#include "llm_request.h"
+#include "llm_dialect.h"
+
+
+/* llm_request.c */
+
+/* LLM_ERROR, or LLM_OK where nothing is an error */
+
+int llm_request_fail(llm_request_t *rq, const char *error);
+
+/* the value of rq->walk.member is not what it must be */
+
+int llm_request_wrong(llm_request_t *rq);
+
+
+/* llm_request_value.c: each takes an event of a member of its kind */
+
+void llm_request_text(llm_request_t *rq, int event);
+void llm_request_all(llm_request_t *rq, int event);
+void llm_request_media(llm_request_t *rq, int event);
+int llm_request_schema(llm_request_t *rq, int event);
+void llm_request_place(llm_request_t *rq, llm_place_name_t name, int event);
+
+
+/* llm_tools.c: an event inside of a member of tools */
+
+void llm_request_tool(llm_request_t *rq, int event);
+
+
+#endif /* _LLM_REQUEST_VALUE_H_INCLUDED_ */
