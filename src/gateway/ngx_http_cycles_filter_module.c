@@ -31,6 +31,10 @@ static ngx_int_t ngx_http_cycles_add_amount(ngx_http_request_t *r,
     char *name, int64_t amount);
 static void ngx_http_cycles_read_reply(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_read_headers(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_read_encoding(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
 static void ngx_http_cycles_feed(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl);
 static void ngx_http_cycles_finish(ngx_http_request_t *r,
@@ -251,31 +255,16 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return;
     }
 
-    if (r->headers_out.content_encoding
-        && r->headers_out.content_encoding->value.len
-        && ngx_strcasecmp(r->headers_out.content_encoding->value.data,
-                          (u_char *) "identity")
-           != 0)
-    {
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                      "cycles: reply is encoded as \"%V\", its usage can't be "
-                      "read: do not set \"Accept-Encoding\" by "
-                      "\"proxy_set_header\"",
-                      &r->headers_out.content_encoding->value);
+    type = &r->headers_out.content_type;
+    format = llm_reply_format(type->data, type->len);
 
+    llm_reply_init(&ctx->reply, ctx->route.api, format);
+    ngx_http_cycles_read_headers(r, ctx);
+
+    if (ngx_http_cycles_read_encoding(r, ctx) != NGX_OK) {
         ctx->hide_usage = 0;
         return;
     }
-
-    type = &r->headers_out.content_type;
-
-    format = (type->len >= sizeof("text/event-stream") - 1
-              && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
-                                 sizeof("text/event-stream") - 1)
-                 == 0)
-             ? LLM_REPLY_SSE : LLM_REPLY_JSON;
-
-    llm_reply_init(&ctx->reply, ctx->route.api, format);
 
     ctx->readable = 1;
 
@@ -288,7 +277,7 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         r->filter_need_in_memory = 1;
     }
 
-    if (format != LLM_REPLY_SSE) {
+    if (format != LLM_REPLY_SSE || ctx->inflate) {
         ctx->hide_usage = 0;
     }
 
@@ -301,6 +290,82 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         ngx_http_clear_accept_ranges(r);
         ngx_http_weak_etag(r);
     }
+}
+
+
+/* those of Bedrock have counts; another's would only be names like these */
+
+static void
+ngx_http_cycles_read_headers(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    if (ctx->route.api != LLM_API_INVOKE) {
+        return;
+    }
+
+    part = r->upstream ? &r->upstream->headers_in.headers.part
+                       : &r->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        llm_reply_header(&ctx->reply, h[i].key.data, h[i].key.len,
+                         h[i].value.data, h[i].value.len);
+    }
+}
+
+
+/* "identity" was asked for; NGX_DECLINED: it came in a way we can't read */
+
+static ngx_int_t
+ngx_http_cycles_read_encoding(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_str_t        *encoding;
+    ngx_table_elt_t  *h;
+
+    ctx->inflate = NULL;
+
+    h = r->headers_out.content_encoding;
+
+    if (h == NULL || h->value.len == 0) {
+        return NGX_OK;
+    }
+
+    encoding = &h->value;
+
+    if (encoding->len == sizeof("identity") - 1
+        && ngx_strncasecmp(encoding->data, (u_char *) "identity",
+                           encoding->len)
+           == 0)
+    {
+        return NGX_OK;
+    }
+
+    if (ngx_http_cycles_inflate_init(r, ctx, encoding) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "cycles: reply is encoded as \"%V\", its usage can't be "
+                  "read, reservation \"%V\" is settled by estimate: do not "
+                  "set \"Accept-Encoding\" by \"proxy_set_header\"",
+                  encoding, &ctx->reservation_id);
+
+    return NGX_DECLINED;
 }
 
 
@@ -405,7 +470,13 @@ ngx_http_cycles_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         if (ngx_buf_in_memory(cl->buf)) {
             n = cl->buf->last - cl->buf->pos;
 
-            llm_reply_feed(&ctx->reply, cl->buf->pos, n);
+            if (ctx->inflate) {
+                ngx_http_cycles_inflate(ctx, cl->buf->pos, n);
+
+            } else {
+                llm_reply_feed(&ctx->reply, cl->buf->pos, n);
+            }
+
             ngx_http_cycles_drained(r, ctx, n);
         }
     }

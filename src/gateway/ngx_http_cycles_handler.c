@@ -144,6 +144,8 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t  error;
 
+    ngx_http_cycles_find_route(r, ctx);
+
     if (ngx_http_cycles_trusts(r, ctx)) {
         ctx->verdict = NGX_HTTP_CYCLES_BYPASS;
         ctx->state = NGX_HTTP_CYCLES_PASSED;
@@ -154,21 +156,18 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return ngx_http_cycles_reserve(r, ctx);
     }
 
-    if (r->headers_in.upgrade
-        && ngx_strcasecmp(r->headers_in.upgrade->value.data,
-                          (u_char *) "websocket")
-           == 0)
-    {
-        ngx_str_set(&error, "a connection that is upgraded can't be "
-                            "metered, use requests over HTTP");
-        return ngx_http_cycles_bad_request(r, ctx, &error);
+    if (ngx_http_cycles_is_websocket(r, ctx)) {
+
+        if (ctx->conf->websocket == NGX_HTTP_CYCLES_WEBSOCKET_DENY) {
+            ngx_str_set(&error, "a connection that is upgraded can't be "
+                                "metered, use requests over HTTP");
+            return ngx_http_cycles_bad_request(r, ctx, &error);
+        }
+
+        ctx->route.free = 1;
     }
 
-    if (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD|NGX_HTTP_OPTIONS
-                     |NGX_HTTP_DELETE))
-    {
-        /* reading a list of models or a stored reply costs nothing */
-
+    if (ctx->route.free) {
         ctx->verdict = NGX_HTTP_CYCLES_BYPASS;
         ctx->state = NGX_HTTP_CYCLES_PASSED;
         return NGX_DECLINED;

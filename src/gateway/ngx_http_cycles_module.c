@@ -121,6 +121,13 @@ static ngx_conf_enum_t  ngx_http_cycles_outages[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_http_cycles_websockets[] = {
+    { ngx_string("deny"), NGX_HTTP_CYCLES_WEBSOCKET_DENY },
+    { ngx_string("pass"), NGX_HTTP_CYCLES_WEBSOCKET_PASS },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_enum_t  ngx_http_cycles_deny_formats[] = {
     { ngx_string("auto"), LLM_PROVIDER_AUTO },
     { ngx_string("openai"), LLM_OPENAI },
@@ -371,6 +378,13 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_cycles_loc_conf_t, stream_usage),
       NULL },
+
+    { ngx_string("cycles_websocket"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      ngx_http_cycles_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, websocket),
+      &ngx_http_cycles_websockets },
 
     { ngx_string("cycles_deny_status"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
@@ -992,8 +1006,10 @@ ngx_http_cycles_provider(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_cycles_loc_conf_t *clcf = conf;
 
-    int         provider;
-    ngx_str_t  *value;
+    int          provider;
+    u_char      *p, known[1024];
+    ngx_str_t   *value;
+    ngx_uint_t   i;
 
     if (clcf->provider != NGX_CONF_UNSET_UINT) {
         return "is duplicate";
@@ -1009,11 +1025,17 @@ ngx_http_cycles_provider(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     provider = llm_provider_find(value[1].data, value[1].len);
 
     if (provider == -1) {
+        p = known;
+
+        for (i = 0; i < LLM_PROVIDERS; i++) {
+            p = ngx_slprintf(p, known + sizeof(known), ", \"%s\"",
+                             llm_provider_name((llm_provider_t) i));
+        }
+
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "unknown provider \"%V\" in \"cycles_provider\": "
-                           "write \"auto\" or \"openai\"; for an API that is "
-                           "none of these set \"cycles_estimate\" and "
-                           "\"cycles_actual\"", &value[1]);
+                           "write one of \"auto\"%*s", &value[1],
+                           (size_t) (p - known), known);
         return NGX_CONF_ERROR;
     }
 
@@ -1245,6 +1267,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->drain_size = NGX_CONF_UNSET_SIZE;
     conf->drain_number = NGX_CONF_UNSET_UINT;
     conf->provider = NGX_CONF_UNSET_UINT;
+    conf->websocket = NGX_CONF_UNSET_UINT;
     conf->prices_set = NGX_CONF_UNSET_PTR;
     conf->aliases = NGX_CONF_UNSET_PTR;
     conf->unknown_price = NGX_CONF_UNSET_UINT;
@@ -1354,6 +1377,8 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->unknown_price, prev->unknown_price,
                               NGX_HTTP_CYCLES_PRICE_DENY);
 
+    ngx_conf_merge_uint_value(conf->websocket, prev->websocket,
+                              NGX_HTTP_CYCLES_WEBSOCKET_DENY);
     ngx_conf_merge_uint_value(conf->deny_status, prev->deny_status,
                               NGX_HTTP_TOO_MANY_REQUESTS);
 
@@ -1597,6 +1622,8 @@ ngx_http_cycles_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_cycles_handler;
+
+    ngx_http_cycles_find_proxy(cf);
 
     return ngx_http_cycles_check_authorities(cf);
 }

@@ -8,9 +8,11 @@
  *     ngx_http_cycles_prices.c         those of prices
  *     ngx_http_cycles_handler.c        the life of one request
  *     ngx_http_cycles_trust.c          an earlier hop has reserved for it
+ *     ngx_http_cycles_route.c          its provider, and what is free
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
  *     ngx_http_cycles_terms.c          what is asked of the authority
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
+ *     ngx_http_cycles_inflate.c        replies that are compressed
  *     ngx_http_cycles_abort.c          the client leaves during its reply
  *     ngx_http_cycles_breaker_conf.c   when to stop asking an authority
  *     ngx_http_cycles_settle.c         the one place that settles
@@ -63,6 +65,9 @@
 #define NGX_HTTP_CYCLES_PRICE_DENY        0
 #define NGX_HTTP_CYCLES_PRICE_ALLOW       1
 #define NGX_HTTP_CYCLES_PRICE_MODEL       2
+
+#define NGX_HTTP_CYCLES_WEBSOCKET_DENY    0
+#define NGX_HTTP_CYCLES_WEBSOCKET_PASS    1
 
 #define NGX_HTTP_CYCLES_HEADERS_OFF       0
 #define NGX_HTTP_CYCLES_HEADERS_ON        1
@@ -181,6 +186,7 @@ typedef struct {
     ngx_uint_t                       drain_number;
 
     ngx_uint_t                       provider;
+    ngx_uint_t                       websocket;
     ngx_str_t                        price_table;
     ngx_array_t                     *prices_set;  /* ngx_http_cycles_price_t */
     ngx_array_t                     *aliases;     /* ngx_keyval_t */
@@ -237,6 +243,9 @@ typedef struct {
 } ngx_http_cycles_heartbeat_t;
 
 
+typedef struct ngx_http_cycles_inflate_s  ngx_http_cycles_inflate_t;
+
+
 typedef struct {
     ngx_http_request_t              *request;
     ngx_http_cycles_loc_conf_t      *conf;        /* that decided */
@@ -273,6 +282,7 @@ typedef struct {
     /* the reply */
 
     llm_reply_t                      reply;
+    ngx_http_cycles_inflate_t       *inflate;     /* NULL: nothing to */
     llm_sse_t                        events;      /* hiding of a chunk */
     ngx_buf_t                       *held;        /* an incomplete event */
     ngx_chain_t                     *free;
@@ -352,6 +362,42 @@ ngx_uint_t ngx_http_cycles_trusts(ngx_http_request_t *r,
 
 char *ngx_http_cycles_trust_reservation(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+
+/* ngx_http_cycles_route.c */
+
+/* at the end of the configuration */
+
+void ngx_http_cycles_find_proxy(ngx_conf_t *cf);
+
+/* ctx->route, by ctx->conf and what the client has sent */
+
+void ngx_http_cycles_find_route(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+/* what a request is likely to be that has messages and an unknown path */
+
+void ngx_http_cycles_guess_route(ngx_http_request_t *r, llm_route_t *route);
+
+/* whether what follows would be out of sight */
+
+ngx_uint_t ngx_http_cycles_is_websocket(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+
+/* ngx_http_cycles_inflate.c */
+
+/*
+ * Ready for a reply of that Content-Encoding.  NGX_DECLINED: it can't be
+ * inflated here.
+ */
+
+ngx_int_t ngx_http_cycles_inflate_init(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *encoding);
+
+/* feeds ctx->reply with what the next n bytes of the body stand for */
+
+void ngx_http_cycles_inflate(ngx_http_cycles_ctx_t *ctx, u_char *p, size_t n);
 
 
 /* ngx_http_cycles_request.c */

@@ -25,6 +25,10 @@ typedef struct {
 } ngx_http_cycles_splice_t;
 
 
+static ngx_int_t ngx_http_cycles_guess(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, llm_request_t *rq);
+static ngx_int_t ngx_http_cycles_read_body(ngx_http_request_t *r,
+    llm_request_t *rq, llm_api_t api);
 static ngx_int_t ngx_http_cycles_feed_body(ngx_http_request_t *r,
     llm_request_t *rq);
 static ngx_int_t ngx_http_cycles_feed_file(ngx_http_request_t *r,
@@ -52,36 +56,112 @@ ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_str_t *error)
 {
     ngx_int_t       rc;
+    llm_facts_t    *facts;
     llm_request_t  *rq;
-
-    llm_route(&ctx->route, ctx->conf->provider,
-              r->method_name.data, r->method_name.len,
-              r->headers_in.server.data, r->headers_in.server.len,
-              r->unparsed_uri.data, r->unparsed_uri.len);
 
     rq = ngx_pcalloc(r->pool, sizeof(llm_request_t));
     if (rq == NULL) {
         return NGX_ERROR;
     }
 
-    llm_request_init(rq, ctx->route.api);
+    rc = ngx_http_cycles_guess(r, ctx, rq);
 
-    rc = ngx_http_cycles_feed_body(r, rq);
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_cycles_read_body(r, rq, ctx->route.api);
+    }
 
     if (rc == NGX_ERROR) {
         return NGX_ERROR;
     }
 
-    if (rc == NGX_DECLINED || llm_request_finish(rq) != LLM_OK) {
+    if (rc == NGX_DECLINED) {
         error->data = (u_char *) llm_request_error(rq);
         error->len = ngx_strlen(error->data);
         return NGX_HTTP_BAD_REQUEST;
     }
 
-    ctx->facts = &rq->facts;
-    ctx->input_estimate = rq->facts.input_tokens;
+    facts = &rq->facts;
+
+    if (ctx->route.model_len) {
+
+        /* where it is in the path, it is not in the body, or does not count */
+
+        ngx_memcpy(facts->model, ctx->route.model, ctx->route.model_len);
+        facts->model_len = ctx->route.model_len;
+    }
+
+    if (ctx->route.stream) {
+        facts->stream = 1;
+    }
+
+    if (facts->max_tokens < 0) {
+        facts->max_tokens = llm_default_limit(ctx->route.provider,
+                                              ctx->route.api);
+    }
+
+    ctx->facts = facts;
+    ctx->input_estimate = facts->input_tokens;
 
     return NGX_OK;
+}
+
+
+/*
+ * Where host and path say nothing, a body with messages does.  NGX_DECLINED:
+ * there is nothing to guess, or this is none.
+ */
+
+static ngx_int_t
+ngx_http_cycles_guess(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    llm_request_t *rq)
+{
+    ngx_int_t    rc;
+    llm_route_t  route;
+
+    if (ctx->conf->provider != LLM_PROVIDER_AUTO
+        || ctx->route.known || ctx->route.provider != LLM_OTHER)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_cycles_guess_route(r, &route);
+
+    rc = ngx_http_cycles_read_body(r, rq, route.api);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!rq->facts.messages) {
+        return NGX_DECLINED;
+    }
+
+    ctx->route = route;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_read_body(ngx_http_request_t *r, llm_request_t *rq,
+    llm_api_t api)
+{
+    ngx_int_t  rc;
+
+    llm_request_init(rq, api);
+
+    if (r->headers_in.content_type) {
+        llm_request_type(rq, r->headers_in.content_type->value.data,
+                         r->headers_in.content_type->value.len);
+    }
+
+    rc = ngx_http_cycles_feed_body(r, rq);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return (llm_request_finish(rq) == LLM_OK) ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -196,7 +276,9 @@ ngx_http_cycles_rewrite(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     facts = ctx->facts;
     n = 0;
 
-    if (ctx->conf->stream_usage && facts->stream && !facts->include_usage) {
+    if (ctx->conf->stream_usage && ctx->route.stream_usage
+        && facts->stream && !facts->include_usage)
+    {
         ngx_http_cycles_ask_usage(ctx, &splices[n++]);
     }
 

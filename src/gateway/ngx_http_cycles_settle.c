@@ -39,6 +39,8 @@ typedef enum {
 
 static ngx_int_t ngx_http_cycles_decide(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_reported(ngx_http_cycles_ctx_t *ctx,
+    llm_usage_t *usage);
 static ngx_int_t ngx_http_cycles_unreported(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_ended_t ended);
 static ngx_http_cycles_ended_t ngx_http_cycles_ended(ngx_http_request_t *r,
@@ -187,22 +189,9 @@ ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ended = ngx_http_cycles_ended(r, ctx);
 
-    if (ctx->readable && ctx->reply.usage_seen && ctx->facts
-        && ctx->conf->actual == NGX_HTTP_CYCLES_ACTUAL_AUTO)
+    if (ctx->facts && ctx->conf->actual == NGX_HTTP_CYCLES_ACTUAL_AUTO
+        && ngx_http_cycles_reported(ctx, &usage) == NGX_OK)
     {
-        usage = ctx->reply.usage;
-
-        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_REPORTED;
-
-        if (!ctx->complete && ctx->reply.later
-            && usage.output < ctx->reply.output_tokens)
-        {
-            /* a running total that broke off behind what has passed */
-
-            usage.output = ctx->reply.output_tokens;
-            ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
-        }
-
         ctx->actual = ngx_http_cycles_cost(ctx, &usage);
         return NGX_OK;
     }
@@ -228,6 +217,55 @@ ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     default:
         return ngx_http_cycles_unreported(r, ctx, ended);
+    }
+
+    return NGX_OK;
+}
+
+
+/* the usage of the reply; what it lacks is estimated */
+
+static ngx_int_t
+ngx_http_cycles_reported(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
+{
+    llm_reply_t  *reply;
+
+    reply = &ctx->reply;
+
+    if (!ctx->readable
+        || (!reply->usage_seen
+            && ((reply->usage.input < 0 && reply->usage.output < 0)
+                || (ctx->complete
+                    && ctx->conf->on_missing_usage
+                       != NGX_HTTP_CYCLES_MISSING_ESTIMATE))))
+    {
+        return NGX_DECLINED;
+    }
+
+    *usage = reply->usage;
+
+    ctx->usage_source = NGX_HTTP_CYCLES_USAGE_REPORTED;
+
+    if (!reply->usage_seen) {
+
+        if (usage->input < 0) {
+            usage->input = ctx->input_estimate;
+        }
+
+        if (usage->output < 0) {
+            usage->output = reply->output_tokens;
+        }
+
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
+    }
+
+    if ((reply->early || (reply->later && !(ctx->complete && reply->done)))
+        && usage->output < reply->output_tokens)
+    {
+        /* a running total, or less, that broke off behind what has passed */
+
+        usage->output = reply->output_tokens;
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
     }
 
     return NGX_OK;
@@ -398,7 +436,10 @@ ngx_http_cycles_passed_cost(ngx_http_cycles_ctx_t *ctx,
 
     if (ended == NGX_HTTP_CYCLES_REPLIED) {
 
-        if (ctx->reply.unreadable) {
+        if (ctx->reply.unreadable || ctx->reply.pending) {
+
+            /* damaged, or still to come */
+
             return ctx->estimate;
         }
 

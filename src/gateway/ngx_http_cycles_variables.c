@@ -274,7 +274,7 @@ ngx_http_cycles_number(ngx_http_cycles_ctx_t *ctx, uintptr_t data,
 {
     llm_usage_t  *usage;
 
-    usage = ctx->readable && ctx->reply.usage_seen ? &ctx->reply.usage : NULL;
+    usage = ctx->readable ? &ctx->reply.usage : NULL;
 
     switch (data) {
 

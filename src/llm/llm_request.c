@@ -19,10 +19,8 @@
 #define LLM_MESSAGE_TOKENS     4
 #define LLM_REPLY_TOKENS       3
 
-#define LLM_AUDIO_TOKEN_BYTES  1024
+#define LLM_AUDIO_TOKEN_BYTES  768
 #define LLM_FILE_TOKEN_BYTES   16
-
-#define LLM_CHOICES_MAX        128
 
 /* what the completions of OpenAI make without a limit */
 
@@ -53,9 +51,12 @@ void
 llm_request_init(llm_request_t *rq, llm_api_t api)
 {
     memset(rq, 0, offsetof(llm_request_t, walk));
+    memset(&rq->form_part, 0, sizeof(llm_request_t)
+                              - offsetof(llm_request_t, form_part));
 
     rq->api = api;
     rq->rules = llm_dialect(api)->rules;
+    rq->best_of = 1;
 
     rq->facts.max_tokens = -1;
     rq->facts.choices = 1;
@@ -64,13 +65,25 @@ llm_request_init(llm_request_t *rq, llm_api_t api)
     rq->facts.tool_uses = -1;
     rq->facts.thinking.value = -1;
 
-    memset(&rq->tools, 0, sizeof(llm_request_t)
-                          - offsetof(llm_request_t, tools));
-    rq->best_of = 1;
-
     llm_walk_init(&rq->walk, llm_dialect(api)->request,
                   !(rq->rules & LLM_RULE_LENIENT));
     llm_estimate_init(&rq->estimate);
+}
+
+
+void
+llm_request_type(llm_request_t *rq, const unsigned char *type, size_t len)
+{
+    switch (rq->api) {
+
+    case LLM_API_TRANSCRIPTIONS:
+    case LLM_API_IMAGES:
+        rq->is_form = (llm_form_init(&rq->form, type, len) == LLM_OK);
+        break;
+
+    default:
+        break;
+    }
 }
 
 
@@ -94,6 +107,10 @@ llm_request_feed(llm_request_t *rq, const unsigned char *p, size_t n)
 
     if (rq->rules & LLM_RULE_LENIENT) {
         llm_estimate_feed(&rq->estimate, p, n);
+    }
+
+    if (rq->is_form) {
+        return llm_request_form(rq, p, n);
     }
 
     if (n && rq->walk.json.offset == 0 && *p == 0xef && !rq->broken) {
@@ -137,7 +154,14 @@ llm_request_finish(llm_request_t *rq)
     js = &rq->walk.json;
     facts = &rq->facts;
 
-    if (!(rq->rules & LLM_RULE_LENIENT)) {
+    if (rq->is_form) {
+
+        if (!rq->form_end) {
+            rq->error = "the form in the body ends before its last part";
+            return LLM_ERROR;
+        }
+
+    } else if (!(rq->rules & LLM_RULE_LENIENT)) {
 
         if (facts->object_start == 0) {
             rq->error = llm_json_blank(js) ? "the body is empty"
@@ -151,12 +175,20 @@ llm_request_finish(llm_request_t *rq)
         }
     }
 
-    llm_estimate_add(&rq->estimate, rq->audio / LLM_AUDIO_TOKEN_BYTES);
+    /* Base64 but in a form */
+
+    facts->media_bytes = (int64_t) (rq->is_form ? rq->audio
+                                                : rq->audio / 4 * 3);
+
+    if (rq->api == LLM_API_IMAGES) {
+        facts->media_bytes = 0;
+    }
+
+    llm_estimate_add(&rq->estimate,
+                     (uint64_t) facts->media_bytes / LLM_AUDIO_TOKEN_BYTES);
     llm_estimate_add(&rq->estimate, rq->files / LLM_FILE_TOKEN_BYTES);
 
     facts->input_tokens = llm_estimate_tokens(&rq->estimate);
-    facts->media_bytes = (int64_t) (rq->audio / 4 * 3);
-
     if (!rq->stream_said && (rq->rules & LLM_RULE_STREAMS)) {
         facts->stream = 1;
     }
@@ -803,6 +835,7 @@ llm_request_messages(llm_request_t *rq, int event)
         /* fall through */
 
     case LLM_JSON_ARRAY:
+        rq->facts.messages = 1;
         llm_estimate_add(&rq->estimate, LLM_REPLY_TOKENS);
 
         /* fall through */

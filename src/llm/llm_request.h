@@ -13,6 +13,7 @@
 #include "llm.h"
 #include "llm_walk.h"
 #include "llm_estimate.h"
+#include "llm_form.h"
 
 
 /* a half-open range of bytes of the body; end == 0: not there */
@@ -118,6 +119,7 @@ typedef struct {
     unsigned         stream_options_empty:1;      /* "{}" */
     unsigned         include_usage:1;     /* the client said true or false */
     unsigned         config_empty:1;
+    unsigned         messages:1;          /* an array of them is there */
     unsigned         stateful:1;          /* more input is held upstream */
     unsigned         background:1;
     unsigned         cache_write:1;       /* the input is to be cached */
@@ -134,6 +136,9 @@ typedef struct {
     llm_walk_t       walk;
     llm_text_t       text;
     llm_estimate_t   estimate;
+    llm_form_t       form;
+
+    unsigned         form_part;           /* what a part of it means */
 
     llm_tool_t      *tools;               /* the caller's */
     unsigned         room;                /* for so many */
@@ -152,6 +157,8 @@ typedef struct {
     unsigned         media;               /* what that is: llm_kind_t */
     unsigned         rules;
     unsigned         characters;          /* state of their count */
+    unsigned         is_form:1;
+    unsigned         form_end:1;
     unsigned         first:1;             /* the limit is the first choice */
     unsigned         has_tools:1;         /* their constant is counted */
     unsigned         stream_said:1;
@@ -165,6 +172,15 @@ typedef struct {
 /* ready for the first byte of a body */
 
 void llm_request_init(llm_request_t *rq, llm_api_t api);
+
+
+/*
+ * Before the first byte: the body is of that Content-Type.  A form is read as
+ * such, by the APIs that take one; whatever else it is, it is taken for JSON.
+ */
+
+void llm_request_type(llm_request_t *rq, const unsigned char *type,
+    size_t len);
 
 
 /*

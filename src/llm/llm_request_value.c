@@ -235,6 +235,13 @@ llm_request_media(llm_request_t *rq, int event)
 }
 
 
+void
+llm_request_file(llm_request_t *rq)
+{
+    llm_estimate_add(&rq->estimate, llm_request_constant(rq->media));
+}
+
+
 static uint64_t
 llm_request_constant(unsigned kind)
 {

@@ -14,6 +14,9 @@
 #include "llm_dialect.h"
 
 
+#define LLM_CHOICES_MAX  128
+
+
 /* llm_request.c */
 
 /* LLM_ERROR, or LLM_OK where nothing is an error */
@@ -32,6 +35,16 @@ void llm_request_all(llm_request_t *rq, int event);
 void llm_request_media(llm_request_t *rq, int event);
 int llm_request_schema(llm_request_t *rq, int event);
 void llm_request_place(llm_request_t *rq, llm_place_name_t name, int event);
+
+
+/* a file of the kind that rq->media is: its constant */
+
+void llm_request_file(llm_request_t *rq);
+
+
+/* llm_request_form.c: the next bytes of a form */
+
+int llm_request_form(llm_request_t *rq, const unsigned char *p, size_t n);
 
 
 /* llm_tools.c: an event inside of a member of tools */

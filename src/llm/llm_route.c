@@ -57,6 +57,8 @@ static void llm_route_arn(llm_route_t *route);
 static unsigned llm_route_guess(const llm_part_t *path,
     const llm_path_t *known);
 static unsigned llm_route_host(const unsigned char *host, size_t len);
+static unsigned llm_route_stream_usage(const llm_route_t *route,
+    const unsigned char *path, size_t len);
 static unsigned llm_route_family(unsigned provider);
 static llm_provider_t llm_route_member(unsigned family, llm_api_t api);
 static llm_api_t llm_route_default(unsigned provider);
@@ -286,6 +288,8 @@ llm_route(llm_route_t *route, unsigned provider,
     route->api = known ? known->api : api;
     route->stream = known && (known->flags & LLM_PATH_STREAM);
     route->provider = llm_route_member(family, route->api);
+
+    route->stream_usage = llm_route_stream_usage(route, path, path_len);
 
     route->free = llm_route_reads(method, method_len)
                   || (known && (known->flags & LLM_PATH_FREE)
@@ -593,6 +597,58 @@ llm_route_host(const unsigned char *host, size_t len)
     }
 
     return LLM_ANY;
+}
+
+
+/*
+ * Some answer 400 or 422 to "stream_options", as Azure did before its version
+ * of September 2024; others report their usage unasked.
+ */
+
+static unsigned
+llm_route_stream_usage(const llm_route_t *route, const unsigned char *path,
+    size_t len)
+{
+    llm_part_t            whole;
+    const unsigned char  *version;
+
+    static const char  name[] = "api-version=";
+    static const char  since[] = "2024-09";
+
+    if (route->api != LLM_API_CHAT && route->api != LLM_API_COMPLETIONS) {
+        return 0;
+    }
+
+    switch (route->provider) {
+
+    case LLM_MISTRAL:
+    case LLM_COHERE:
+    case LLM_GEMINI_OPENAI:
+    case LLM_GROQ:
+    case LLM_OPENROUTER:
+    case LLM_PERPLEXITY:
+    case LLM_OTHER:
+        return 0;
+
+    case LLM_AZURE:
+        whole.data = path;
+        whole.len = len;
+
+        version = llm_part_find(&whole, name);
+
+        if (version == NULL) {
+            return 1;
+        }
+
+        version += sizeof(name) - 1;
+        len -= (size_t) (version - path);
+
+        return len < sizeof(since) - 1 || *version != '2'
+               || memcmp(version, since, sizeof(since) - 1) >= 0;
+
+    default:
+        return 1;
+    }
 }
 
 

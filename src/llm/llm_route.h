@@ -29,6 +29,7 @@ typedef struct {
     unsigned             known:1;         /* the path is one of an API */
     unsigned             free:1;          /* it costs nothing */
     unsigned             stream:1;        /* the path asks for a stream */
+    unsigned             stream_usage:1;  /* "stream_options" may be added */
 } llm_route_t;
 
 

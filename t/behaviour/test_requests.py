@@ -455,7 +455,7 @@ def test_duplicates_that_do_not_matter(scene):
     ('{"model":"gpt-4o-mini","n":129}', '"n" must be'),
     ('{"model":"gpt-4o-mini","n":true}', '"n" must be'),
     ('{"model":"gpt-4o-mini","messages":{}}', '"messages" must be'),
-    ('{"model":"gpt-4o-mini","Max_Tokens":5}', 'lower case'),
+    ('{"model":"gpt-4o-mini","Max_Tokens":5}', 'other capital letters'),
     ('{"model":"gpt-4o-mini","a":' + 200 * '[' + 200 * ']' + '}', 'deep'),
 ])
 def test_not_understood(scene, body, says):

@@ -232,30 +232,64 @@ def test_truncated_json_is_no_riddle(scene):
 
 
 def compressed(body, how):
+    if how == 'raw':
+        z = zlib.compressobj(wbits=-15)
+        return z.compress(body) + z.flush()
     return gzip.compress(body) if how == 'gzip' else zlib.compress(body)
 
 
 @pytest.mark.parametrize('location', ['passed'] + BUFFERING)
 @pytest.mark.parametrize('stream', [False, True], ids=['plain', 'stream'])
-@pytest.mark.parametrize('how', ['gzip', 'deflate'])
+@pytest.mark.parametrize('how', ['gzip', 'deflate', 'raw'])
 def test_encoded_reply(scene, location, stream, how):
-    """A provider that compresses although it was not asked to: loud, and
-    not free."""
+    """A provider that compresses although it was not asked to: the client
+    gets what was sent, and the usage in it is read."""
 
-    mark = len(scene.ng.error_log())
     body = compressed(b'data: {"choices":[],"usage":{"prompt_tokens":10,'
                       b'"completion_tokens":5}}\n\ndata: [DONE]\n\n'
                       if stream else
-                      json.dumps(message('Hello.')).encode(), how)
+                      b'{"choices":[],"usage":{"prompt_tokens":10,'
+                      b'"completion_tokens":5}}', how)
     x = scene.chat(location, stream=stream, max_tokens=100, reply=Reply(
         200, {'Content-Type': 'text/event-stream' if stream
-              else 'application/json', 'Content-Encoding': how}, [body]))
+              else 'application/json',
+              'Content-Encoding': how.replace('raw', 'deflate')},
+        [body[i:i + 7] for i in range(0, len(body), 7)], 'chunked'))
 
     assert x.r.status == 200
     assert x.r.body == body
-    assert x.r.header('content-encoding') == how
+    assert x.r.header('content-encoding') == how.replace('raw', 'deflate')
+    committed(x, cost(prompt=10, completion=5), 'reported')
+
+
+@pytest.mark.parametrize('how', ['br', 'zstd', 'gzip, br'])
+def test_encoding_that_is_not_known(scene, how):
+    """Loud, and not free: it may have cost all that was reserved."""
+
+    mark = len(scene.ng.error_log())
+    x = scene.chat('buffered', max_tokens=100, reply=Reply(
+        200, {'Content-Type': 'application/json', 'Content-Encoding': how},
+        [b'\x8b\x00\x80usage\x03']))
+
+    assert x.r.body == b'\x8b\x00\x80usage\x03'
     committed(x, estimate(output=100), 'estimated')
     assert 'reply is encoded as "%s"' % how in scene.ng.error_log()[mark:]
+    assert x.log['cycles_reservation_id'] in scene.ng.error_log()[mark:]
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda body: b'plain text', lambda body: body[:20] + b'XXXX' + body[24:],
+    lambda body: body[:10] + b'\xff' * 40])
+def test_compressed_reply_that_is_damaged(scene, spoil):
+    mark = len(scene.ng.error_log())
+    body = spoil(gzip.compress(json.dumps(message('Hello.')).encode()))
+    x = scene.chat('buffered', max_tokens=100, reply=Reply(
+        200, {'Content-Type': 'application/json', 'Content-Encoding': 'gzip'},
+        [body]))
+
+    assert x.r.body == body
+    committed(x, estimate(output=100), 'estimated')
+    assert "reply can't be inflated" in scene.ng.error_log()[mark:]
 
 
 def test_identity_is_no_encoding(scene):

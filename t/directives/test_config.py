@@ -297,7 +297,10 @@ PRICES = [
                 '"cycles_estimate"', '"cycles_actual"'),
     in_location('cycles_unit RISK_POINTS; cycles_estimate 5',
                 '"cycles_unit RISK_POINTS"', '"cycles_actual"'),
-    in_location('cycles_provider clippy', '"cycles_provider"', '"auto"'),
+    in_location('cycles_provider clippy', '"cycles_provider"', '"auto"',
+                '"openai"', '"bedrock-invoke"', '"other"'),
+    in_location('cycles_websocket allow', '"cycles_websocket"',
+                'deny or pass'),
 ]
 
 DENIALS = [
@@ -331,6 +334,7 @@ DUPLICATES = [
         ('cycles_max_output_tokens', '10'),
         ('cycles_estimate_margin', '2'),
         ('cycles_stream_usage', 'off'),
+        ('cycles_websocket', 'pass'),
         ('cycles_deny_status', '402'),
         ('cycles_deny_message', 'no'),
         ('cycles_deny_format', 'openai'),
@@ -514,6 +518,7 @@ EVERYTHING = '''
     cycles_max_output_tokens 4096;
     cycles_estimate_margin 1.25;
     cycles_stream_usage on;
+    cycles_websocket deny;
     cycles_deny_status auto;
     cycles_deny_message "No budget left for $http_x_tenant.";
     cycles_deny_format auto;
@@ -593,6 +598,7 @@ def right(directives, **where):
           table=''),
     right('cycles_unknown_price allow'),
     right('cycles_provider openai'),
+    right('cycles_provider gemini-interactions; cycles_websocket pass'),
     right('cycles_deny_format openai'),
     right('cycles_subject app ' + 128 * 'x'),
     right('cycles_api_key file:%%DIR%%/key', files={'key': 'secret\n'}),

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "llm/llm_request.h"
+#include "llm/llm_route.h"
 #include "tap.h"
 
 
@@ -22,6 +23,8 @@ static void test_media(void);
 static void test_bounds(void);
 static void test_sample(void);
 static int run(llm_request_t *rq, const char *text, size_t n, size_t step);
+static int run_api(llm_request_t *rq, llm_api_t api, const char *text,
+    size_t n, size_t step);
 static int64_t tokens(const char *body);
 static uint64_t text_sum(const char *text);
 static char *splice(const char *body, const llm_facts_t *f);
@@ -637,14 +640,18 @@ test_bounds(void)
 }
 
 
+/* what is expected is of the body and the path together */
+
 static void
 test_sample(void)
 {
     FILE          *file;
     size_t         i, n;
+    int64_t        most;
     json_t        *manifest, *sample;
-    const char    *name;
+    const char    *name, *uri;
     llm_facts_t   *f;
+    llm_route_t    rt;
     llm_request_t  rq;
     char           path[256], body[4096];
 
@@ -658,6 +665,7 @@ test_sample(void)
     json_array_foreach(json_object_get(manifest, "requests"), i, sample) {
 
         name = json_string_value(json_object_get(sample, "file"));
+        uri = json_string_value(json_object_get(sample, "path"));
         snprintf(path, sizeof(path), "t/samples/%s", name);
 
         file = fopen(path, "rb");
@@ -669,24 +677,33 @@ test_sample(void)
         n = fread(body, 1, sizeof(body), file);
         fclose(file);
 
-        is_int(run(&rq, body, n, 5), LLM_OK, "%s: read", name);
+        llm_route(&rt, LLM_PROVIDER_AUTO, (const unsigned char *) "POST", 4,
+                  NULL, 0, (const unsigned char *) uri, strlen(uri));
+
+        is_int(run_api(&rq, rt.api, body, n, 5), LLM_OK, "%s: read", name);
 
         f->model[f->model_len] = '\0';
+        rt.model[rt.model_len] = '\0';
 
-        is_str((char *) f->model,
+        is_str(rt.model_len ? (char *) rt.model : (char *) f->model,
                json_string_value(json_object_get(sample, "model")),
                "%s: model", name);
-        is_int(f->stream, json_is_true(json_object_get(sample, "stream")),
+        is_int(f->stream || rt.stream,
+               json_is_true(json_object_get(sample, "stream")),
                "%s: stream", name);
-        is_int(f->max_tokens, json_integer_value(
+
+        most = (f->max_tokens < 0) ? llm_default_limit(rt.provider, rt.api)
+                                   : f->max_tokens;
+
+        is_int(most, json_integer_value(
                                     json_object_get(sample, "max_tokens")),
                "%s: max_tokens", name);
         is_int(f->choices, json_integer_value(
                                     json_object_get(sample, "choices")),
                "%s: choices", name);
-        is_int(f->include_usage, json_is_true(
-                                    json_object_get(sample, "include_usage")),
-               "%s: include_usage", name);
+        is_int(f->include_usage || !rt.stream_usage,
+               json_is_true(json_object_get(sample, "asks_usage")),
+               "%s: usage comes unasked", name);
     }
 
     json_decref(manifest);
@@ -696,11 +713,19 @@ test_sample(void)
 static int
 run(llm_request_t *rq, const char *text, size_t n, size_t step)
 {
+    return run_api(rq, LLM_API_CHAT, text, n, step);
+}
+
+
+static int
+run_api(llm_request_t *rq, llm_api_t api, const char *text, size_t n,
+    size_t step)
+{
     int             rc;
     size_t          i, size;
     unsigned char  *copy;
 
-    llm_request_init(rq, LLM_API_CHAT);
+    llm_request_init(rq, api);
 
     for (i = 0; i < n; i += size) {
 

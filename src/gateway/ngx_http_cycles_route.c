@@ -1,0 +1,194 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Which provider a request is for, and what must not or need not be guarded.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_module.h"
+
+
+static ngx_str_t *ngx_http_cycles_upstream_host(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_cycles_overridden(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_cycles_has_header(ngx_http_request_t *r,
+    ngx_str_t *name);
+
+
+static ngx_uint_t  ngx_http_cycles_proxy_index = NGX_CONF_UNSET_UINT;
+
+
+/*
+ * nginx's own proxy module is found by its name: this module must load into
+ * an nginx that is built without it.
+ */
+
+void
+ngx_http_cycles_find_proxy(ngx_conf_t *cf)
+{
+    ngx_uint_t      i;
+    ngx_module_t  **modules;
+
+    ngx_http_cycles_proxy_index = NGX_CONF_UNSET_UINT;
+
+    modules = cf->cycle->modules;
+
+    for (i = 0; modules[i]; i++) {
+        if (modules[i]->type == NGX_HTTP_MODULE
+            && ngx_strcmp(modules[i]->name, "ngx_http_proxy_module") == 0)
+        {
+            ngx_http_cycles_proxy_index = modules[i]->ctx_index;
+        }
+    }
+}
+
+
+/*
+ * The path is the client's own, escapes in place, until something has
+ * rewritten it; the host is that of "proxy_pass" if that is not a variable.
+ */
+
+void
+ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_str_t  *host, *path;
+
+    host = ngx_http_cycles_upstream_host(r);
+
+    if (host == NULL) {
+        host = &r->headers_in.server;
+    }
+
+    path = r->valid_unparsed_uri ? &r->unparsed_uri : &r->uri;
+
+    llm_route(&ctx->route, ctx->conf->provider, r->method_name.data,
+              r->method_name.len, host->data, host->len, path->data,
+              path->len);
+
+    if (ctx->route.free && ngx_http_cycles_overridden(r)) {
+        ctx->route.free = 0;
+    }
+
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "cycles route: %s, api:%ui free:%ui host:\"%V\" "
+                   "path:\"%V\"", llm_provider_name(ctx->route.provider),
+                   (ngx_uint_t) ctx->route.api, (ngx_uint_t) ctx->route.free,
+                   host, path);
+}
+
+
+/* the configuration of proxy begins with that of upstream, in any version */
+
+static ngx_str_t *
+ngx_http_cycles_upstream_host(ngx_http_request_t *r)
+{
+    ngx_http_upstream_conf_t      *conf;
+    ngx_http_upstream_server_t    *server;
+    ngx_http_upstream_srv_conf_t  *uscf;
+
+    if (ngx_http_cycles_proxy_index == NGX_CONF_UNSET_UINT) {
+        return NULL;
+    }
+
+    conf = r->loc_conf[ngx_http_cycles_proxy_index];
+    uscf = conf->upstream;
+
+    if (uscf == NULL || uscf == NGX_CONF_UNSET_PTR) {
+        return NULL;
+    }
+
+    if (uscf->servers && uscf->servers->nelts) {
+        server = uscf->servers->elts;
+        return &server[0].name;
+    }
+
+    return &uscf->host;
+}
+
+
+/* a GET may be a POST in disguise to a server that knows this header */
+
+static ngx_uint_t
+ngx_http_cycles_overridden(ngx_http_request_t *r)
+{
+    static ngx_str_t  name = ngx_string("x-http-method");
+
+    return ngx_http_cycles_has_header(r, &name);
+}
+
+
+/* whether a header's name begins with that */
+
+static ngx_uint_t
+ngx_http_cycles_has_header(ngx_http_request_t *r, ngx_str_t *name)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len >= name->len
+            && ngx_strncmp(h[i].lowcase_key, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* as if the path were that of chat completions, or of Anthropic's messages */
+
+void
+ngx_http_cycles_guess_route(ngx_http_request_t *r, llm_route_t *route)
+{
+    ngx_str_t  *path;
+
+    static ngx_str_t  version = ngx_string("anthropic-version");
+    static ngx_str_t  messages = ngx_string("/v1/messages");
+    static ngx_str_t  chat = ngx_string("/v1/chat/completions");
+
+    path = ngx_http_cycles_has_header(r, &version) ? &messages : &chat;
+
+    llm_route(route, LLM_PROVIDER_AUTO, r->method_name.data,
+              r->method_name.len, NULL, 0, path->data, path->len);
+}
+
+
+ngx_uint_t
+ngx_http_cycles_is_websocket(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_table_elt_t  *upgrade;
+
+    /* secrets and calls of realtime lead around the gateway */
+
+    if (ctx->route.api == LLM_API_REALTIME && !ctx->route.free) {
+        return 1;
+    }
+
+    upgrade = r->headers_in.upgrade;
+
+    return upgrade
+           && ngx_strcasestrn(upgrade->value.data, "websocket",
+                              sizeof("websocket") - 2)
+              != NULL;
+}
