@@ -246,8 +246,10 @@ ngx_http_cycles_reported(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
 
     ctx->usage_source = NGX_HTTP_CYCLES_USAGE_REPORTED;
 
-    if (!reply->usage_seen) {
-
+    if (!reply->usage_seen
+        || (ctx->conf->unit != CYCLES_USD_MICROCENTS
+            && (usage->input < 0 || usage->output < 0)))
+    {
         if (usage->input < 0) {
             usage->input = ctx->input_estimate;
         }
