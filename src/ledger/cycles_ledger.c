@@ -327,6 +327,9 @@ cycles_ledger_create(cycles_ledger_t *ledger,
         return -1;
     }
 
+    shm->folded = shm->loaded;
+    shm->synced = shm->loaded;
+
     if (ftruncate(ledger->lock_fd, 0) == -1
         || cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_PRESENCE, F_RDLCK)
            == -1)
@@ -784,7 +787,7 @@ static int
 cycles_ledger_sync_once(cycles_ledger_t *ledger)
 {
     int            fd, rc;
-    uint64_t       target, segment, dir_synced;
+    uint64_t       target, segment, next, dir_synced;
     uint64_t       pending[CYCLES_PENDING_SEGMENTS];
     unsigned       i, npending;
     cycles_shm_t  *shm;
@@ -811,6 +814,15 @@ cycles_ledger_sync_once(cycles_ledger_t *ledger)
         fd = cycles_log_open_segment(ledger, pending[i]);
 
         if (fd == -1) {
+
+            /* another process has synced it, and a third has folded it */
+
+            next = (i + 1 < npending) ? pending[i + 1] : segment;
+
+            if (errno == ENOENT && next <= cycles_ledger_folded(ledger) + 1) {
+                continue;
+            }
+
             return errno;
         }
 
@@ -826,7 +838,8 @@ cycles_ledger_sync_once(cycles_ledger_t *ledger)
         fd = cycles_log_open_segment(ledger, segment);
 
         if (fd == -1) {
-            return errno;
+            return (errno == ENOENT && target <= cycles_ledger_folded(ledger))
+                   ? 0 : errno;
         }
 
         if (ledger->sync_fd != -1) {

@@ -497,8 +497,7 @@ static int
 cycles_cell_caps(cycles_ledger_t *ledger, cycles_cell_t *cell,
     uint32_t caps_from)
 {
-    cycles_budget_t    *budget;
-    cycles_shm_caps_t  *caps;
+    cycles_budget_t  *budget;
 
     if (caps_from == 0) {
         return 0;
@@ -510,9 +509,7 @@ cycles_cell_caps(cycles_ledger_t *ledger, cycles_cell_t *cell,
         return -1;
     }
 
-    caps = cycles_memory_at(ledger, budget->caps);
-    caps->uses++;
-    cell->caps = budget->caps;
+    cell->caps = cycles_caps_use(ledger, budget->caps);
 
     return 0;
 }
@@ -600,39 +597,17 @@ static int
 cycles_budget_caps(cycles_ledger_t *ledger, cycles_budget_t *budget,
     const cycles_budget_def_t *def)
 {
-    cycles_ref_t         ref;
-    cycles_shm_caps_t   *caps;
-    const cycles_str_t  *allow, *deny;
+    cycles_ref_t  ref;
 
     budget->above_percent = def->above_percent;
 
     ref = 0;
 
     if (def->has_caps) {
-        allow = &def->caps.tool_allowlist;
-        deny = &def->caps.tool_denylist;
+        ref = cycles_caps_alloc(ledger, &def->caps);
 
-        ref = cycles_defs_alloc(ledger, sizeof(cycles_shm_caps_t)
-                                        + allow->len + deny->len);
         if (ref == 0) {
             return -1;
-        }
-
-        caps = cycles_memory_at(ledger, ref);
-
-        caps->uses = 1;
-        caps->max_tokens = def->caps.max_tokens;
-        caps->max_steps_remaining = def->caps.max_steps_remaining;
-        caps->cooldown_ms = def->caps.cooldown_ms;
-        caps->allow_len = allow->len;
-        caps->deny_len = deny->len;
-
-        if (allow->len) {
-            memcpy(caps->text, allow->data, allow->len);
-        }
-
-        if (deny->len) {
-            memcpy(caps->text + allow->len, deny->data, deny->len);
         }
     }
 

@@ -435,6 +435,10 @@ typedef struct {
     uint32_t              ndone;
     cycles_ref_t          done_first;
     cycles_ref_t          done_last;
+    uint64_t              loaded;         /* the last record that came from
+                                             ledger.db */
+    uint64_t              evicted;        /* the last record of what memory
+                                             has forgotten */
 
     uint64_t              nexpired;
     uint32_t              has_admin_key;
@@ -537,7 +541,6 @@ uint64_t cycles_defs_room(cycles_ledger_t *ledger);
 int cycles_cells_ensure(cycles_ledger_t *ledger, int live);
 cycles_ref_t cycles_cell_alloc(cycles_ledger_t *ledger);
 void cycles_cell_release(cycles_ledger_t *ledger, cycles_ref_t ref);
-void cycles_caps_release(cycles_ledger_t *ledger, cycles_ref_t ref);
 void cycles_cell_index(cycles_ledger_t *ledger, cycles_cell_t *cell);
 void cycles_cell_done(cycles_ledger_t *ledger, cycles_cell_t *cell,
     int64_t now);
@@ -573,6 +576,16 @@ cycles_tenant_t *cycles_cell_tenant(cycles_ledger_t *ledger,
     const cycles_cell_t *cell);
 cycles_api_key_t *cycles_api_key_find(cycles_ledger_t *ledger,
     const uint8_t *sha256);
+
+
+/* cycles_ledger_caps.c */
+
+cycles_ref_t cycles_caps_alloc(cycles_ledger_t *ledger,
+    const cycles_caps_t *caps);
+cycles_ref_t cycles_caps_use(cycles_ledger_t *ledger, cycles_ref_t ref);
+void cycles_caps_release(cycles_ledger_t *ledger, cycles_ref_t ref);
+int cycles_caps_equal(cycles_ledger_t *ledger, cycles_ref_t ref,
+    const cycles_caps_t *caps);
 
 
 /* cycles_ledger_record.c */
@@ -641,11 +654,16 @@ cycles_funding_sums_t *cycles_cell_funding(cycles_cell_t *cell);
 
 /* cycles_ledger_log.c */
 
-int cycles_log_rebuild(cycles_ledger_t *ledger, char *err, size_t errlen);
-int cycles_log_follow(cycles_ledger_t *ledger, char *err, size_t errlen);
+int cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment);
 int cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live);
 int cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now, int live);
+
+
+/* cycles_ledger_start.c */
+
+int cycles_log_rebuild(cycles_ledger_t *ledger, char *err, size_t errlen);
+int cycles_log_follow(cycles_ledger_t *ledger, char *err, size_t errlen);
 
 
 /* cycles_ledger_reader.c */

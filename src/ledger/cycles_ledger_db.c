@@ -78,7 +78,8 @@ static const char  cycles_db_schema[] =
     "  segment INTEGER NOT NULL,"
     "  segment_offset INTEGER NOT NULL,"
     "  expired INTEGER NOT NULL,"
-    "  admin_key_sha256 BLOB);"
+    "  admin_key_sha256 BLOB,"
+    "  log TEXT);"
 
     "CREATE TABLE tenants ("
     "  id INTEGER PRIMARY KEY,"
@@ -256,6 +257,19 @@ static const char  cycles_db_schema[] =
     "CREATE INDEX fundings_key ON fundings (key_hash)"
     "  WHERE key_hash IS NOT NULL;"
     "CREATE INDEX fundings_budget ON fundings (budget, seq);";
+
+
+const char *const  cycles_reservation_statuses[] = {
+    "ACTIVE", "COMMITTED", "RELEASED", "EXPIRED"
+};
+
+const char *const  cycles_budget_statuses[] = {
+    "ACTIVE", "FROZEN", "CLOSED"
+};
+
+const char *const  cycles_decisions[] = {
+    "DENY", "ALLOW", "ALLOW_WITH_CAPS"
+};
 
 
 sqlite3 *
@@ -488,7 +502,7 @@ cycles_db_create(cycles_ledger_t *ledger, sqlite3 *db)
     }
 
     snprintf(text, sizeof(text),
-             "INSERT INTO meta VALUES (x'%s', 0, 0, 1, %d, 0, NULL);"
+             "INSERT INTO meta VALUES (x'%s', 0, 0, 1, %d, 0, NULL, NULL);"
              "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
              uuid, CYCLES_SEGMENT_HEAD, CYCLES_DB_ID, CYCLES_DB_VERSION);
 
@@ -531,6 +545,30 @@ cycles_db_pragma(sqlite3 *db, const char *name, int64_t *value)
 
 
 int
+cycles_db_found(cycles_ledger_t *ledger, char *err, size_t errlen)
+{
+    int       rc;
+    sqlite3  *db;
+
+    db = cycles_db_open(ledger, 1, err, errlen);
+
+    if (db == NULL) {
+        return -1;
+    }
+
+    rc = sqlite3_exec(db, "UPDATE meta SET log = NULL", NULL, NULL, NULL);
+
+    if (rc != SQLITE_OK) {
+        cycles_db_error(ledger, db, err, errlen);
+    }
+
+    sqlite3_close(db);
+
+    return rc == SQLITE_OK ? 0 : -1;
+}
+
+
+int
 cycles_db_moved(sqlite3 *db)
 {
     int  moved;
@@ -552,8 +590,8 @@ cycles_db_meta(cycles_ledger_t *ledger, sqlite3 *db, cycles_db_meta_t *meta,
     memset(meta, 0, sizeof(cycles_db_meta_t));
 
     if (sqlite3_prepare_v2(db, "SELECT uuid, folded, segment, segment_offset,"
-                           " expired, admin_key_sha256 FROM meta", -1, &st,
-                           NULL)
+                           " expired, admin_key_sha256, log = 'lost' FROM"
+                           " meta", -1, &st, NULL)
         != SQLITE_OK)
     {
         cycles_db_error(ledger, db, err, errlen);
@@ -573,6 +611,9 @@ cycles_db_meta(cycles_ledger_t *ledger, sqlite3 *db, cycles_db_meta_t *meta,
             meta->has_admin_key = 1;
             memcpy(meta->admin_key, sqlite3_column_blob(st, 5), 32);
         }
+
+        meta->log_lost = sqlite3_column_int(st, 6);
+        meta->exists = 1;
     }
 
     if (sqlite3_finalize(st) != SQLITE_OK) {
@@ -580,7 +621,7 @@ cycles_db_meta(cycles_ledger_t *ledger, sqlite3 *db, cycles_db_meta_t *meta,
         return -1;
     }
 
-    if (meta->segment == 0) {
+    if (!meta->exists || meta->segment == 0) {
         snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\" is damaged: it does "
                  "not say how much of the log it has, restore it from a "
                  "backup", ledger->path);
@@ -602,15 +643,23 @@ void
 cycles_db_error(cycles_ledger_t *ledger, sqlite3 *db, char *err,
     size_t errlen)
 {
-    int          saved;
-    const char  *system;
+    int          code, saved;
+    const char  *more;
 
+    code = db ? sqlite3_errcode(db) & 0xff : SQLITE_NOMEM;
     saved = db ? sqlite3_system_errno(db) : 0;
-    system = saved ? strerror(saved) : "";
+    more = "";
+
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
+        more = ", restore it from a backup";
+
+    } else if (saved && (code == SQLITE_CANTOPEN || code == SQLITE_IOERR)) {
+        more = strerror(saved);
+    }
 
     snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\": %s%s%s", ledger->path,
-             db ? sqlite3_errmsg(db) : "out of memory", saved ? ": " : "",
-             system);
+             db ? sqlite3_errmsg(db) : "out of memory",
+             (*more && *more != ',') ? ": " : "", more);
 }
 
 
@@ -716,4 +765,92 @@ void
 cycles_bind_null(cycles_bind_t *b)
 {
     (void) sqlite3_bind_null(b->st, ++b->n);
+}
+
+
+cycles_str_t
+cycles_column_str(sqlite3_stmt *st, int n)
+{
+    cycles_str_t  s;
+
+    s.data = (unsigned char *) sqlite3_column_text(st, n);
+    s.len = sqlite3_column_bytes(st, n);
+
+    return s;
+}
+
+
+int64_t
+cycles_column_opt_int(sqlite3_stmt *st, int n)
+{
+    return sqlite3_column_type(st, n) == SQLITE_NULL
+           ? -1 : sqlite3_column_int64(st, n);
+}
+
+
+int64_t
+cycles_column_amount(sqlite3_stmt *st, int n)
+{
+    return sqlite3_column_type(st, n) == SQLITE_NULL
+           ? CYCLES_NOT_KNOWN : sqlite3_column_int64(st, n);
+}
+
+
+int
+cycles_column_digest(sqlite3_stmt *st, int n, cycles_digest_t *digest)
+{
+    const void  *p;
+
+    p = sqlite3_column_blob(st, n);
+
+    if (sqlite3_column_bytes(st, n) != sizeof(cycles_digest_t)) {
+        return -1;
+    }
+
+    memcpy(digest, p, sizeof(cycles_digest_t));
+
+    return 0;
+}
+
+
+int
+cycles_column_unit(sqlite3_stmt *st, int n)
+{
+    cycles_str_t  s;
+
+    s = cycles_column_str(st, n);
+
+    return cycles_unit_find(s.data, s.len);
+}
+
+
+int
+cycles_column_policy(sqlite3_stmt *st, int n)
+{
+    cycles_str_t  s;
+
+    s = cycles_column_str(st, n);
+
+    return cycles_policy_find(s.data, s.len);
+}
+
+
+int
+cycles_column_name(sqlite3_stmt *st, int n, const char *const *names,
+    int nnames)
+{
+    int           i;
+    cycles_str_t  s;
+
+    s = cycles_column_str(st, n);
+
+    for (i = 0; i < nnames; i++) {
+        if (strlen(names[i]) == s.len
+            && memcmp(names[i], s.data, s.len) == 0)
+        {
+            return i;
+        }
+    }
+
+    return -1;
 }

@@ -27,6 +27,8 @@
 /* what ledger.db knows of the log */
 
 typedef struct {
+    unsigned          exists;
+    unsigned          log_lost;           /* the operator says so */
     uint8_t           uuid[16];
     uint64_t          folded;             /* the last record in the tables */
     uint64_t          segment;            /* where the next one begins */
@@ -59,6 +61,10 @@ sqlite3 *cycles_db_open(cycles_ledger_t *ledger, int create, char *err,
 
 int cycles_db_exists(cycles_ledger_t *ledger);
 
+/* forgets that the log was lost: there is one again */
+
+int cycles_db_found(cycles_ledger_t *ledger, char *err, size_t errlen);
+
 /* whether the file was removed, or replaced, since it was opened */
 
 int cycles_db_moved(sqlite3 *db);
@@ -90,6 +96,64 @@ void cycles_bind_name(cycles_bind_t *b, const char *name);
 void cycles_bind_blob(cycles_bind_t *b, const void *p, size_t len);
 void cycles_bind_id(cycles_bind_t *b, const uint8_t *id);
 void cycles_bind_null(cycles_bind_t *b);
+
+
+/* values of the current row; a decision or a status that is none is -1 */
+
+cycles_str_t cycles_column_str(sqlite3_stmt *st, int n);
+int64_t cycles_column_opt_int(sqlite3_stmt *st, int n);
+int64_t cycles_column_amount(sqlite3_stmt *st, int n);
+int cycles_column_digest(sqlite3_stmt *st, int n, cycles_digest_t *digest);
+int cycles_column_unit(sqlite3_stmt *st, int n);
+int cycles_column_policy(sqlite3_stmt *st, int n);
+int cycles_column_name(sqlite3_stmt *st, int n, const char *const *names,
+    int nnames);
+
+
+/* the words of the tables, by the enumerations of the same names */
+
+extern const char *const  cycles_reservation_statuses[CYCLES_EXPIRED + 1];
+extern const char *const  cycles_budget_statuses[CYCLES_BUDGET_STATUSES];
+extern const char *const  cycles_decisions[CYCLES_ALLOW_WITH_CAPS + 1];
+
+
+/* what memory knows of a reservation */
+
+#define CYCLES_RESERVATION_ROW                                                \
+    "SELECT seq, reservation_id, status, tenant_id, idempotency_key, digest," \
+    " unit, overage_policy, decision, estimate, remaining, grace_period_ms,"  \
+    " granted_until_ms, extensions, budgets, finalized_at_ms, charged,"       \
+    " settle_key, settle_digest, settle_seq, settle_remaining,"               \
+    " subject_tenant, subject_workspace, subject_app, subject_workflow,"      \
+    " subject_agent, subject_toolset,"                                        \
+    " caps_max_tokens, caps_max_steps_remaining, caps_cooldown_ms,"           \
+    " caps_tool_allowlist, caps_tool_denylist FROM reservations"
+
+typedef enum {
+    CYCLES_ROW_SEQ = 0,
+    CYCLES_ROW_ID,
+    CYCLES_ROW_STATUS,
+    CYCLES_ROW_TENANT,
+    CYCLES_ROW_KEY,
+    CYCLES_ROW_DIGEST,
+    CYCLES_ROW_UNIT,
+    CYCLES_ROW_POLICY,
+    CYCLES_ROW_DECISION,
+    CYCLES_ROW_ESTIMATE,
+    CYCLES_ROW_REMAINING,
+    CYCLES_ROW_GRACE,
+    CYCLES_ROW_GRANTED,
+    CYCLES_ROW_EXTENSIONS,
+    CYCLES_ROW_BUDGETS,
+    CYCLES_ROW_FINALIZED,
+    CYCLES_ROW_CHARGED,
+    CYCLES_ROW_SETTLE_KEY,
+    CYCLES_ROW_SETTLE_DIGEST,
+    CYCLES_ROW_SETTLE_SEQ,
+    CYCLES_ROW_SETTLE_REMAINING,
+    CYCLES_ROW_SUBJECT,
+    CYCLES_ROW_CAPS = CYCLES_ROW_SUBJECT + CYCLES_LEVELS
+} cycles_reservation_row_t;
 
 
 /* what records do to one budget, until it is written */
@@ -137,6 +201,7 @@ typedef struct cycles_folder_s {
     sqlite3_stmt       *statements[CYCLES_FOLD_STATEMENTS];
     int                 lock_fd;
     cycles_db_meta_t    meta;
+    uint64_t            trimmed;          /* the log begins with this one */
 
     cycles_record_t     record;
     cycles_scopes_t     scopes;
@@ -146,6 +211,17 @@ typedef struct cycles_folder_s {
     cycles_fold_sum_t   sums[CYCLES_FOLD_SUMS];
     unsigned            nsums;
 } cycles_folder_t;
+
+
+/* cycles_ledger_load.c: from the tables into memory */
+
+/*
+ * Makes the state that the tables tell, in memory that is empty: definitions,
+ * sums, and what lives.  meta->exists: there are tables.
+ */
+
+int cycles_tables_load(cycles_ledger_t *ledger, cycles_db_meta_t *meta,
+    char *err, size_t errlen);
 
 
 /* cycles_ledger_tables.c: what a record does to the tables */

@@ -466,26 +466,10 @@ static int
 cycles_caps_same(cycles_ledger_t *ledger, const cycles_budget_t *budget,
     const cycles_budget_def_t *def)
 {
-    const cycles_str_t       *allow, *deny;
-    const cycles_shm_caps_t  *caps;
-
     if (budget->caps == 0 || !def->has_caps) {
         return budget->caps == 0 && !def->has_caps;
     }
 
-    caps = cycles_memory_at(ledger, budget->caps);
-    allow = &def->caps.tool_allowlist;
-    deny = &def->caps.tool_denylist;
-
     return budget->above_percent == def->above_percent
-           && caps->max_tokens == def->caps.max_tokens
-           && caps->max_steps_remaining == def->caps.max_steps_remaining
-           && caps->cooldown_ms == def->caps.cooldown_ms
-           && caps->allow_len == allow->len
-           && caps->deny_len == deny->len
-           && (allow->len == 0
-               || memcmp(caps->text, allow->data, allow->len) == 0)
-           && (deny->len == 0
-               || memcmp(caps->text + allow->len, deny->data, deny->len)
-                  == 0);
+           && cycles_caps_equal(ledger, budget->caps, &def->caps);
 }

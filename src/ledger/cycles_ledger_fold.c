@@ -49,6 +49,9 @@ static int cycles_fold_next(cycles_folder_t *f, cycles_reader_t *reader,
 static int cycles_fold_meta(cycles_folder_t *f, int64_t now);
 static int cycles_fold_step(cycles_folder_t *f,
     cycles_fold_statement_t statement);
+static int cycles_fold_trim(cycles_folder_t *f, char *err, size_t errlen);
+static int cycles_fold_remove(cycles_folder_t *f, uint64_t segment, char *err,
+    size_t errlen);
 static int64_t cycles_fold_clock(void);
 
 
@@ -243,7 +246,7 @@ cycles_fold_locked(cycles_folder_t *f, int64_t now, cycles_fold_t *fold,
 
     fold->folded = f->meta.folded;
 
-    return 0;
+    return cycles_fold_trim(f, err, errlen);
 }
 
 
@@ -471,6 +474,76 @@ cycles_fold_step(cycles_folder_t *f, cycles_fold_statement_t statement)
     st = cycles_fold_statement(f, statement);
 
     return st ? cycles_fold_run(f, st, -1) : -1;
+}
+
+
+/* removes the segments before the one that is read: the tables have them */
+
+static int
+cycles_fold_trim(cycles_folder_t *f, char *err, size_t errlen)
+{
+    int        rc;
+    size_t     i, n;
+    uint64_t  *list;
+
+    if (f->trimmed == f->meta.segment) {
+        return 0;
+    }
+
+    if (cycles_segments_list(f->ledger, &list, &n, err, errlen) != 0) {
+        return -1;
+    }
+
+    rc = 0;
+
+    for (i = 0; rc == 0 && i + 1 < n; i++) {
+
+        if (list[i] >= f->meta.segment) {
+            break;
+        }
+
+        rc = cycles_fold_remove(f, list[i], err, errlen);
+    }
+
+    if (rc == 0) {
+        f->trimmed = f->meta.segment;
+    }
+
+    free(list);
+
+    return rc;
+}
+
+
+static int
+cycles_fold_remove(cycles_folder_t *f, uint64_t segment, char *err,
+    size_t errlen)
+{
+    char              name[CYCLES_SEGMENT_NAME];
+    struct stat       st;
+    cycles_ledger_t  *ledger;
+
+    ledger = f->ledger;
+    cycles_segment_name(name, segment);
+
+    if (fstatat(ledger->dir_fd, name, &st, 0) == -1
+        || unlinkat(ledger->dir_fd, name, 0) == -1)
+    {
+        snprintf(err, errlen, "can't remove \"%s/%s\": %s", ledger->path,
+                 name, strerror(errno));
+        return -1;
+    }
+
+    if (cycles_ledger_lock(ledger) == 0) {
+
+        if (ledger->shm->log_before >= (uint64_t) st.st_size) {
+            ledger->shm->log_before -= st.st_size;
+        }
+
+        cycles_ledger_unlock(ledger);
+    }
+
+    return 0;
 }
 
 

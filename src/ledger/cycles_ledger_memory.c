@@ -331,24 +331,6 @@ cycles_cell_free(cycles_ledger_t *ledger, cycles_ref_t ref)
 
 
 void
-cycles_caps_release(cycles_ledger_t *ledger, cycles_ref_t ref)
-{
-    cycles_shm_caps_t  *caps;
-
-    if (ref == 0) {
-        return;
-    }
-
-    caps = cycles_memory_at(ledger, ref);
-
-    if (--caps->uses == 0) {
-        cycles_defs_release(ledger, ref, sizeof(cycles_shm_caps_t)
-                                         + caps->allow_len + caps->deny_len);
-    }
-}
-
-
-void
 cycles_cell_index(cycles_ledger_t *ledger, cycles_cell_t *cell)
 {
     cycles_ref_t   ref, *bucket;
@@ -460,6 +442,14 @@ cycles_done_evict(cycles_ledger_t *ledger)
     }
 
     shm->ndone--;
+
+    if (shm->evicted < cell->record) {
+        shm->evicted = cell->record;
+    }
+
+    if (shm->evicted < cell->settle_record) {
+        shm->evicted = cell->settle_record;
+    }
 
     cycles_cell_unlink(ledger, cell);
     cycles_cell_release(ledger, ref);

@@ -113,7 +113,7 @@ static const struct {
     " custom_metrics, texts_omitted"
 
 
-static const char  *cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
+static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
 
     /* CYCLES_FOLD_BEGIN */
     "BEGIN IMMEDIATE",
@@ -237,19 +237,15 @@ static const char  *cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
 };
 
 
-static const char  *cycles_tenant_statuses[] = {
+static const char *const  cycles_tenant_statuses[] = {
     "ACTIVE", "SUSPENDED", "CLOSED"
 };
 
-static const char  *cycles_budget_statuses[] = {
-    "ACTIVE", "FROZEN", "CLOSED"
-};
-
-static const char  *cycles_key_statuses[] = {
+static const char *const  cycles_key_statuses[] = {
     "ACTIVE", "REVOKED", "REVOKED"
 };
 
-static const char  *cycles_funding_names[] = {
+static const char *const  cycles_funding_names[] = {
     "CREDIT", "DEBIT", "RESET", "REPAY_DEBT", "RESET_SPENT"
 };
 
@@ -550,7 +546,7 @@ cycles_fold_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     }
 
     cycles_bind_name(&b, cycles_policy_name(rec->policy));
-    cycles_bind_name(&b, cycles_decision_name(rec->decision));
+    cycles_bind_name(&b, cycles_decisions[rec->decision]);
     cycles_bind_int(&b, rec->amount);
     cycles_bind_amount(&b, rec->remaining);
     cycles_bind_int(&b, rec->expires_at_ms);
@@ -670,8 +666,9 @@ cycles_fold_ended(cycles_folder_t *f, const cycles_record_t *rec,
         }
 
         cycles_bind_init(&b, st);
-        cycles_bind_name(&b, rec->type == CYCLES_RECORD_EXPIRE ? "EXPIRED"
-                                                               : "RELEASED");
+        cycles_bind_name(&b, rec->type == CYCLES_RECORD_EXPIRE
+                             ? cycles_reservation_statuses[CYCLES_EXPIRED]
+                             : cycles_reservation_statuses[CYCLES_RELEASED]);
         cycles_bind_int(&b, rec->time);
         cycles_bind_int(&b, rec->seq);
         cycles_bind_id(&b, rec->ids[i]);
@@ -789,7 +786,7 @@ cycles_fold_decision(cycles_folder_t *f, const cycles_record_t *rec,
         return -1;
     }
 
-    cycles_bind_name(&b, cycles_decision_name(rec->decision));
+    cycles_bind_name(&b, cycles_decisions[rec->decision]);
 
     if (rec->denied == CYCLES_OK) {
         cycles_bind_null(&b);

@@ -260,12 +260,373 @@ test_tables(void)
 }
 
 
+/* how many files the log has */
+
+static unsigned
+segments(void)
+{
+    DIR            *dir;
+    unsigned        n;
+    struct dirent  *de;
+
+    dir = opendir(led_dir);
+
+    for (n = 0; (de = readdir(dir)) != NULL; ) {
+        n += strncmp(de->d_name, "log-", 4) == 0;
+    }
+
+    closedir(dir);
+
+    return n;
+}
+
+
+static uint64_t
+log_bytes(void)
+{
+    DIR            *dir;
+    char            path[600];
+    uint64_t        n;
+    struct dirent  *de;
+
+    dir = opendir(led_dir);
+
+    for (n = 0; (de = readdir(dir)) != NULL; ) {
+        if (strncmp(de->d_name, "log-", 4) == 0) {
+            snprintf(path, sizeof(path), "%s/%s", led_dir, de->d_name);
+            n += led_size(path);
+        }
+    }
+
+    closedir(dir);
+
+    return n;
+}
+
+
+/* all kinds of operations, some of them on what earlier ones have left */
+
+static void
+churn(cycles_ledger_t *l, unsigned n, int64_t *now)
+{
+    char              key[64];
+    unsigned          i, k;
+    cycles_reserve_t  rq;
+    static char       ids[32][40];
+    static unsigned   serial;
+
+    static const char  *subjects[] = { "a", "a//b", "A//c", "a/w/b", "x" };
+
+    for (i = 0; i < n; i++) {
+        snprintf(key, sizeof(key), "k%u", serial++);
+        k = rnd(32);
+        *now += rnd(30);
+
+        switch (rnd(12)) {
+
+        case 0:
+            led_event(l, subjects[rnd(5)], key, rnd(50), rnd(3), *now);
+            break;
+
+        case 1:
+            led_release_why(l, ids[k], key, rnd(2) ? "why" : "", *now);
+            break;
+
+        case 2:
+        case 3:
+            led_extend(l, ids[k], key, 1000 + rnd(9000), *now);
+            break;
+
+        case 4:
+        case 5:
+        case 6:
+            led_commit(l, ids[k], key, rnd(120), *now);
+            break;
+
+        case 7:
+            rq = led_reserve_rq(subjects[rnd(5)], key, rnd(100));
+            rq.dry_run = rnd(2);
+            rq.decide = !rq.dry_run;
+            cycles_ledger_reserve(l, &rq, &led_rs, *now);
+            break;
+
+        default:
+            if (led_reserve_as(l, subjects[rnd(5)], key, rnd(100), rnd(3),
+                               *now)
+                == CYCLES_OK)
+            {
+                strcpy(ids[k], led_rs.id);
+            }
+        }
+    }
+}
+
+
+static const char  *definitions =
+    "{\"tenants\":[{\"tenant_id\":\"a\",\"name\":\"A\"},"
+    "{\"tenant_id\":\"x\",\"max_reservation_extensions\":3}],"
+    "\"budgets\":[{\"scope\":\"tenant:a\",\"unit\":\"TOKENS\",\"allocated\":"
+    "{\"unit\":\"TOKENS\",\"amount\":9000000},\"caps\":{\"above_percent\":1,"
+    "\"max_tokens\":7,\"tool_allowlist\":[\"y\",\"z\"]}},"
+    "{\"scope\":\"tenant:a/app:b\",\"unit\":\"TOKENS\",\"allocated\":"
+    "{\"unit\":\"TOKENS\",\"amount\":70000},\"overdraft_limit\":"
+    "{\"unit\":\"TOKENS\",\"amount\":500}},"
+    "{\"scope\":\"tenant:x\",\"unit\":\"TOKENS\",\"allocated\":"
+    "{\"unit\":\"TOKENS\",\"amount\":50000}},"
+    "{\"scope\":\"tenant:a/workspace:w\",\"unit\":\"TOKENS\",\"allocated\":"
+    "{\"unit\":\"TOKENS\",\"amount\":5000}}],"
+    "\"api_keys\":[{\"tenant_id\":\"a\",\"name\":\"k\",\"secret_sha256\":"
+    "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}],"
+    "\"admin_key_sha256\":"
+    "\"ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100\"}";
+
+
+/* a dump without what a start leaves in the tables */
+
+static char *
+dump(cycles_ledger_t *l)
+{
+    char  *text, *line, *next, *out, *p;
+
+    text = led_dump(l);
+    out = malloc(strlen(text) + 1);
+    p = out;
+
+    for (line = text; *line; line = next) {
+        next = strchr(line, '\n') + 1;
+
+        /* "status 0" of a reservation: it lives; the head counts them */
+
+        if (strncmp(line, "budget ", 7) == 0
+            || strstr(line, " kind 1 status 0 ") == line + 36)
+        {
+            memcpy(p, line, next - line);
+            p += next - line;
+        }
+    }
+
+    *p = '\0';
+    free(text);
+
+    return out;
+}
+
+
+/* a start from the tables and the rest of the log has the same state */
+
+static void
+test_start(void)
+{
+    char             *before, *after;
+    int64_t           now;
+    unsigned          round, wrong, most, least, n;
+    uint64_t          written, expired;
+    cycles_ledger_t  *l;
+
+    led_clean();
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    led_budgets(l, definitions);
+
+    now = T0;
+    wrong = 0;
+    most = 0;
+    least = 1000;
+
+    for (round = 0; round < 60; round++) {
+        churn(l, 1 + rnd(400), &now);
+
+        if (round % 3) {
+            wrong += fold(l) != 0;
+            wrong += compare(l);
+        }
+
+        if (round % 2) {
+            churn(l, rnd(100), &now);
+        }
+
+        n = segments();
+        most = n > most ? n : most;
+        least = n < least ? n : least;
+
+        before = dump(l);
+        written = cycles_ledger_written(l);
+        expired = l->shm->nexpired;
+        cycles_ledger_close(l);
+
+        l = led_open_size(4 * 1024 * 1024, 16384);
+
+        if (l == NULL) {
+            printf("# %s\n", led_err);
+            exit(2);
+        }
+
+        after = dump(l);
+
+        if (strcmp(before, after) != 0) {
+            printf("# round %u: before:\n# %s\n# after:\n# %s\n", round,
+                   before, after);
+            wrong++;
+        }
+
+        wrong += written != cycles_ledger_written(l);
+        wrong += expired != l->shm->nexpired;
+        wrong += led_said[0] != '\0';
+
+        free(before);
+        free(after);
+    }
+
+    is_int(wrong, 0, "60 starts");
+    is_int(least, 1, "the log is cut");
+    ok(most > 3 && most < 40, "it had up to %u files", most);
+    ok(l->shm->nlive > 10, "%u live reservations", l->shm->nlive);
+    ok(l->shm->nexpired > 10, "%u expired", (unsigned) l->shm->nexpired);
+    is_int(l->shm->log_before + l->shm->log_end, log_bytes(),
+           "the size of the log");
+
+    cycles_ledger_close(l);
+}
+
+
+static void
+refused(const char *name, const char *want)
+{
+    cycles_ledger_t  *l;
+
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    ok(l == NULL && strstr(led_err, want) != NULL, "%s: \"%s\"", name, want);
+    printf("# %s\n", led_err);
+
+    if (l) {
+        cycles_ledger_close(l);
+    }
+}
+
+
+static void
+shell(const char *fmt, ...)
+{
+    char     command[2000], path[700];
+    va_list  args;
+
+    va_start(args, fmt);
+    vsnprintf(command, sizeof(command), fmt, args);
+    va_end(args);
+
+    snprintf(path, sizeof(path), "cd %s && ", led_dir);
+    memmove(command + strlen(path), command, strlen(command) + 1);
+    memcpy(command, path, strlen(path));
+
+    if (system(command) != 0) {
+        printf("# failed: %s\n", command);
+    }
+}
+
+
+/* files that are missing, of another time, or not what they say */
+
+static void
+test_refused(void)
+{
+    char             *before, *after;
+    int64_t           now;
+    cycles_ledger_t  *l;
+
+    led_clean();
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    led_budgets(l, definitions);
+    now = T0;
+    churn(l, 300, &now);
+    fold(l);
+    shell("mkdir old all && cp log-* ledger.db* old");
+    churn(l, 500, &now);
+    fold(l);
+    churn(l, 100, &now);
+    before = dump(l);
+    cycles_ledger_close(l);
+    shell("cp log-* ledger.db* all");
+
+    ok(access("/dev/null", F_OK) == 0 && segments() < 5, "the log was cut");
+
+    shell("rm ledger.db*");
+    refused("no tables", "\"ledger.db\" is missing");
+
+    shell("cp old/ledger.db* .");
+    refused("older tables", "the log has a gap");
+
+    shell("rm -f log-* ledger.db* && cp all/ledger.db* old/log-* .");
+    refused("an older log", "which the log no longer has");
+
+    shell("rm log-*");
+    refused("no log", "the log in ");
+    refused("what to do", "SET log = 'lost'");
+
+    shell("cp all/log-* . && rm ledger.db* && echo rubbish > ledger.db");
+    refused("not a database", "not a database, restore it from a backup");
+
+    shell("rm ledger.db* && sqlite3 ledger.db 'CREATE TABLE t (i)'");
+    refused("another database", "is not the database of a ledger");
+
+    shell("rm ledger.db* && cp all/ledger.db* . && sqlite3 ledger.db 'PRAGMA"
+          " user_version = 9'");
+    refused("newer tables", "version 9 of the tables");
+
+    shell("rm ledger.db* && cp all/ledger.db* . && sqlite3 ledger.db 'UPDATE"
+          " meta SET uuid = randomblob(16)'");
+    refused("tables of another ledger", "belongs to another ledger");
+
+    shell("rm ledger.db* && cp all/ledger.db* . && sqlite3 ledger.db 'UPDATE"
+          " budgets SET definition = zeroblob(9) WHERE id = 2'");
+    refused("damaged tables", "is damaged");
+
+    shell("rm ledger.db* && cp all/ledger.db* .");
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    ok(l != NULL, "put right");
+    after = dump(l);
+    is_str(after, before, "the same state");
+    cycles_ledger_close(l);
+    free(after);
+    free(before);
+
+    /* what an operator gives up */
+
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    fold(l);
+    before = dump(l);
+    churn(l, 50, &now);
+    cycles_ledger_close(l);
+    shell("rm log-* && sqlite3 ledger.db \"UPDATE meta SET log = 'lost'\"");
+
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    ok(l != NULL, "the log is given up");
+    after = dump(l);
+    is_str(after, before, "the state of the tables");
+    is_int(led_reserve(l, "a", "later", 1, now), CYCLES_OK, "it goes on");
+    cycles_ledger_close(l);
+
+    l = led_open_size(4 * 1024 * 1024, 16384);
+    is_int(led_reserve(l, "a", "later", 1, now), CYCLES_OK, "and keeps it");
+    is_int(fold(l), 0, "fold");
+    is_int(compare(l), 0, "sums");
+    cycles_ledger_close(l);
+
+    shell("rm log-*");
+    refused("lost once more", "SET log = 'lost'");
+
+    shell("rm -r old all ledger.db*");
+    free(before);
+    free(after);
+}
+
+
 int
 main(void)
 {
     led_start();
 
     test_tables();
+    test_start();
+    test_refused();
 
     return done_testing();
 }

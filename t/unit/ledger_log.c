@@ -361,7 +361,7 @@ test_refused(void)
     copy(saved, segment, end);
     snprintf(name, sizeof(name), "%s/log-%020d.bin", led_dir, 5);
     rename(segment, name);
-    refused("the first file is missing", "gap");
+    refused("the first file is missing", "\"ledger.db\" is missing");
 
     unlink(name);
     l = led_open_size(4 * 1024 * 1024, 0);
