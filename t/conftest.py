@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))
 
 import gateway                                            # noqa: E402
+import slow_disk                                          # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -24,6 +25,15 @@ def provider():
 
     with gateway.FakeProvider() as server:
         yield server
+
+
+@pytest.fixture
+def disk(tmp_path_factory):
+    """See t/lib/slow_disk.py; after the test nothing waits for it."""
+
+    found = slow_disk.Disk(str(tmp_path_factory.mktemp('disk')))
+    yield found
+    found.go()
 
 
 @pytest.fixture

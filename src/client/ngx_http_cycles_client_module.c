@@ -379,4 +379,5 @@ static void
 ngx_http_cycles_client_exit_process(ngx_cycle_t *cycle)
 {
     ngx_http_cycles_journal_stop();
+    ngx_http_cycles_replay_forget();
 }

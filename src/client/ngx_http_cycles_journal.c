@@ -22,6 +22,8 @@
 /* how soon somebody else looks for records when the one who did has gone */
 #define NGX_HTTP_CYCLES_JOURNAL_LEAD    1000
 
+#define NGX_HTTP_CYCLES_JOURNAL_HOLD    60000
+
 /* a power of two */
 #define NGX_HTTP_CYCLES_JOURNAL_CACHE   256
 
@@ -191,6 +193,7 @@ ngx_http_cycles_journal_start(ngx_cycle_t *cycle,
     journal->task->handler = ngx_http_cycles_journal_thread;
     journal->task->event.handler = ngx_http_cycles_journal_done;
     journal->task->event.data = journal;
+    journal->task->event.log = cycle->log;
 
 #endif
 
@@ -214,9 +217,11 @@ ngx_http_cycles_journal_stop(void)
 
     journal = ngx_http_cycles_the_journal;
 
-    /* what a thread is still writing to it belongs to nobody else */
+    if (journal) {
 
-    if (journal && !journal->busy) {
+        /* the threads have ended; nobody has told them of these yet */
+
+        cycles_journal_run(journal->core, journal->jobs);
         cycles_journal_close(journal->core);
     }
 
@@ -397,6 +402,10 @@ ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal)
 #if (NGX_THREADS)
 
     if (ngx_thread_task_post(journal->conf->threads, journal->task) == NGX_OK) {
+
+        /* or else a worker that is to exit would not wait for the thread */
+
+        ngx_add_timer(&journal->task->event, NGX_HTTP_CYCLES_JOURNAL_HOLD);
         return;
     }
 
@@ -453,6 +462,16 @@ ngx_http_cycles_journal_done(ngx_event_t *ev)
     ngx_http_cycles_journal_entry_t  *entry;
 
     journal = ev->data;
+
+    if (ev->timedout) {
+        ev->timedout = 0;
+        ngx_add_timer(ev, NGX_HTTP_CYCLES_JOURNAL_HOLD);
+        return;
+    }
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
 
     journal->busy = 0;
 

@@ -227,6 +227,25 @@ ngx_http_cycles_replay_remember(ngx_http_cycles_server_t *server,
 }
 
 
+void
+ngx_http_cycles_replay_forget(void)
+{
+    ngx_uint_t                     i;
+    ngx_http_cycles_replay_key_t  *key;
+
+    for (i = 0; i < NGX_HTTP_CYCLES_REPLAY_KEYS; i++) {
+        key = ngx_http_cycles_replay_keys[i];
+
+        if (key) {
+            ngx_explicit_memzero(key->api_key.data, key->api_key.len);
+            ngx_free(key);
+
+            ngx_http_cycles_replay_keys[i] = NULL;
+        }
+    }
+}
+
+
 static ngx_http_cycles_replay_key_t **
 ngx_http_cycles_replay_slot(ngx_http_cycles_server_t *server,
     ngx_str_t *tenant)

@@ -111,6 +111,8 @@ ngx_int_t ngx_http_cycles_replay(ngx_http_cycles_journal_entry_t *entry,
 void ngx_http_cycles_replay_remember(ngx_http_cycles_server_t *server,
     ngx_str_t *tenant, ngx_str_t *api_key);
 
+void ngx_http_cycles_replay_forget(void);
+
 /* the servers of this cycle, from ngx_http_cycles_client_module.c */
 
 ngx_array_t *ngx_http_cycles_client_servers(void);

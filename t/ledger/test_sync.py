@@ -12,66 +12,11 @@ import subprocess
 
 import pytest
 
-from gateway import BINARY, ROOT, budgets, chat, process_title, wait_until
+from gateway import budgets, chat, process_title, wait_until
 from authorities import Ledger, cost
 
 
 BUDGET = 10 ** 10
-
-
-def runtime():
-    """The sanitizer's library, which wants to be the first."""
-
-    done = subprocess.run(['ldd', BINARY], stdout=subprocess.PIPE, check=True)
-    return [line.split()[2] for line in done.stdout.decode().splitlines()
-            if 'libasan' in line]
-
-
-class Disk:
-    """hold(): from now on no sync returns; go(): they do again; fail().
-    hold('.read'): no read of the log returns."""
-
-    def __init__(self, path):
-        self.dir = path
-        os.chmod(path, 0o777)
-        self.gate = os.path.join(path, 'gate')
-        self.library = os.path.join(path, 'slow_sync.so')
-        subprocess.run(['gcc', '-shared', '-fPIC', '-O1', '-o', self.library,
-                        os.path.join(ROOT, 't', 'lib', 'slow_sync.c'),
-                        '-ldl'], check=True)
-
-    def env(self):
-        return {'LD_PRELOAD': ' '.join(runtime() + [self.library]),
-                'SLOW_SYNC': self.gate}
-
-    def hold(self, what=''):
-        open(self.gate + what, 'w').close()
-
-    def wait_reached(self, what=''):
-        wait_until(lambda: os.path.exists(self.gate + what + '.here'))
-
-    def fail(self):
-        self.hold('.fail')
-
-    def go(self):
-        for what in '', '.read':
-            if os.path.exists(self.gate + what):
-                os.unlink(self.gate + what)
-
-
-@pytest.fixture
-def disk(tmp_path_factory):
-    found = Disk(str(tmp_path_factory.mktemp('disk')))
-
-    # every directory above it, for the workers' user
-
-    path = found.dir
-    while path != '/':
-        os.chmod(path, os.stat(path).st_mode | 0o011)
-        path = os.path.dirname(path)
-
-    yield found
-    found.go()
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+# Copyright (C) nginx-cycles authors
+
+"""A disk that takes its time or fails, for one nginx: the library of
+slow_sync.c in its processes.  The fixture "disk" (t/conftest.py) is one.
+
+    ng = nginx(env=disk.env(), ...)
+    disk.hold() ... disk.wait_reached() ... disk.go()
+"""
+
+import os
+import subprocess
+
+from gateway import BINARY, ROOT, wait_until
+
+
+def runtime():
+    """The sanitizer's library, which wants to be the first."""
+
+    done = subprocess.run(['ldd', BINARY], stdout=subprocess.PIPE, check=True)
+    return [line.split()[2] for line in done.stdout.decode().splitlines()
+            if 'libasan' in line]
+
+
+class Disk:
+    """hold(): from now on no sync returns; go(): they do again; fail().
+    hold('.read'): no read of the log returns."""
+
+    def __init__(self, path):
+        self.dir = path
+
+        # the workers' user makes files there
+
+        os.chmod(path, 0o777)
+        while path != '/':
+            os.chmod(path, os.stat(path).st_mode | 0o011)
+            path = os.path.dirname(path)
+
+        self.gate = os.path.join(self.dir, 'gate')
+        self.library = os.path.join(self.dir, 'slow_sync.so')
+        subprocess.run(['gcc', '-shared', '-fPIC', '-O1', '-o', self.library,
+                        os.path.join(ROOT, 't', 'lib', 'slow_sync.c'),
+                        '-ldl'], check=True)
+
+    def env(self):
+        return {'LD_PRELOAD': ' '.join(runtime() + [self.library]),
+                'SLOW_SYNC': self.gate}
+
+    def hold(self, what=''):
+        open(self.gate + what, 'w').close()
+
+    def wait_reached(self, what=''):
+        wait_until(lambda: os.path.exists(self.gate + what + '.here'))
+
+    def fail(self):
+        self.hold('.fail')
+
+    def go(self):
+        for what in '', '.read':
+            if os.path.exists(self.gate + what):
+                os.unlink(self.gate + what)
