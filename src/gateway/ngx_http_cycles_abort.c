@@ -22,6 +22,7 @@ static void ngx_http_cycles_test_client(ngx_http_request_t *r);
 static void ngx_http_cycles_left(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_err_t err);
 static void ngx_http_cycles_drain_handler(ngx_event_t *ev);
+static void ngx_http_cycles_give_up(ngx_http_request_t *r);
 
 
 static ngx_uint_t  ngx_http_cycles_draining;      /* of this worker */
@@ -200,7 +201,7 @@ ngx_http_cycles_left(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         ngx_log_error(NGX_LOG_INFO, r->connection->log, err,
                       "cycles: client has left before its request was sent");
 
-        ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+        ngx_http_cycles_give_up(r);
         return;
     }
 
@@ -212,7 +213,7 @@ ngx_http_cycles_left(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
                       "reservation \"%V\" is settled by estimate",
                       &ctx->reservation_id);
 
-        ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+        ngx_http_cycles_give_up(r);
         return;
     }
 
@@ -270,9 +271,23 @@ ngx_http_cycles_drain_handler(ngx_event_t *ev)
                   "\"cycles_drain\" after %O bytes: reservation \"%V\" is "
                   "settled by estimate", ctx->drained, &ctx->reservation_id);
 
-    ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    ngx_http_cycles_give_up(r);
 
     ngx_http_run_posted_requests(c);
+}
+
+
+/*
+ * The cleanup of the upstream ends its part of the request as well, which must
+ * not be the last one while the request is being terminated.
+ */
+
+static void
+ngx_http_cycles_give_up(ngx_http_request_t *r)
+{
+    r->main->count++;
+
+    ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
 }
 
 
