@@ -140,17 +140,37 @@ void cycles_api_write_settled(cycles_json_t *js,
 void cycles_api_write_balance(cycles_json_t *js,
     const cycles_balance_t *balance);
 
-/* ReservationDetail */
+/*
+ * ReservationDetail and ReservationSummary: the second has no metadata unless
+ * it is asked for.  The text of all rows, with "," between them.
+ */
 
-void cycles_api_write_detail(cycles_json_t *js, cycles_str_t id,
-    const cycles_view_t *view, const cycles_history_t *history);
+#define CYCLES_API_METADATA            0x01
+#define CYCLES_API_COMMITTED_METADATA  0x02
+
+typedef struct {
+    unsigned char     *text;
+    size_t             len;
+    size_t             size;
+    unsigned           include;
+} cycles_api_rows_t;
+
+/* a cycles_reservation_pt, whose data are the rows */
+
+int cycles_api_rows_add(void *data, const cycles_reservation_t *row);
+void cycles_api_rows_free(cycles_api_rows_t *rows);
+
+void cycles_api_write_list(cycles_json_t *js, const cycles_api_rows_t *rows,
+    const cycles_cursor_t *next);
 
 /* AuthIntrospectResponse; NULL: for the operator's key */
 
 void cycles_api_write_introspection(cycles_json_t *js,
     const cycles_credential_t *credential);
 
-/* arrays of strings */
+/* arrays of strings; the scopes are the prefixes of a path */
+
+void cycles_api_write_scopes(cycles_json_t *js, cycles_str_t path);
 
 void cycles_api_write_permissions(cycles_json_t *js, uint32_t permissions);
 void cycles_api_write_filter(cycles_json_t *js, cycles_str_t filter);
@@ -160,6 +180,15 @@ void cycles_api_write_filter(cycles_json_t *js, cycles_str_t filter);
 void cycles_api_write_amount(cycles_json_t *js, const char *name,
     cycles_unit_t unit, int64_t amount);
 void cycles_api_write_flag(cycles_json_t *js, const char *name, int value);
+
+
+/*
+ * A date-time of RFC 3339 in milliseconds since 1970.  What is less than a
+ * millisecond is rounded up or down.  -1: it is none.
+ */
+
+int cycles_api_time(const unsigned char *text, size_t len, unsigned up,
+    int64_t *ms);
 
 
 #endif /* _CYCLES_API_H_INCLUDED_ */

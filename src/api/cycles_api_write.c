@@ -14,22 +14,10 @@
 #include "cycles_api.h"
 
 
-static void cycles_api_write_scopes(cycles_json_t *js, cycles_str_t path);
 static void cycles_api_write_caps(cycles_json_t *js,
     const cycles_caps_t *caps);
 static void cycles_api_write_details(cycles_json_t *js,
     const cycles_api_error_t *error);
-static void cycles_api_write_subject(cycles_json_t *js,
-    const cycles_subject_t *subject);
-static void cycles_api_write_action(cycles_json_t *js,
-    const cycles_action_t *action);
-
-
-/* by cycles_status_t */
-
-static const char *const  cycles_api_reservation_statuses[] = {
-    "ACTIVE", "COMMITTED", "RELEASED", "EXPIRED"
-};
 
 
 /* by cycles_code_t */
@@ -395,7 +383,7 @@ cycles_api_write_amount(cycles_json_t *js, const char *name,
 
 /* the prefixes of a path, the shortest first */
 
-static void
+void
 cycles_api_write_scopes(cycles_json_t *js, cycles_str_t path)
 {
     size_t        i;
@@ -588,111 +576,4 @@ cycles_api_write_filter(cycles_json_t *js, cycles_str_t filter)
     }
 
     cycles_json_raw(js, "]", 1);
-}
-
-
-void
-cycles_api_write_detail(cycles_json_t *js, cycles_str_t id,
-    const cycles_view_t *view, const cycles_history_t *history)
-{
-    cycles_json_begin(js);
-    cycles_json_member_string(js, "reservation_id", id);
-    cycles_json_member_name(js, "status",
-                            cycles_api_reservation_statuses[view->status]);
-    cycles_json_member_string(js, "idempotency_key",
-                              history->idempotency_key);
-
-    cycles_json_key(js, "subject", 7);
-    cycles_api_write_subject(js, history->subject);
-
-    cycles_json_key(js, "action", 6);
-    cycles_api_write_action(js, history->action);
-
-    cycles_api_write_amount(js, "reserved", view->unit, view->reserved);
-
-    if (view->status == CYCLES_COMMITTED) {
-        cycles_api_write_amount(js, "committed", view->unit, view->charged);
-    }
-
-    cycles_json_member_integer(js, "created_at_ms", history->created_at_ms);
-    cycles_json_member_integer(js, "expires_at_ms", view->expires_at_ms);
-
-    if (view->status == CYCLES_COMMITTED || view->status == CYCLES_RELEASED) {
-        cycles_json_member_integer(js, "finalized_at_ms", view->done_ms);
-    }
-
-    cycles_json_member_string(js, "scope_path", history->scope_path);
-    cycles_json_key(js, "affected_scopes", 15);
-    cycles_api_write_scopes(js, history->scope_path);
-
-    if (history->metadata.len) {
-        cycles_json_key(js, "metadata", 8);
-        cycles_json_raw(js, history->metadata.data, history->metadata.len);
-    }
-
-    if (history->committed_metadata.len) {
-        cycles_json_key(js, "committed_metadata", 18);
-        cycles_json_raw(js, history->committed_metadata.data,
-                        history->committed_metadata.len);
-    }
-
-    cycles_json_end(js);
-}
-
-
-static void
-cycles_api_write_subject(cycles_json_t *js, const cycles_subject_t *subject)
-{
-    unsigned              i;
-    const cycles_pair_t  *pair;
-
-    cycles_json_begin(js);
-
-    for (i = 0; i < CYCLES_LEVELS; i++) {
-        if (subject->levels[i].len) {
-            cycles_json_member_string(js, cycles_level_name(i),
-                                      subject->levels[i]);
-        }
-    }
-
-    if (subject->ndimensions) {
-        cycles_json_key(js, "dimensions", 10);
-        cycles_json_begin(js);
-
-        for (i = 0; i < subject->ndimensions; i++) {
-            pair = &subject->dimensions[i];
-
-            cycles_json_key(js, pair->key.data, pair->key.len);
-            cycles_json_string(js, pair->value);
-        }
-
-        cycles_json_end(js);
-    }
-
-    cycles_json_end(js);
-}
-
-
-static void
-cycles_api_write_action(cycles_json_t *js, const cycles_action_t *action)
-{
-    unsigned  i;
-
-    cycles_json_begin(js);
-    cycles_json_member_string(js, "kind", action->kind);
-    cycles_json_member_string(js, "name", action->name);
-
-    if (action->ntags) {
-        cycles_json_key(js, "tags", 4);
-        cycles_json_raw(js, "[", 1);
-
-        for (i = 0; i < action->ntags; i++) {
-            cycles_json_next(js);
-            cycles_json_string(js, action->tags[i]);
-        }
-
-        cycles_json_raw(js, "]", 1);
-    }
-
-    cycles_json_end(js);
 }

@@ -8,7 +8,7 @@
  *     ngx_http_cycles_api_auth.c        whose key it is, and what it may do
  *     ngx_http_cycles_api_operations.c  what each route does with the ledger
  *     ngx_http_cycles_api_balances.c    the list of balances
- *     ngx_http_cycles_api_detail.c      one reservation, with its history
+ *     ngx_http_cycles_api_reservations.c  reservations, one and the list
  *     ngx_http_cycles_api_answer.c      ids, headers, what goes out
  *     ngx_http_cycles_api_thread.c      what would block the event loop
  *     cycles_api_read.c, _write.c       the JSON, without nginx
@@ -28,6 +28,7 @@
 
 
 typedef struct ngx_http_cycles_api_ctx_s  ngx_http_cycles_api_ctx_t;
+typedef struct ngx_http_cycles_api_query_s  ngx_http_cycles_api_query_t;
 
 /* the return value is for ngx_http_finalize_request() */
 
@@ -114,8 +115,7 @@ struct ngx_http_cycles_api_ctx_s {
     cycles_api_error_t               error;
     ngx_http_cycles_api_page_t       page;
     cycles_view_t                    view;
-    cycles_history_t                 history;
-    ngx_int_t                        history_error;
+    ngx_http_cycles_api_query_t     *query;       /* of the database */
 
     ngx_http_request_t              *request;
     ngx_http_cycles_ledger_wait_t    wait;
@@ -143,6 +143,8 @@ ngx_int_t ngx_http_cycles_api_introspect(ngx_http_request_t *r,
 ngx_int_t ngx_http_cycles_api_balances(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 ngx_int_t ngx_http_cycles_api_detail(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+ngx_int_t ngx_http_cycles_api_list(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 
 /* answers once the record is as durable as the ledger promises */
@@ -194,6 +196,11 @@ ngx_int_t ngx_http_cycles_api_identify(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 
 cycles_str_t ngx_http_cycles_api_str(u_char *data, size_t len);
+
+/* a decoded copy of a query parameter; empty is as good as absent */
+
+ngx_int_t ngx_http_cycles_api_arg(ngx_http_request_t *r, char *name,
+    ngx_str_t *value);
 
 /* the first header of this name, NULL if there is none */
 

@@ -25,10 +25,8 @@
 
 static ngx_int_t ngx_http_cycles_api_filters(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
-static ngx_int_t ngx_http_cycles_api_paging(ngx_http_request_t *r,
+static ngx_int_t ngx_http_cycles_api_balance_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
-static ngx_int_t ngx_http_cycles_api_arg(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
 static int ngx_http_cycles_api_collect(void *data,
     const cycles_balance_t *balance);
 static ngx_uint_t ngx_http_cycles_api_matches(
@@ -52,7 +50,7 @@ ngx_http_cycles_api_balances(ngx_http_request_t *r,
     rc = ngx_http_cycles_api_filters(r, ctx);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_cycles_api_paging(r, ctx);
+        rc = ngx_http_cycles_api_balance_page(r, ctx);
     }
 
     if (rc != NGX_DECLINED) {
@@ -139,7 +137,7 @@ ngx_http_cycles_api_filters(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_cycles_api_paging(ngx_http_request_t *r,
+ngx_http_cycles_api_balance_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
     ngx_int_t  n;
@@ -188,43 +186,6 @@ ngx_http_cycles_api_paging(ngx_http_request_t *r,
     }
 
     return NGX_DECLINED;
-}
-
-
-/* a decoded copy; empty is as good as absent */
-
-static ngx_int_t
-ngx_http_cycles_api_arg(ngx_http_request_t *r, char *name, ngx_str_t *value)
-{
-    u_char     *src, *dst;
-    size_t      i;
-    ngx_str_t   raw;
-
-    ngx_str_null(value);
-
-    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), &raw) != NGX_OK
-        || raw.len == 0)
-    {
-        return NGX_OK;
-    }
-
-    src = ngx_pnalloc(r->pool, 2 * raw.len);
-    if (src == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < raw.len; i++) {
-        src[i] = (raw.data[i] == '+') ? ' ' : raw.data[i];
-    }
-
-    value->data = src + raw.len;
-    dst = value->data;
-
-    ngx_unescape_uri(&dst, &src, raw.len, 0);
-
-    value->len = dst - value->data;
-
-    return NGX_OK;
 }
 
 

@@ -44,8 +44,6 @@ static ngx_int_t ngx_http_cycles_api_run(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_api_text(ngx_http_request_t *r,
     ngx_str_t *text);
-static ngx_int_t ngx_http_cycles_api_list(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx);
 
 
 static ngx_command_t  ngx_http_cycles_api_commands[] = {
@@ -721,13 +719,4 @@ ngx_http_cycles_api_text(ngx_http_request_t *r, ngx_str_t *text)
     }
 
     return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_list(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx)
-{
-    return ngx_http_cycles_api_fail(r, ctx, CYCLES_NOT_FOUND,
-                              "This server does not list reservations");
 }

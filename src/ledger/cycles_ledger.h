@@ -405,28 +405,101 @@ typedef struct {
 cycles_code_t cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_view_t *view, int64_t now);
 
-/* the rest of it, which only the log knows */
-
-typedef struct {
-    int64_t                   created_at_ms;
-    cycles_str_t              idempotency_key;
-    const cycles_subject_t   *subject;
-    const cycles_action_t    *action;
-    cycles_str_t              scope_path;
-    cycles_str_t              metadata;            /* JSON, or empty */
-    cycles_str_t              committed_metadata;
-    void                     *memory;              /* owns all of it */
-} cycles_history_t;
-
 /*
- * Reads the log for the records of a view.  Blocks for as long as it takes to
- * read one or two segments, takes no lock, and may run in a thread.  0: done,
- * to be freed; otherwise an errno, ENOENT when the log no longer has it.
+ * Reservations as ledger.db has them, also those that memory has forgotten.
+ * What is seen is what was folded before: a caller that must see its own
+ * records waits for them first.  These functions block, and may run in a
+ * thread.
  */
 
-int cycles_ledger_history(cycles_ledger_t *ledger, const cycles_view_t *view,
-    cycles_history_t *history);
-void cycles_ledger_history_free(cycles_history_t *history);
+typedef struct {
+    cycles_str_t           id;
+    cycles_status_t        status;
+    cycles_str_t           owner;             /* a tenant, in lower case */
+    cycles_str_t           idempotency_key;
+    cycles_str_t           scope_path;
+    cycles_str_t           levels[CYCLES_LEVELS];
+    cycles_str_t           dimensions;        /* JSON object, or empty */
+    cycles_str_t           action_kind;
+    cycles_str_t           action_name;
+    cycles_str_t           action_tags;       /* JSON array, or empty */
+    cycles_unit_t          unit;
+    int64_t                reserved;
+    int64_t                committed;         /* if it is COMMITTED */
+    int64_t                created_at_ms;
+    int64_t                expires_at_ms;
+    int64_t                finalized_at_ms;   /* COMMITTED and RELEASED */
+    cycles_str_t           metadata;          /* JSON, or empty */
+    cycles_str_t           committed_metadata;
+} cycles_reservation_t;
+
+/* valid during the call only; non-zero: it can't be taken */
+
+typedef int (*cycles_reservation_pt)(void *data,
+    const cycles_reservation_t *reservation);
+
+/* CYCLES_NOT_FOUND, or CYCLES_INTERNAL_ERROR and why in err */
+
+cycles_code_t cycles_ledger_reservation(cycles_ledger_t *ledger,
+    cycles_str_t id, cycles_reservation_pt take, void *data, int64_t now,
+    char *err, size_t errlen);
+
+
+typedef enum {
+    CYCLES_BY_CREATED = 0,
+    CYCLES_BY_EXPIRES,
+    CYCLES_BY_RESERVED,
+    CYCLES_BY_ID,
+    CYCLES_BY_TENANT,
+    CYCLES_BY_SCOPE,
+    CYCLES_BY_STATUS
+} cycles_reservation_sort_t;
+
+/* both ends belong to it */
+
+typedef struct {
+    unsigned               limited;
+    int64_t                from;
+    int64_t                to;
+} cycles_window_t;
+
+typedef struct {
+    cycles_str_t           tenant;            /* the owner, in lower case */
+    cycles_str_t           levels[CYCLES_LEVELS];  /* but for the tenant */
+    cycles_str_t           idempotency_key;
+    int                    status;            /* -1: any */
+    cycles_window_t        created;
+    cycles_window_t        expires;
+    cycles_window_t        finalized;
+    cycles_str_t           scope_filter;      /* see cycles_permissions.h */
+    cycles_reservation_sort_t          sort;
+    unsigned               ascending;
+    unsigned               limit;             /* at least 1 */
+    cycles_str_t           cursor;            /* empty: from the first one */
+} cycles_list_t;
+
+#define CYCLES_MAX_CURSOR  (2 * (CYCLES_MAX_SCOPE + 16))
+
+typedef struct {
+    size_t                 len;               /* 0: that was the last one */
+    char                   text[CYCLES_MAX_CURSOR];
+} cycles_cursor_t;
+
+/*
+ * Takes the next ones of a list.  Equal ones are in the order of their making;
+ * one that is made meanwhile moves no other to another page.  A cursor belongs
+ * to its list: CYCLES_INVALID_REQUEST if it comes from one that differs in
+ * more than the limit.  CYCLES_INTERNAL_ERROR: err says why.
+ */
+
+cycles_code_t cycles_ledger_list(cycles_ledger_t *ledger,
+    const cycles_list_t *list, cycles_reservation_pt take, void *data,
+    cycles_cursor_t *next, int64_t now, char *err, size_t errlen);
+
+/* by the names of the protocol; -1: there is none of this name */
+
+int cycles_reservation_sort_find(cycles_str_t name);
+int cycles_status_find(cycles_str_t name);
 
 
 typedef struct {

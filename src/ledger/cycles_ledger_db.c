@@ -173,7 +173,8 @@ static const char  cycles_db_schema[] =
     CYCLES_DB_CAPS ");"
 
     "CREATE INDEX reservations_key ON reservations (key_hash);"
-    "CREATE INDEX reservations_tenant ON reservations (tenant_id, seq);"
+    "CREATE INDEX reservations_tenant ON reservations"
+    "  (tenant_id, created_at_ms);"
     "CREATE INDEX reservations_active ON reservations (seq)"
     "  WHERE status = 'ACTIVE';"
     "CREATE INDEX reservations_finalized ON reservations (finalized_at_ms)"

@@ -179,6 +179,42 @@ cycles_id_print(const uint8_t *id, char *text)
 }
 
 
+/* n bytes, which have 2n digits */
+
+int
+cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes)
+{
+    int     high, low;
+    size_t  i;
+
+    for (i = 0; i < n; i++) {
+        high = cycles_hex(text[2 * i]);
+        low = cycles_hex(text[2 * i + 1]);
+
+        if (high == -1 || low == -1) {
+            return -1;
+        }
+
+        bytes[i] = high << 4 | low;
+    }
+
+    return 0;
+}
+
+
+void
+cycles_hex_write(const uint8_t *bytes, size_t n, char *text)
+{
+    size_t             i;
+    static const char  hex[] = "0123456789abcdef";
+
+    for (i = 0; i < n; i++) {
+        *text++ = hex[bytes[i] >> 4];
+        *text++ = hex[bytes[i] & 0x0f];
+    }
+}
+
+
 static int
 cycles_hex(unsigned char ch)
 {

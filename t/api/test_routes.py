@@ -254,10 +254,6 @@ def test_introspect(api):
     assert body['capabilities']['view_tenants'] is False
 
 
-def test_list_is_not_there_yet(api):
-    refused(api.call('GET', '/v1/reservations'), 404, 'NOT_FOUND')
-
-
 @pytest.mark.parametrize('server,text', [
     ('location /v1/ { cycles_api; }', 'invalid number of arguments'),
     ('location /v1/ { cycles_api main; }', 'there are one "ledger=NAME"'),

@@ -20,7 +20,8 @@ from runcycles.models import (Action, Amount, BalanceResponse, CommitRequest,
                               ReleaseResponse, ReservationCreateRequest,
                               ReservationCreateResponse, ReservationDetail,
                               ReservationExtendRequest,
-                              ReservationExtendResponse, Subject, Unit)
+                              ReservationExtendResponse,
+                              ReservationListResponse, Subject, Unit)
 
 import gateway
 import ledger_log
@@ -160,6 +161,30 @@ def test_life_async(api):
         return answers
 
     check_life(api, asyncio.run(run()))
+
+
+def test_list(api, client):
+    made = [reserve(client, 'k%d' % i, i).body['reservation_id']
+            for i in range(5)]
+    client.release_reservation(made[0], ReleaseRequest(idempotency_key='r'))
+
+    def listed(**query):
+        body = client.list_reservations(**query).body
+        for row in body['reservations']:
+            row.pop('finalized_at_ms', None)    # not known to 0.5.3
+        body = ReservationListResponse.model_validate(body)
+        return body, [row.reservation_id for row in body.reservations]
+
+    body, rids = listed(tenant='acme', app='chat', limit='3')
+    assert rids == made[:1:-1] and body.has_more
+    assert listed(tenant='acme', app='chat', limit='3',
+                  cursor=body.next_cursor)[1] == made[1::-1]
+    assert listed(status='RELEASED')[1] == made[:1]
+
+    # who has lost an answer finds the reservation by its key
+
+    assert listed(idempotency_key='k3')[1] == [made[3]]
+    assert client.list_reservations(tenant='other').status == 403
 
 
 def test_balances(api, client):

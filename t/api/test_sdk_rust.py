@@ -57,7 +57,8 @@ def test_life(api):
         'charged': 60, 'returned': 40, 'done': 'COMMITTED', 'committed': 60,
         'released': 50, 'decided': ['DENY', 'BUDGET_EXCEEDED'],
         'applied': 'APPLIED', 'dry': ['DENY', 'BUDGET_EXCEEDED'],
-        'dry_id': None, 'remaining': 900}
+        'dry_id': None, 'remaining': 900, 'listed': 'RELEASED',
+        'more': False}
     assert sums(api) == (100, 0)
 
 

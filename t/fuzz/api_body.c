@@ -4,7 +4,7 @@
  *
  * Any bytes as the body of each operation of the HTTP API: refused with a
  * sentence, or within the limits that the ledger wants; and the canonical
- * text of what was read is read as itself again.
+ * text of what was read is read as itself again.  And as a date-time.
  */
 
 
@@ -20,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(const cycles_api_request_t *rq, cycles_api_operation_t op);
 static void check_canonical(cycles_str_t text);
+static void check_time(const uint8_t *data, size_t size);
 
 
 int
@@ -34,7 +35,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
 
-    op = 1u << data[0] % 6;
+    if (data[0] % 7 == 6) {
+        check_time(data + 1, size - 1);
+        return 0;
+    }
+
+    op = 1u << data[0] % 7;
     err[0] = '\0';
 
     rc = cycles_api_read(&rq, op, data + 1, size - 1, err, sizeof(err));
@@ -110,4 +116,20 @@ check_canonical(cycles_str_t text)
 
     cycles_api_free(&rq);
     free(body);
+}
+
+
+static void
+check_time(const uint8_t *data, size_t size)
+{
+    int64_t  down, up;
+
+    if (cycles_api_time(data, size, 0, &down) == 0
+        && (cycles_api_time(data, size, 1, &up) != 0
+            || up < down || up > down + 1
+            || down < -62167219200000 - 86400000
+            || down > 253402300800999 + 86400000))
+    {
+        abort();
+    }
 }

@@ -28,6 +28,7 @@ static void test_errors(void);
 static void test_reserved(void);
 static void test_settled(void);
 static void test_statuses(void);
+static void test_times(void);
 
 
 #define SUBJECT  "\"subject\":{\"tenant\":\"acme\",\"agent\":\"a\"," \
@@ -55,6 +56,7 @@ main(void)
     test_reserved();
     test_settled();
     test_statuses();
+    test_times();
 
     return done_testing();
 }
@@ -471,4 +473,54 @@ test_statuses(void)
     is_int(cycles_api_status(CYCLES_RESERVATION_EXPIRED), 410, "410");
     is_int(cycles_api_status(CYCLES_LIMIT_EXCEEDED), 429, "429");
     is_int(cycles_api_status(CYCLES_INTERNAL_ERROR), 500, "500");
+}
+
+
+static void
+test_times(void)
+{
+    size_t   i;
+    int64_t  ms;
+
+    static const struct {
+        const char  *text;
+        int64_t      down, up;
+    } t[] = {
+        { "1970-01-01T00:00:00Z", 0, 0 },
+        { "1970-01-01T00:00:00.001Z", 1, 1 },
+        { "1970-01-01T00:00:00.0010000000001Z", 1, 2 },
+        { "1969-12-31T23:59:59.9999z", -1, 0 },
+        { "2026-11-25T02:52:50.789Z", 1795575170789, 1795575170789 },
+        { "2026-11-25T03:52:50.789+01:00", 1795575170789, 1795575170789 },
+        { "2026-11-25T03:52:50.789 01:00", 1795575170789, 1795575170789 },
+        { "2026-11-24t23:22:50.789-03:30", 1795575170789, 1795575170789 },
+        { "2000-02-29T00:00:00Z", 951782400000, 951782400000 },
+        { "2000-03-01T00:00:00Z", 951868800000, 951868800000 },
+        { "1900-03-01T00:00:00Z", -2203891200000, -2203891200000 },
+        { "0000-01-01T00:00:00Z", -62167219200000, -62167219200000 },
+        { "9999-12-31T23:59:60Z", 253402300800000, 253402300800000 }
+    };
+
+    static const char *const  bad[] = {
+        "", "2026", "2026-11-25", "2026-11-25T02:52:50", "2026-11-25T02:52Z",
+        "2026-11-31T00:00:00Z", "1900-02-29T00:00:00Z",
+        "2026-11-25T02:52:50.Z", "2026-11-25T02:52:50+1:00",
+        "2026-11-25T02:52:50+24:00", "2026-11-25T02:52:50Zx",
+        "+026-11-25T02:52:50Z", "2026/11/25T02:52:50Z",
+        "2026-11-25T02:60:50Z", "2026-11-25T02:52:61Z"
+    };
+
+    for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        is_int(cycles_api_time((unsigned char *) t[i].text,
+                               strlen(t[i].text), 0, &ms), 0, "%s", t[i].text);
+        is_int(ms, t[i].down, "down");
+        (void) cycles_api_time((unsigned char *) t[i].text,
+                               strlen(t[i].text), 1, &ms);
+        is_int(ms, t[i].up, "up");
+    }
+
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        is_int(cycles_api_time((unsigned char *) bad[i], strlen(bad[i]), 0,
+                               &ms), -1, "not \"%s\"", bad[i]);
+    }
 }

@@ -112,7 +112,17 @@ async fn life(client: CyclesClient) -> Outcome {
     dry.dry_run = true;
     let dry = client.create_reservation(&dry).await?;
 
+    let params = ListReservationsParams {
+        status: Some("RELEASED".into()),
+        app: Some("chat".into()),
+        limit: Some(1),
+        ..Default::default()
+    };
+    let listed = client.list_reservations(&params).await?;
+
     Ok(json!({
+        "listed": listed.reservations[0].status,
+        "more": listed.has_more,
         "decision": made.decision,
         "remaining_ttl_ms": made.remaining_ttl_ms,
         "extended_by": extended.expires_at_ms - made.expires_at_ms.unwrap(),
