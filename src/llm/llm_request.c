@@ -28,6 +28,7 @@
 
 
 static int llm_request_event(llm_request_t *rq, int event);
+static void llm_request_close(llm_request_t *rq);
 static int llm_request_once(llm_request_t *rq, const llm_member_t *m,
     int event);
 static int llm_request_key(llm_request_t *rq);
@@ -294,9 +295,8 @@ llm_request_event(llm_request_t *rq, int event)
 
     m = rq->walk.member;
 
-    if (rq->open && rq->walk.json.comma >= rq->open->span.end) {
-        rq->open->next = rq->walk.json.comma;
-        rq->open = NULL;
+    if (rq->open) {
+        llm_request_close(rq);
     }
 
     if (event == LLM_JSON_KEY && !rq->walk.all) {
@@ -397,6 +397,25 @@ llm_request_event(llm_request_t *rq, int event)
     default:
         llm_request_media(rq, event);
         return LLM_OK;
+    }
+}
+
+
+/* the comma behind a place is known as soon as anything follows it */
+
+static void
+llm_request_close(llm_request_t *rq)
+{
+    llm_json_t  *js;
+
+    js = &rq->walk.json;
+
+    if (js->depth < rq->open_depth) {
+        rq->open = NULL;
+
+    } else if (js->comma >= rq->open->span.end) {
+        rq->open->next = js->comma;
+        rq->open = NULL;
     }
 }
 

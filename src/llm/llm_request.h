@@ -164,6 +164,7 @@ typedef struct {
     unsigned         stream_said:1;
     unsigned         broken:1;            /* nothing more can be read */
     llm_place_t     *open;                /* its "next" is not known */
+    unsigned         open_depth;
     unsigned char    word[16];
     const char      *error;
 } llm_request_t;

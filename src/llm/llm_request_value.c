@@ -176,6 +176,7 @@ llm_request_place(llm_request_t *rq, llm_place_name_t name, int event)
 
     place->span.end = js->offset;
     rq->open = place;
+    rq->open_depth = js->depth;
 }
 
 
