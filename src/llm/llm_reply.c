@@ -47,6 +47,7 @@ static void llm_reply_frames(llm_reply_t *rp, const unsigned char *p,
     size_t n);
 static void llm_reply_frame_header(llm_reply_t *rp);
 static void llm_reply_frame_end(llm_reply_t *rp);
+static int llm_reply_whole(const llm_json_t *js);
 static void llm_reply_payload(llm_reply_t *rp, const unsigned char *p,
     size_t n);
 static void llm_reply_base64(llm_reply_t *rp, const unsigned char *p,
@@ -574,11 +575,10 @@ llm_reply_frame_header(llm_reply_t *rp)
 static void
 llm_reply_frame_end(llm_reply_t *rp)
 {
-    llm_json_t  *js;
-
-    js = rp->base64 ? &rp->chunk.json : &rp->walk.json;
-
-    if (!rp->broken && !llm_json_blank(js) && !llm_json_complete(js)) {
+    if (!rp->broken
+        && (!llm_reply_whole(&rp->walk.json)
+            || (rp->base64 && !llm_reply_whole(&rp->chunk.json))))
+    {
         rp->unreadable = 1;
     }
 
@@ -591,6 +591,13 @@ llm_reply_frame_end(llm_reply_t *rp)
 
     llm_reply_usage(rp);
     llm_reply_event(rp);
+}
+
+
+static int
+llm_reply_whole(const llm_json_t *js)
+{
+    return llm_json_blank(js) || llm_json_complete(js);
 }
 
 
