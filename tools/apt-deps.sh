@@ -13,7 +13,7 @@ packages_of() {
         demo)  echo python3 python3-venv ca-certificates ;;
         test)  echo clang perl python3 python3-venv curl jq wrk \
                     ca-certificates dpkg-dev libpcre2-dev pkg-config procps \
-                    tzdata ;;
+                    sqlite3 tzdata ;;
         rust)  echo cargo-web rustc-web ;;
         bench) echo wrk python3 util-linux ;;
         fuzz)  echo clang libclang-rt-dev ;;
