@@ -103,7 +103,12 @@ $(U)/%: $(U)/t/unit/%.o $(U)/libcycles.a
 $(UA)/%: $(UA)/t/unit/%.o $(UA)/libcycles.a
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS)
 
-unit: $(UNITS:%=$(U)/%)
+# what a test of another language asks for prices
+
+$(U)/price_lines: $(U)/t/pricing/price_lines.o $(U)/libcycles.a
+	$(CC) $(O2) -o $@ $^ $(LIBS)
+
+unit: $(UNITS:%=$(U)/%) $(U)/price_lines
 unit-asan: $(UNITS:%=$(UA)/%)
 
 -include $(shell find $(BUILD)/unit $(BUILD)/unit-asan -name '*.d' \

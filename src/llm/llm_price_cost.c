@@ -37,7 +37,8 @@
 typedef struct {
     int64_t              value[LLM_FIELDS_PRICED];    /* -1: none */
     uint64_t             rank[LLM_FIELDS_PRICED];     /* of the column */
-    unsigned             half[LLM_FIELDS_PRICED];
+    unsigned char        tier[LLM_FIELDS_PRICED];
+    unsigned char        half[LLM_FIELDS_PRICED];
 } llm_column_t;
 
 
@@ -54,6 +55,7 @@ typedef struct {
 
 static void llm_cost_column(llm_column_t *column, const llm_price_t *price,
     int64_t input, llm_tier_t tier);
+static void llm_cost_batch(llm_column_t *column, const llm_price_t *price);
 static void llm_cost_input(llm_cost_t *c);
 static void llm_cost_written(llm_cost_t *c, int64_t written);
 static void llm_cost_output(llm_cost_t *c);
@@ -120,8 +122,7 @@ llm_microcents(int64_t pico)
 
 /*
  * Of the columns of a field that this request falls into, the highest context
- * counts before the tier does.  A batch without a price of its own is at half
- * price, as all providers have it.
+ * counts before the tier does.
  */
 
 static void
@@ -136,6 +137,7 @@ llm_cost_column(llm_column_t *column, const llm_price_t *price, int64_t input,
     for (i = 0; i < LLM_FIELDS_PRICED; i++) {
         column->value[i] = -1;
         column->rank[i] = 0;
+        column->tier[i] = LLM_TIER_DEFAULT;
         column->half[i] = 0;
     }
 
@@ -169,8 +171,67 @@ llm_cost_column(llm_column_t *column, const llm_price_t *price, int64_t input,
 
         column->rank[r->field] = rank;
         column->value[r->field] = r->value;
-        column->half[r->field] = (tier == LLM_TIER_BATCH && r->tier != tier
-                                  && r->field < LLM_FIELD_INPUT_SECOND);
+        column->tier[r->field] = r->tier;
+    }
+
+    if (tier == LLM_TIER_BATCH) {
+        llm_cost_batch(column, price);
+    }
+}
+
+
+/*
+ * All providers have batches at half price.  So it is for what has no price of
+ * batches in this context, but not for less than the other tokens cost; and
+ * caching, where a row has such prices and none for it, is not cheaper.
+ */
+
+static void
+llm_cost_batch(llm_column_t *column, const llm_price_t *price)
+{
+    uint64_t           known;
+    unsigned           i, of;
+    const llm_rate_t  *r, *last;
+
+    known = 0;
+
+    for (r = price->rates, last = r + price->nrates; r < last; r++) {
+
+        if (r->tier == LLM_TIER_BATCH) {
+            known |= (uint64_t) 1 << r->field;
+        }
+    }
+
+    for (i = 0; i < LLM_FIELD_INPUT_SECOND; i++) {
+
+        if (column->tier[i] == LLM_TIER_BATCH || column->value[i] < 0) {
+            continue;
+        }
+
+        if (i >= LLM_FIELD_CACHE_READ && i <= LLM_FIELD_CACHE_READ_AUDIO
+            && i != LLM_FIELD_INPUT_AUDIO)
+        {
+            of = (i == LLM_FIELD_CACHE_WRITE_1H
+                  || i == LLM_FIELD_CACHE_WRITE_12H)
+                 ? LLM_FIELD_CACHE_WRITE : i;
+
+            column->half[i] = (known == 0 || (known >> i & 1)
+                               || (known >> of & 1));
+            continue;
+        }
+
+        of = (i == LLM_FIELD_INPUT || i == LLM_FIELD_INPUT_AUDIO
+              || i == LLM_FIELD_INPUT_IMAGE || i == LLM_FIELD_INPUT_VIDEO)
+             ? LLM_FIELD_INPUT : LLM_FIELD_OUTPUT;
+
+        if (column->tier[of] == LLM_TIER_BATCH
+            && column->value[of] > column->value[i] / 2)
+        {
+            column->value[i] = column->value[of];
+
+        } else {
+            column->half[i] = 1;
+        }
     }
 }
 
@@ -413,13 +474,9 @@ llm_cost_tools(llm_cost_t *c)
 
     n = c->usage->web_searches;
 
-    if (n > 1
-        && (c->price->family & LLM_COST_GOOGLE) && !c->price->per_query)
-    {
-        /* the prompt is billed, however often it was searched for */
+    /* the prompt is billed, however often it was searched for */
 
-        n = 1;
-    }
+    n = c->price->per_prompt ? llm_cost_least(n, 1) : n;
 
     llm_cost_sum(c, n, llm_cost_search(c), 1);
 

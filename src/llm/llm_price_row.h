@@ -147,7 +147,7 @@ struct llm_price_s {
     uint8_t              measures;
     uint8_t              prefixed;        /* its key begins with its provider */
     uint8_t              pictures;        /* it makes images */
-    uint8_t              per_query;       /* each search of Gemini is billed */
+    uint8_t              per_prompt;      /* searches for one are billed once */
     uint8_t              set;             /* by the operator, at least one */
     const char          *key;             /* behind the rates */
     const char          *target;          /* behind the key */

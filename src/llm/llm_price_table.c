@@ -56,6 +56,7 @@ typedef struct {
     unsigned             prefixed:1;
     unsigned             pictures:1;
     unsigned             per_query:1;
+    unsigned             per_prompt:1;
 } llm_draft_t;
 
 
@@ -101,6 +102,7 @@ static void llm_table_word(llm_table_t *t, const char *text, size_t len);
 static void llm_table_range(llm_table_t *t, llm_json_t *js, int event);
 static void llm_table_band(llm_table_t *t);
 static void llm_table_add(llm_table_t *t);
+static int llm_table_begins(const llm_table_t *t, const char *text);
 static void llm_table_bad(llm_table_t *t, const char *what);
 static int llm_draft_add(llm_draft_t *draft, const llm_rate_t *rate);
 static void llm_draft_copy(llm_draft_t *draft, const llm_price_t *row,
@@ -776,7 +778,9 @@ llm_table_band(llm_table_t *t)
     unsigned    i, n;
     llm_rate_t  rate;
 
-    if (t->bad) {
+    /* bands of something else than tokens have no range */
+
+    if (t->bad || t->nrange == 0) {
         return;
     }
 
@@ -851,6 +855,13 @@ llm_table_add(llm_table_t *t)
                        && t->key[t->provider_len] == '/'
                        && memcmp(t->key, t->provider, t->provider_len) == 0);
 
+    /* Google bills its own models' searches so, unless the row says else */
+
+    draft->per_prompt = (!draft->per_query
+                         && (draft->family == LLM_FAMILY_GEMINI
+                             || (draft->family == LLM_FAMILY_VERTEX
+                                 && llm_table_begins(t, "gemini"))));
+
     row = llm_price_row(&t->prices->rows, t->key, t->key_len);
 
     if (row) {
@@ -863,6 +874,20 @@ llm_table_add(llm_table_t *t)
     {
         t->failure = llm_no_memory;
     }
+}
+
+
+/* the key, with its provider in front or not */
+
+static int
+llm_table_begins(const llm_table_t *t, const char *text)
+{
+    size_t  at, len;
+
+    len = strlen(text);
+    at = t->draft.prefixed ? t->provider_len + 1 : 0;
+
+    return t->key_len >= at + len && memcmp(t->key + at, text, len) == 0;
 }
 
 
@@ -940,7 +965,7 @@ llm_draft_copy(llm_draft_t *draft, const llm_price_t *row, int all)
         draft->family = row->family;
         draft->prefixed = row->prefixed;
         draft->pictures = row->pictures;
-        draft->per_query = row->per_query;
+        draft->per_prompt = row->per_prompt;
     }
 }
 
@@ -989,7 +1014,7 @@ llm_draft_put(llm_prices_t *prices, llm_price_hash_t *hash,
     row->nrates = (uint8_t) draft->nrates;
     row->prefixed = draft->prefixed;
     row->pictures = draft->pictures;
-    row->per_query = draft->per_query;
+    row->per_prompt = draft->per_prompt;
 
     llm_draft_measure(row);
     llm_draft_session(prices, row);

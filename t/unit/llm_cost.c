@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#include "llm/llm_price_row.h"
+#include "usage_json.h"
 #include "tap.h"
 
 
@@ -21,25 +21,6 @@ static void test_unpriced(const llm_prices_t *prices);
 static void test_session(const llm_prices_t *prices);
 static void test_up(void);
 static const llm_price_t *find(const llm_prices_t *prices, const char *key);
-static int read_usage(json_t *members, llm_usage_t *usage);
-static int read_word(const char *name, const char *word, llm_usage_t *usage);
-static llm_prices_t *load_table(const char *path);
-
-
-#define count(name)  { #name, offsetof(llm_usage_t, name) }
-
-static const struct {
-    const char  *name;
-    size_t       offset;
-} counts[] = {
-    count(input), count(output), count(cached_input), count(cache_write),
-    count(cache_write_1h), count(reasoning), count(input_audio),
-    count(input_image), count(input_video), count(cached_audio),
-    count(output_audio), count(output_image), count(citations),
-    count(web_searches), count(file_searches), count(code_sessions),
-    count(images), count(pixels), count(characters), count(audio_ms),
-    count(queries)
-};
 
 
 int
@@ -50,7 +31,7 @@ main(void)
     llm_prices_t  *prices;
 
     root = json_load_file("t/pricing/cases.json", 0, &error);
-    prices = load_table("t/pricing/table.json");
+    prices = price_table_load("t/pricing/table.json", NULL);
 
     if (ok(root && prices, "the cases and their table are read")) {
         test_parse(json_object_get(root, "parse"));
@@ -102,7 +83,7 @@ test_cases(const llm_prices_t *prices, json_t *cases)
         name = json_string_value(json_object_get(c, "name"));
         price = find(prices, json_string_value(json_object_get(c, "key")));
 
-        if (!ok(price && read_usage(json_object_get(c, "usage"), &usage),
+        if (!ok(price && usage_read(json_object_get(c, "usage"), &usage),
                 "%s: its row and its usage", name))
         {
             continue;
@@ -239,113 +220,4 @@ find(const llm_prices_t *prices, const char *key)
 {
     return llm_prices_find_named(prices, (const unsigned char *) key,
                                  strlen(key), NULL);
-}
-
-
-static int
-read_usage(json_t *members, llm_usage_t *usage)
-{
-    size_t       i;
-    json_t      *value;
-    const char  *name;
-
-    llm_usage_init(usage);
-
-    json_object_foreach(members, name, value) {
-
-        if (json_is_string(value)) {
-
-            if (!read_word(name, json_string_value(value), usage)) {
-                return 0;
-            }
-
-            continue;
-        }
-
-        if (strcmp(name, "fast") == 0) {
-            usage->fast = 1;
-            continue;
-        }
-
-        for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-            if (strcmp(name, counts[i].name) == 0) {
-                break;
-            }
-        }
-
-        if (i == sizeof(counts) / sizeof(counts[0])) {
-            return 0;
-        }
-
-        *(int64_t *) ((char *) usage + counts[i].offset) =
-                                                    json_integer_value(value);
-    }
-
-    return 1;
-}
-
-
-static int
-read_word(const char *name, const char *word, llm_usage_t *usage)
-{
-    size_t  i;
-
-    static const char  *tiers[] = { "default", "flex", "priority",
-                                    "ultrafast", "batch" };
-    static const char  *geos[] = { "default", "us", "eu", "region" };
-    static const char  *searches[] = { "medium", "low", "high" };
-
-    for (i = 0; i < 5; i++) {
-
-        if (strcmp(name, "tier") == 0 && strcmp(word, tiers[i]) == 0) {
-            usage->tier = (llm_tier_t) i;
-            return 1;
-        }
-
-        if (i < 4 && strcmp(name, "geo") == 0 && strcmp(word, geos[i]) == 0) {
-            usage->geo = (llm_geo_t) i;
-            return 1;
-        }
-
-        if (i < 3 && strcmp(name, "search") == 0
-            && strcmp(word, searches[i]) == 0)
-        {
-            usage->search = (llm_search_t) i;
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static llm_prices_t *
-load_table(const char *path)
-{
-    FILE          *file;
-    size_t         n;
-    llm_prices_t  *prices;
-    static char    json[65536], error[256];
-
-    file = fopen(path, "rb");
-
-    if (file == NULL) {
-        return NULL;
-    }
-
-    n = fread(json, 1, sizeof(json), file);
-    fclose(file);
-
-    prices = llm_prices_create(NULL);
-
-    if (prices && llm_prices_load(prices, json, n, NULL, NULL, error,
-                                  sizeof(error))
-                  != LLM_OK)
-    {
-        fprintf(stderr, "%s: %s\n", path, error);
-        llm_prices_destroy(prices);
-        return NULL;
-    }
-
-    return prices;
 }

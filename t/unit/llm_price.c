@@ -704,10 +704,11 @@ test_inside(void)
         "\"output_cost_per_token\":9e-6},"
         "\"c\":{\"alias_of\":\"a\",\"mode\":\"chat\"},"
         "\"d\":{\"alias_of\":\"a\",\"input_cost_per_token\":5e-6},"
-        "\"e\":{\"alias_of\":\"nothing\"}}";
+        "\"e\":{\"alias_of\":\"nothing\"},"
+        "\"f\":{\"tiered_pricing\":[{\"max_results_range\":[0,25],"
+        "\"input_cost_per_token\":5e-6}]}}";
 
     static const char  *bad[] = {
-        "{\"tiered_pricing\":[{\"input_cost_per_token\":1e-6}]}",
         "{\"tiered_pricing\":[{\"range\":[0],\"input_cost_per_token\":1e-6}]}",
         "{\"tiered_pricing\":[{\"range\":[0,1,2]}]}",
         "{\"tiered_pricing\":[{\"range\":[-1,2]}]}",
@@ -762,6 +763,7 @@ test_inside(void)
     is_int(rate(find(prices, "d", NULL), LLM_FIELD_INPUT), 5000000,
            "but its own price comes first");
     ok(find(prices, "e", NULL) == NULL, "another name of nothing");
+    ok(find(prices, "f", NULL) == NULL, "bands of something else");
 
     llm_prices_destroy(prices);
 
