@@ -38,7 +38,8 @@ class Nginx   a master with workers in a directory of its own under /tmp
         %%NAME%% is replaced in every text and file: PORT and H2PORT (where
         the server listens), STATUS_PORT, DIR (its directory), ROOT (of the
         repository), PRICES (t/prices.json), and each keyword argument in
-        upper case.  %%DIR%%/ledger exists and belongs to the workers' user.
+        upper case; connections=N are those of each worker.  %%DIR%%/ledger
+        exists and belongs to the workers' user.
     .port .h2_port .dir .workers() .master
     .start() .stop() .quit() .reload() .reconfigure(http=...)
     .kill9()          SIGKILL to all of it at once; start() starts it again
@@ -1058,7 +1059,7 @@ env LSAN_OPTIONS;
 %%MAIN%%
 
 events {
-    worker_connections 4096;
+    worker_connections %%CONNECTIONS%%;
     %%EVENTS%%
 }
 
@@ -1144,7 +1145,8 @@ class Nginx:
         return os.path.join(self.dir, name)
 
     def _expand(self, text):
-        values = dict(self.variables)
+        values = {'CONNECTIONS': '4096'}
+        values.update(self.variables)
         values.update({
             'PORT': str(self.port), 'DIR': self.dir, 'ROOT': ROOT,
             'H2PORT': str(self.h2_port), 'WORKERS': str(self.nworkers),

@@ -122,3 +122,28 @@ def test_denials_do_not_leak(nginx, provider):
         assert provider.requests == []
         assert who.story('poor') == []
         assert who.audit()['reserved'] == 0
+
+
+@pytest.mark.parametrize('kind', ['ledger', 'cycles'])
+def test_too_few_connections(nginx, provider, kind):
+    """A worker that has none left, for clients, for the provider or for
+    calls, serves fewer; who was served has paid, and nothing is held."""
+
+    with authority(kind, {'tenant:acme': 10 ** 10}) as who:
+        ng = who.attach(nginx(workers=1, connections=64, **who.gateway(
+            provider, location='''
+                cycles_timeout 1s;
+                cycles_retry attempts=20 initial=50ms max=200ms;
+            ''')))
+        ng.allow += ['worker_connections are not enough', 'reusing']
+
+        statuses = stampede(ng.port, crowd('acme')[:300])
+        served = statuses.count(200)
+        assert 0 < served < 300
+        assert set(statuses) <= {None, 200, 500, 503}
+
+        who.settled(30)
+        sums = who.audit()
+        assert sums['expired'] == 0
+        assert sums['charged'] == served * ACTUAL
+        assert len(provider.requests) == served
