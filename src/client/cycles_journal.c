@@ -47,12 +47,10 @@ static off_t cycles_journal_place(cycles_str_t reservation_id);
 static int cycles_journal_lock(cycles_journal_t *journal, off_t place,
     int type);
 
-static void cycles_journal_begin(cycles_journal_t *journal,
+static void cycles_journal_write(cycles_journal_t *journal,
     cycles_journal_job_t *job);
-static void cycles_journal_sync(cycles_journal_t *journal,
-    cycles_journal_job_t *first, cycles_journal_job_t *end, unsigned n);
-static void cycles_journal_finish(cycles_journal_job_t *first,
-    cycles_journal_job_t *end);
+static void cycles_journal_publish(cycles_journal_job_t *job);
+static void cycles_journal_sync_names(cycles_journal_job_t *writes);
 static int cycles_journal_directory(cycles_journal_t *journal,
     cycles_journal_job_t *job, int create);
 static void cycles_journal_remove(cycles_journal_t *journal,
@@ -223,34 +221,14 @@ cycles_journal_lock(cycles_journal_t *journal, off_t place, int type)
 void
 cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs)
 {
-    unsigned               n;
-    cycles_journal_job_t  *job, *first;
+    cycles_journal_job_t  *job;
 
-    /* a removal must not overtake a write, nor the reverse */
+    for (job = jobs; job; job = job->next) {
 
-    for (job = jobs; job; /* void */ ) {
+        if (job->op == CYCLES_JOURNAL_WRITE) {
+            cycles_journal_write(journal, job);
 
-        first = job;
-        n = 0;
-
-        for ( /* void */ ;
-             job && job->op == CYCLES_JOURNAL_WRITE;
-             job = job->next)
-        {
-            cycles_journal_begin(journal, job);
-            n += (job->error == 0);
-        }
-
-        if (n) {
-            cycles_journal_sync(journal, first, job, n);
-        }
-
-        cycles_journal_finish(first, job);
-
-        for ( /* void */ ;
-             job && job->op != CYCLES_JOURNAL_WRITE;
-             job = job->next)
-        {
+        } else {
             cycles_journal_remove(journal, job);
         }
     }
@@ -258,7 +236,7 @@ cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs)
 
 
 static void
-cycles_journal_begin(cycles_journal_t *journal, cycles_journal_job_t *job)
+cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
 {
     char      name[CYCLES_JOURNAL_NAME];
     size_t    done;
@@ -267,9 +245,9 @@ cycles_journal_begin(cycles_journal_t *journal, cycles_journal_job_t *job)
     static unsigned  number;
 
     job->fd = -1;
-    job->error = 0;
-
     job->dir = -1;
+    job->error = 0;
+    job->renamed = 0;
 
     if (cycles_journal_lock(journal,
                             cycles_journal_place(job->reservation_id), F_WRLCK)
@@ -314,73 +292,91 @@ cycles_journal_begin(cycles_journal_t *journal, cycles_journal_job_t *job)
             return;
         }
     }
+
+    /*
+     * What is new has its name at once, so that it is found if this process
+     * ends now; what it replaces has to be kept until the new one is on the
+     * disk.
+     */
+
+    if (faccessat(job->dir, name, F_OK, 0) == -1 && errno == ENOENT) {
+        cycles_journal_publish(job);
+    }
 }
 
 
-/* few are synced one by one, many at once with whatever else is there */
-
 static void
-cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *first,
-    cycles_journal_job_t *end, unsigned n)
+cycles_journal_publish(cycles_journal_job_t *job)
+{
+    char  name[CYCLES_JOURNAL_NAME];
+
+    cycles_journal_name(name, job->reservation_id);
+
+    if (renameat(job->dir, job->temporary, job->dir, name) == -1) {
+        job->error = errno;
+        return;
+    }
+
+    job->renamed = 1;
+}
+
+
+void
+cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes)
 {
     int                    error;
+    unsigned               n;
     cycles_journal_job_t  *job;
 
-    error = 0;
+    n = 0;
 
-    if (n > CYCLES_JOURNAL_SINGLY && syncfs(journal->base) == -1) {
-        error = errno;
+    for (job = writes; job; job = job->next) {
+        n += (job->error == 0);
     }
 
-    for (job = first; job != end; job = job->next) {
+    /* few are synced one by one, many at once with whatever else is there */
 
-        if (job->error) {
-            continue;
-        }
+    error = (n > CYCLES_JOURNAL_SINGLY && syncfs(journal->base) == -1) ? errno
+                                                                       : 0;
 
-        if (n <= CYCLES_JOURNAL_SINGLY && fdatasync(job->fd) == -1) {
-            job->error = errno;
+    for (job = writes; job; job = job->next) {
 
-        } else {
+        if (job->error == 0) {
             job->error = error;
         }
-    }
-}
 
-
-static void
-cycles_journal_finish(cycles_journal_job_t *first, cycles_journal_job_t *end)
-{
-    int                    error;
-    char                   name[CYCLES_JOURNAL_NAME];
-    cycles_journal_job_t  *job, *other;
-
-    for (job = first; job != end; job = job->next) {
+        if (job->error == 0 && n <= CYCLES_JOURNAL_SINGLY
+            && fdatasync(job->fd) == -1)
+        {
+            job->error = errno;
+        }
 
         if (job->fd != -1 && close(job->fd) == -1 && job->error == 0) {
             job->error = errno;
         }
 
-        if (job->dir == -1) {
-            continue;
+        if (job->error == 0 && !job->renamed) {
+            cycles_journal_publish(job);
         }
 
-        if (job->error == 0) {
-            cycles_journal_name(name, job->reservation_id);
-
-            if (renameat(job->dir, job->temporary, job->dir, name) == -1) {
-                job->error = errno;
-            }
-        }
-
-        if (job->error) {
+        if (job->error && job->dir != -1 && !job->renamed) {
             (void) unlinkat(job->dir, job->temporary, 0);
         }
     }
 
-    /* a name is on the disk when its directory is; one sync is for all */
+    cycles_journal_sync_names(writes);
+}
 
-    for (job = first; job != end; job = job->next) {
+
+/* a name is on the disk when its directory is; one sync is for all of it */
+
+static void
+cycles_journal_sync_names(cycles_journal_job_t *writes)
+{
+    int                    error;
+    cycles_journal_job_t  *job, *other;
+
+    for (job = writes; job; job = job->next) {
 
         if (job->dir == -1) {
             continue;
@@ -388,7 +384,7 @@ cycles_journal_finish(cycles_journal_job_t *first, cycles_journal_job_t *end)
 
         error = (fsync(job->dir) == -1) ? errno : 0;
 
-        for (other = job->next; other != end; other = other->next) {
+        for (other = job->next; other; other = other->next) {
 
             if (other->dir != -1
                 && memcmp(other->identity, job->identity,

@@ -142,19 +142,24 @@ struct cycles_journal_job_s {
     int                     error;         /* errno, 0: done */
     cycles_journal_job_t   *next;
 
-    /* between the steps of a batch */
+    /* between the two steps */
 
     int                     fd;
     int                     dir;
+    unsigned                renamed:1;
     char                    temporary[160];
 };
 
 /*
- * Does a list of jobs in order.  All writes are on the disk, and in their
- * directory, when it returns: what can be synced together is.
+ * Does a list of jobs in order.  A new record is safe from the end of this
+ * process when it returns; it is on the disk when cycles_journal_sync() has
+ * been called for all writes of the list, also those that failed, which syncs
+ * together what can be.
  */
 
 void cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs);
+void cycles_journal_sync(cycles_journal_t *journal,
+    cycles_journal_job_t *writes);
 
 
 /* a record that was found and claimed; its strings are its own */

@@ -2,9 +2,10 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * The journal in nginx.  All that blocks is done in one thread at a time, in
- * the order in which it was asked for; what comes meanwhile waits and is then
- * synced together.
+ * The journal in nginx.  All that blocks is done in threads, at most one for
+ * each of two steps: files are written, removed and looked for in the order in
+ * which it was asked for; what is written is then synced, together with what
+ * was written while the disk was busy with others.
  */
 
 
@@ -54,6 +55,22 @@ typedef struct {
 } ngx_http_cycles_journal_identity_t;
 
 
+/* jobs that wait for a thread, and those that it has */
+
+typedef struct {
+    cycles_journal_job_t               *jobs;
+    cycles_journal_job_t              **last;
+    cycles_journal_job_t               *running;
+
+    ngx_event_t                         done;       /* without a thread */
+#if (NGX_THREADS)
+    ngx_thread_task_t                  *task;
+#endif
+
+    unsigned                            busy:1;
+} ngx_http_cycles_journal_step_t;
+
+
 /* of a worker */
 
 struct ngx_http_cycles_journal_s {
@@ -64,9 +81,8 @@ struct ngx_http_cycles_journal_s {
     ngx_rbtree_t                        entries;
     ngx_rbtree_node_t                   sentinel;
 
-    cycles_journal_job_t               *jobs;       /* for the next batch */
-    cycles_journal_job_t              **last;
-    cycles_journal_job_t               *running;
+    ngx_http_cycles_journal_step_t      write;
+    ngx_http_cycles_journal_step_t      sync;
 
     ngx_http_cycles_journal_replay_pt   replay;
     const cycles_str_t                 *base_urls;
@@ -77,12 +93,6 @@ struct ngx_http_cycles_journal_s {
     ngx_uint_t                          found;      /* and not ended yet */
     time_t                              complained;
 
-    ngx_event_t                         done;
-#if (NGX_THREADS)
-    ngx_thread_task_t                  *task;
-#endif
-
-    unsigned                            busy:1;
     unsigned                            search:1;   /* is wanted */
     unsigned                            searching:1;
     unsigned                            leads:1;
@@ -92,17 +102,32 @@ struct ngx_http_cycles_journal_s {
 };
 
 
+typedef void (*ngx_http_cycles_journal_thread_pt)(void *data, ngx_log_t *log);
+
+
 static ngx_http_cycles_journal_identity_t *ngx_http_cycles_journal_identity(
     ngx_http_cycles_journal_entry_t *entry);
 static void ngx_http_cycles_journal_push(
     ngx_http_cycles_journal_entry_t *entry, cycles_journal_op_t op);
+static ngx_int_t ngx_http_cycles_journal_step_init(ngx_cycle_t *cycle,
+    ngx_http_cycles_journal_t *journal, ngx_http_cycles_journal_step_t *step,
+    ngx_http_cycles_journal_thread_pt thread, ngx_event_handler_pt done);
+static void ngx_http_cycles_journal_append(
+    ngx_http_cycles_journal_step_t *step, cycles_journal_job_t *job);
 static void ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal);
-static void ngx_http_cycles_journal_thread(void *data, ngx_log_t *log);
+static void ngx_http_cycles_journal_post(ngx_http_cycles_journal_t *journal,
+    ngx_http_cycles_journal_step_t *step,
+    ngx_http_cycles_journal_thread_pt thread);
+static void ngx_http_cycles_journal_write_thread(void *data, ngx_log_t *log);
+static void ngx_http_cycles_journal_sync_thread(void *data, ngx_log_t *log);
 static void ngx_http_cycles_journal_trouble(void *data, int error,
     const char *text);
-static void ngx_http_cycles_journal_done(ngx_event_t *ev);
-static void ngx_http_cycles_journal_job_done(
-    ngx_http_cycles_journal_entry_t *entry);
+static ngx_int_t ngx_http_cycles_journal_ended(ngx_event_t *ev);
+static void ngx_http_cycles_journal_written(ngx_event_t *ev);
+static void ngx_http_cycles_journal_pass(ngx_http_cycles_journal_t *journal,
+    cycles_journal_job_t *job);
+static void ngx_http_cycles_journal_synced(ngx_event_t *ev);
+static void ngx_http_cycles_journal_job_done(cycles_journal_job_t *job);
 static void ngx_http_cycles_journal_complain(
     ngx_http_cycles_journal_t *journal, ngx_err_t error,
     ngx_http_cycles_journal_entry_t *entry);
@@ -170,32 +195,22 @@ ngx_http_cycles_journal_start(ngx_cycle_t *cycle,
     journal->base_urls = base_urls;
     journal->nbase_urls = n;
     journal->replay = replay;
-    journal->last = &journal->jobs;
 
     ngx_rbtree_init(&journal->entries, &journal->sentinel,
                     ngx_str_rbtree_insert_value);
 
-    journal->done.handler = ngx_http_cycles_journal_done;
-    journal->done.data = journal;
-    journal->done.log = cycle->log;
-
-#if (NGX_THREADS)
-
-    journal->task = ngx_thread_task_alloc(cycle->pool,
-                                          sizeof(ngx_http_cycles_journal_t *));
-    if (journal->task == NULL) {
+    if (ngx_http_cycles_journal_step_init(cycle, journal, &journal->write,
+                                          ngx_http_cycles_journal_write_thread,
+                                          ngx_http_cycles_journal_written)
+        != NGX_OK
+        || ngx_http_cycles_journal_step_init(cycle, journal, &journal->sync,
+                                          ngx_http_cycles_journal_sync_thread,
+                                          ngx_http_cycles_journal_synced)
+           != NGX_OK)
+    {
         cycles_journal_close(core);
         return NGX_ERROR;
     }
-
-    *(ngx_http_cycles_journal_t **) journal->task->ctx = journal;
-
-    journal->task->handler = ngx_http_cycles_journal_thread;
-    journal->task->event.handler = ngx_http_cycles_journal_done;
-    journal->task->event.data = journal;
-    journal->task->event.log = cycle->log;
-
-#endif
 
     journal->timer.handler = ngx_http_cycles_journal_timer;
     journal->timer.data = journal;
@@ -205,6 +220,38 @@ ngx_http_cycles_journal_start(ngx_cycle_t *cycle,
     ngx_add_timer(&journal->timer, 1);
 
     ngx_http_cycles_the_journal = journal;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_journal_step_init(ngx_cycle_t *cycle,
+    ngx_http_cycles_journal_t *journal, ngx_http_cycles_journal_step_t *step,
+    ngx_http_cycles_journal_thread_pt thread, ngx_event_handler_pt done)
+{
+    step->last = &step->jobs;
+
+    step->done.handler = done;
+    step->done.data = journal;
+    step->done.log = cycle->log;
+
+#if (NGX_THREADS)
+
+    step->task = ngx_thread_task_alloc(cycle->pool,
+                                       sizeof(ngx_http_cycles_journal_t *));
+    if (step->task == NULL) {
+        return NGX_ERROR;
+    }
+
+    *(ngx_http_cycles_journal_t **) step->task->ctx = journal;
+
+    step->task->handler = thread;
+    step->task->event.handler = done;
+    step->task->event.data = journal;
+    step->task->event.log = cycle->log;
+
+#endif
 
     return NGX_OK;
 }
@@ -221,7 +268,12 @@ ngx_http_cycles_journal_stop(void)
 
         /* the threads have ended; nobody has told them of these yet */
 
-        cycles_journal_run(journal->core, journal->jobs);
+        cycles_journal_run(journal->core, journal->write.jobs);
+
+        ngx_http_cycles_journal_pass(journal, journal->write.running);
+        ngx_http_cycles_journal_pass(journal, journal->write.jobs);
+
+        cycles_journal_sync(journal->core, journal->sync.jobs);
         cycles_journal_close(journal->core);
     }
 
@@ -372,40 +424,65 @@ ngx_http_cycles_journal_push(ngx_http_cycles_journal_entry_t *entry,
     journal = entry->journal;
 
     entry->job.op = op;
-    entry->job.next = NULL;
 
-    *journal->last = &entry->job;
-    journal->last = &entry->job.next;
-
+    ngx_http_cycles_journal_append(&journal->write, &entry->job);
     ngx_http_cycles_journal_begin(journal);
 }
 
 
-/* a batch is whatever has come since the last one, then a search */
+static void
+ngx_http_cycles_journal_append(ngx_http_cycles_journal_step_t *step,
+    cycles_journal_job_t *job)
+{
+    job->next = NULL;
+
+    *step->last = job;
+    step->last = &job->next;
+}
+
 
 static void
 ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal)
 {
-    if (journal->busy || (journal->jobs == NULL && !journal->search)) {
-        return;
+    ngx_http_cycles_journal_step_t  *step;
+
+    step = &journal->write;
+
+    if (!step->busy && (step->jobs || journal->search)) {
+        journal->searching = journal->search;
+        journal->search = 0;
+
+        ngx_http_cycles_journal_post(journal, step,
+                                     ngx_http_cycles_journal_write_thread);
     }
 
-    journal->busy = 1;
+    step = &journal->sync;
 
-    journal->running = journal->jobs;
-    journal->jobs = NULL;
-    journal->last = &journal->jobs;
+    if (!step->busy && step->jobs) {
+        ngx_http_cycles_journal_post(journal, step,
+                                     ngx_http_cycles_journal_sync_thread);
+    }
+}
 
-    journal->searching = journal->search;
-    journal->search = 0;
+
+static void
+ngx_http_cycles_journal_post(ngx_http_cycles_journal_t *journal,
+    ngx_http_cycles_journal_step_t *step,
+    ngx_http_cycles_journal_thread_pt thread)
+{
+    step->busy = 1;
+
+    step->running = step->jobs;
+    step->jobs = NULL;
+    step->last = &step->jobs;
 
 #if (NGX_THREADS)
 
-    if (ngx_thread_task_post(journal->conf->threads, journal->task) == NGX_OK) {
+    if (ngx_thread_task_post(journal->conf->threads, step->task) == NGX_OK) {
 
         /* or else a worker that is to exit would not wait for the thread */
 
-        ngx_add_timer(&journal->task->event, NGX_HTTP_CYCLES_JOURNAL_HOLD);
+        ngx_add_timer(&step->task->event, NGX_HTTP_CYCLES_JOURNAL_HOLD);
         return;
     }
 
@@ -413,13 +490,13 @@ ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal)
 
     /* its handlers must not be called from here */
 
-    ngx_http_cycles_journal_thread(&journal, journal->log);
-    ngx_post_event(&journal->done, &ngx_posted_events);
+    thread(&journal, journal->log);
+    ngx_post_event(&step->done, &ngx_posted_events);
 }
 
 
 static void
-ngx_http_cycles_journal_thread(void *data, ngx_log_t *log)
+ngx_http_cycles_journal_write_thread(void *data, ngx_log_t *log)
 {
     ngx_http_cycles_journal_t **jp = data;
 
@@ -427,7 +504,7 @@ ngx_http_cycles_journal_thread(void *data, ngx_log_t *log)
 
     journal = *jp;
 
-    cycles_journal_run(journal->core, journal->running);
+    cycles_journal_run(journal->core, journal->write.running);
 
     if (!journal->searching) {
         return;
@@ -443,6 +520,19 @@ ngx_http_cycles_journal_thread(void *data, ngx_log_t *log)
 }
 
 
+static void
+ngx_http_cycles_journal_sync_thread(void *data, ngx_log_t *log)
+{
+    ngx_http_cycles_journal_t **jp = data;
+
+    ngx_http_cycles_journal_t  *journal;
+
+    journal = *jp;
+
+    cycles_journal_sync(journal->core, journal->sync.running);
+}
+
+
 /* of the thread: a log is written as a whole, from wherever */
 
 static void
@@ -454,29 +544,41 @@ ngx_http_cycles_journal_trouble(void *data, int error, const char *text)
 }
 
 
-static void
-ngx_http_cycles_journal_done(ngx_event_t *ev)
+/* NGX_AGAIN: it was only the timer that holds the worker */
+
+static ngx_int_t
+ngx_http_cycles_journal_ended(ngx_event_t *ev)
 {
-    cycles_journal_job_t             *job, *next;
-    ngx_http_cycles_journal_t        *journal;
-    ngx_http_cycles_journal_entry_t  *entry;
-
-    journal = ev->data;
-
     if (ev->timedout) {
         ev->timedout = 0;
         ngx_add_timer(ev, NGX_HTTP_CYCLES_JOURNAL_HOLD);
-        return;
+        return NGX_AGAIN;
     }
 
     if (ev->timer_set) {
         ngx_del_timer(ev);
     }
 
-    journal->busy = 0;
+    return NGX_OK;
+}
 
-    job = journal->running;
-    journal->running = NULL;
+
+static void
+ngx_http_cycles_journal_written(ngx_event_t *ev)
+{
+    cycles_journal_job_t       *job;
+    ngx_http_cycles_journal_t  *journal;
+
+    if (ngx_http_cycles_journal_ended(ev) != NGX_OK) {
+        return;
+    }
+
+    journal = ev->data;
+
+    job = journal->write.running;
+
+    journal->write.running = NULL;
+    journal->write.busy = 0;
 
     /* what was found is compared with what this process has under way */
 
@@ -485,14 +587,53 @@ ngx_http_cycles_journal_done(ngx_event_t *ev)
         ngx_http_cycles_journal_found(journal);
     }
 
+    ngx_http_cycles_journal_pass(journal, job);
+    ngx_http_cycles_journal_begin(journal);
+}
+
+
+/* what was written has to be synced, the rest is done */
+
+static void
+ngx_http_cycles_journal_pass(ngx_http_cycles_journal_t *journal,
+    cycles_journal_job_t *job)
+{
+    cycles_journal_job_t  *next;
+
     for ( /* void */ ; job; job = next) {
         next = job->next;
 
-        entry = (ngx_http_cycles_journal_entry_t *)
-                    ((u_char *) job
-                     - offsetof(ngx_http_cycles_journal_entry_t, job));
+        if (job->op == CYCLES_JOURNAL_WRITE) {
+            ngx_http_cycles_journal_append(&journal->sync, job);
 
-        ngx_http_cycles_journal_job_done(entry);
+        } else {
+            ngx_http_cycles_journal_job_done(job);
+        }
+    }
+}
+
+
+static void
+ngx_http_cycles_journal_synced(ngx_event_t *ev)
+{
+    cycles_journal_job_t       *job, *next;
+    ngx_http_cycles_journal_t  *journal;
+
+    if (ngx_http_cycles_journal_ended(ev) != NGX_OK) {
+        return;
+    }
+
+    journal = ev->data;
+
+    job = journal->sync.running;
+
+    journal->sync.running = NULL;
+    journal->sync.busy = 0;
+
+    for ( /* void */ ; job; job = next) {
+        next = job->next;
+
+        ngx_http_cycles_journal_job_done(job);
     }
 
     ngx_http_cycles_journal_begin(journal);
@@ -500,12 +641,16 @@ ngx_http_cycles_journal_done(ngx_event_t *ev)
 
 
 static void
-ngx_http_cycles_journal_job_done(ngx_http_cycles_journal_entry_t *entry)
+ngx_http_cycles_journal_job_done(cycles_journal_job_t *job)
 {
     ngx_http_cycles_journal_t           *journal;
     ngx_http_cycles_journal_pt           handler;
+    ngx_http_cycles_journal_entry_t     *entry;
     ngx_http_cycles_journal_identity_t  *identity;
 
+    entry = (ngx_http_cycles_journal_entry_t *)
+                ((u_char *) job
+                 - offsetof(ngx_http_cycles_journal_entry_t, job));
     journal = entry->journal;
 
     if (entry->job.error) {
@@ -588,7 +733,7 @@ ngx_http_cycles_journal_timer(ngx_event_t *ev)
 
         /* a worker that stays for a long reply must not stand in the way */
 
-        if (journal->leads && !journal->busy) {
+        if (journal->leads && !journal->write.busy) {
             cycles_journal_follow(journal->core);
             journal->leads = 0;
         }

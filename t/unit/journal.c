@@ -312,6 +312,10 @@ run(cycles_journal_t *journal, cycles_journal_op_t op, const char *id)
 
     cycles_journal_run(journal, &job);
 
+    if (op == CYCLES_JOURNAL_WRITE) {
+        cycles_journal_sync(journal, &job);
+    }
+
     return job.error;
 }
 
@@ -406,7 +410,7 @@ files(void)
         jobs[i].text.data = (unsigned char *) text;
         jobs[i].text.len = text_of(text, sizeof(text), "id-0",
                                    CYCLES_JOURNAL_COMMIT, 0);
-        jobs[i].next = (i < 9) ? &jobs[i + 1] : NULL;
+        jobs[i].next = (i < 8) ? &jobs[i + 1] : NULL;
     }
 
     /* the last one takes the first one away */
@@ -415,6 +419,12 @@ files(void)
     jobs[9].reservation_id = str(ids[0]);
 
     cycles_journal_run(journal, jobs);
+
+    cycles_journal_name(name, str(ids[8]));
+    ok(mode_of(at(name)) != -1, "a new one is there before it is synced");
+
+    cycles_journal_sync(journal, jobs);
+    cycles_journal_run(journal, &jobs[9]);
 
     for (i = 0; i < 10; i++) {
         is_int(jobs[i].error, 0, "job %u of a batch", i);
@@ -432,6 +442,53 @@ files(void)
     is_int(scan(journal, &sc, 10, 0), 0, "nothing is left to be found");
     is_int(sc.pending, 0, "and nothing is pending");
 
+    cycles_journal_close(journal);
+}
+
+
+/* what is replaced is whole until the other one is */
+
+static void
+replaced(void)
+{
+    char                   name[CYCLES_JOURNAL_NAME], text[4096], now[4096];
+    FILE                  *file;
+    cycles_journal_t      *journal;
+    cycles_journal_job_t   job;
+
+    journal = journal_open();
+    cycles_journal_name(name, str("again"));
+
+    (void) run(journal, CYCLES_JOURNAL_WRITE, "again");
+
+    memset(&job, 0, sizeof(job));
+
+    job.op = CYCLES_JOURNAL_WRITE;
+    job.reservation_id = str("again");
+    job.base_url = str(URL);
+    job.tenant = str(TENANT);
+    job.text.data = (unsigned char *) text;
+    job.text.len = text_of(text, sizeof(text), "again", CYCLES_JOURNAL_EVENT,
+                           0);
+
+    cycles_journal_run(journal, &job);
+
+    file = fopen(at(name), "r");
+    memset(now, 0, sizeof(now));
+    ok(file && fread(now, 1, sizeof(now) - 1, file) > 0
+       && strstr(now, "\"mode\":\"commit\""), "the old one before the sync");
+    fclose(file);
+
+    cycles_journal_sync(journal, &job);
+    is_int(job.error, 0, "no error");
+
+    file = fopen(at(name), "r");
+    memset(now, 0, sizeof(now));
+    ok(file && fread(now, 1, sizeof(now) - 1, file) > 0
+       && strcmp(now, text) == 0, "the new one after it");
+    fclose(file);
+
+    (void) run(journal, CYCLES_JOURNAL_REMOVE, "again");
     cycles_journal_close(journal);
 }
 
@@ -706,6 +763,7 @@ main(void)
     names();
     texts();
     files();
+    replaced();
     claims();
     scans();
     legacy();
