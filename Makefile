@@ -26,7 +26,7 @@ export BUILD
 DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
-.PHONY: build-asan unit unit-asan
+.PHONY: build-asan unit unit-asan campaign
 
 all: build
 
@@ -153,6 +153,15 @@ fuzz:
 	@tools/fuzz.sh
 
 # API_FUZZ_SEED repeats a run
+
+# ten thousand requests with everything that can fail, for each authority
+
+campaign:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory $(VENV)/.done
+	@$(MAKE) --no-print-directory build
+	FAULTS_REQUESTS=$${FAULTS_REQUESTS:-10000} TEST_LIMIT=3600 \
+	    t/run t/lifecycle/test_faults.py
 
 api-fuzz:
 	@$(DEPS) build test

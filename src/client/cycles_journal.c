@@ -4,6 +4,9 @@
  *
  * The files of the journal: who writes which, and how they get to the disk.
  *
+ * A record whose directory is not known yet, or not there, is in "new" until
+ * it is synced: to find out takes longer than to write it.
+ *
  * A claim is a lock on one byte of the file "lock", at an offset that is made
  * of the reservation's id.  It is of an open file, so it ends with its
  * process, whatever happened to it, and is good between the workers of one
@@ -35,6 +38,8 @@
 
 #define CYCLES_JOURNAL_LEADER     0
 
+#define CYCLES_JOURNAL_NEW        "new"
+
 
 struct cycles_journal_s {
     int     base;
@@ -51,8 +56,9 @@ static void cycles_journal_write(cycles_journal_t *journal,
     cycles_journal_job_t *job);
 static void cycles_journal_publish(cycles_journal_job_t *job);
 static void cycles_journal_sync_names(cycles_journal_job_t *writes);
-static int cycles_journal_directory(cycles_journal_t *journal,
-    cycles_journal_job_t *job, int create);
+static void cycles_journal_move(cycles_journal_t *journal,
+    cycles_journal_job_t *job);
+static int cycles_journal_subdir(cycles_journal_t *journal, const char *name);
 static void cycles_journal_remove(cycles_journal_t *journal,
     cycles_journal_job_t *job);
 static void cycles_journal_legacy(char *name, size_t size,
@@ -106,6 +112,8 @@ cycles_journal_open(const char *base, char *err, size_t errlen)
     }
 
     if (journal->base != -1) {
+        (void) mkdirat(journal->base, CYCLES_JOURNAL_NEW, 0700);
+
         journal->lock = openat(journal->base, "lock",
                                O_RDWR|O_CREAT|O_CLOEXEC, 0600);
     }
@@ -257,7 +265,12 @@ cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
         return;
     }
 
-    job->dir = cycles_journal_directory(journal, job, 1);
+    job->dir = job->identity[0] ? cycles_journal_subdir(journal, job->identity)
+                                : -1;
+    if (job->dir == -1) {
+        job->identity[0] = '\0';
+        job->dir = cycles_journal_subdir(journal, CYCLES_JOURNAL_NEW);
+    }
 
     if (job->dir == -1) {
         job->error = errno;
@@ -359,6 +372,10 @@ cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes)
             cycles_journal_publish(job);
         }
 
+        if (job->error == 0 && job->identity[0] == '\0') {
+            cycles_journal_move(journal, job);
+        }
+
         if (job->error && job->dir != -1 && !job->renamed) {
             (void) unlinkat(job->dir, job->temporary, 0);
         }
@@ -387,9 +404,7 @@ cycles_journal_sync_names(cycles_journal_job_t *writes)
         for (other = job->next; other; other = other->next) {
 
             if (other->dir != -1
-                && memcmp(other->identity, job->identity,
-                          CYCLES_JOURNAL_IDENTITY)
-                   == 0)
+                && strcmp(other->identity, job->identity) == 0)
             {
                 (void) close(other->dir);
                 other->dir = -1;
@@ -410,39 +425,53 @@ cycles_journal_sync_names(cycles_journal_job_t *writes)
 }
 
 
-static int
-cycles_journal_directory(cycles_journal_t *journal, cycles_journal_job_t *job,
-    int create)
+/* from "new" to where the SDKs look for it; if that fails, it stays there */
+
+static void
+cycles_journal_move(cycles_journal_t *journal, cycles_journal_job_t *job)
 {
-    int  fd;
+    int   dir;
+    char  name[CYCLES_JOURNAL_NAME];
 
-    if (job->identity[0] == '\0') {
+    dir = -1;
 
-        if (cycles_journal_identity(job->identity, job->base_url, job->tenant,
-                                    job->api_key)
-            != 0)
-        {
-            errno = ENOMEM;
-            return -1;
-        }
-
+    if (cycles_journal_identity(job->identity, job->base_url, job->tenant,
+                                job->api_key)
+        == 0)
+    {
         job->identity[CYCLES_JOURNAL_IDENTITY] = '\0';
+
+        dir = cycles_journal_subdir(journal, job->identity);
+
+        if (dir == -1 && errno == ENOENT
+            && mkdirat(journal->base, job->identity, 0700) == 0)
+        {
+            (void) fsync(journal->base);
+
+            dir = cycles_journal_subdir(journal, job->identity);
+        }
     }
 
-    fd = openat(journal->base, job->identity, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    cycles_journal_name(name, job->reservation_id);
 
-    if (fd != -1 || errno != ENOENT || !create) {
-        return fd;
+    if (dir != -1 && renameat(job->dir, name, dir, name) == 0) {
+        (void) close(job->dir);
+        job->dir = dir;
+        return;
     }
 
-    if (mkdirat(journal->base, job->identity, 0700) == -1 && errno != EEXIST) {
-        return -1;
+    if (dir != -1) {
+        (void) close(dir);
     }
 
-    (void) fsync(journal->base);
+    strcpy(job->identity, CYCLES_JOURNAL_NEW);
+}
 
-    return openat(journal->base, job->identity,
-                  O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+static int
+cycles_journal_subdir(cycles_journal_t *journal, const char *name)
+{
+    return openat(journal->base, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
 }
 
 
@@ -454,9 +483,9 @@ cycles_journal_remove(cycles_journal_t *journal, cycles_journal_job_t *job)
 
     job->error = 0;
 
-    if (job->op == CYCLES_JOURNAL_REMOVE) {
+    if (job->op == CYCLES_JOURNAL_REMOVE && job->identity[0]) {
 
-        dir = cycles_journal_directory(journal, job, 0);
+        dir = cycles_journal_subdir(journal, job->identity);
 
         if (dir == -1) {
             job->error = (errno == ENOENT) ? 0 : errno;
@@ -740,7 +769,7 @@ cycles_journal_look(cycles_journal_t *journal, cycles_journal_scan_t *scan,
         goto failed;
     }
 
-    memcpy(found->identity, identity, CYCLES_JOURNAL_IDENTITY);
+    strcpy(found->identity, identity);
 
     found->next = scan->found;
     scan->found = found;
@@ -958,9 +987,10 @@ cycles_journal_names(int dir, int (*filter)(const struct dirent *),
 static int
 cycles_journal_is_identity(const struct dirent *entry)
 {
-    return strlen(entry->d_name) == CYCLES_JOURNAL_IDENTITY
-           && strspn(entry->d_name, "0123456789abcdef")
-              == CYCLES_JOURNAL_IDENTITY;
+    return (strlen(entry->d_name) == CYCLES_JOURNAL_IDENTITY
+            && strspn(entry->d_name, "0123456789abcdef")
+               == CYCLES_JOURNAL_IDENTITY)
+           || strcmp(entry->d_name, CYCLES_JOURNAL_NEW) == 0;
 }
 
 

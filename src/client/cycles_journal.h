@@ -132,7 +132,10 @@ struct cycles_journal_job_s {
     cycles_str_t            reservation_id;
     cycles_str_t            text;          /* of a write */
 
-    /* of whom it is; identity is filled in if it starts with a zero */
+    /*
+     * Of whom it is.  identity is the directory's name; if it is empty, a
+     * write fills it in, once it is synced.
+     */
 
     cycles_str_t            base_url;
     cycles_str_t            tenant;

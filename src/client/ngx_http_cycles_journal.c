@@ -657,7 +657,9 @@ ngx_http_cycles_journal_job_done(cycles_journal_job_t *job)
         entry->foreign |= (entry->job.error == EBUSY);
         ngx_http_cycles_journal_complain(journal, entry->job.error, entry);
 
-    } else if (!entry->found) {
+    } else if (!entry->found
+               && ngx_strlen(entry->job.identity) == CYCLES_JOURNAL_IDENTITY)
+    {
         identity = ngx_http_cycles_journal_identity(entry);
 
         ngx_memcpy(identity->whom, entry->whom, 16);

@@ -159,6 +159,10 @@ ngx_http_cycles_settlement_recorded(void *data, ngx_err_t error)
 
     st->writing = 0;
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, st->log, error,
+                   "cycles settlement of \"%V\" is in the journal, op:%ui",
+                   &st->id, (ngx_uint_t) st->op);
+
     ngx_http_cycles_settlement_go(st);
 }
 
@@ -382,6 +386,10 @@ static void
 ngx_http_cycles_settlement_end(ngx_http_cycles_settlement_t *st,
     ngx_http_cycles_outcome_t outcome, ngx_uint_t keep)
 {
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, st->log, 0,
+                   "cycles settlement of \"%V\" ends, outcome:%ui keep:%ui",
+                   &st->id, (ngx_uint_t) outcome, keep);
+
     ngx_queue_remove(&st->queue);
 
     if (st->entry) {

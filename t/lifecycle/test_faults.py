@@ -250,7 +250,6 @@ def check_server(who, trouble, seen):
         paid = status == 'COMMITTED' or item.id in recovered
         if not paid:
             lost += 1
-            print('# lost', status, [round(k - item.time, 3) for k in trouble.kills])
             assert not trouble.spared(item), (item.id, status)
 
     unreserved = [s for s in seen if s.decision == 'OUTAGE_ALLOW'

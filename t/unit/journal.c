@@ -310,6 +310,10 @@ run(cycles_journal_t *journal, cycles_journal_op_t op, const char *id)
     job.text.data = (unsigned char *) text;
     job.text.len = text_of(text, sizeof(text), id, CYCLES_JOURNAL_COMMIT, 0);
 
+    if (op == CYCLES_JOURNAL_REMOVE) {
+        strcpy(job.identity, dir);
+    }
+
     cycles_journal_run(journal, &job);
 
     if (op == CYCLES_JOURNAL_WRITE) {
@@ -376,7 +380,7 @@ static void
 files(void)
 {
     unsigned                i;
-    char                    name[CYCLES_JOURNAL_NAME], text[4096];
+    char                    name[CYCLES_JOURNAL_NAME], texts_of[9][1024];
     char                    ids[10][16];
     cycles_journal_t       *journal;
     cycles_journal_job_t    jobs[10];
@@ -407,10 +411,13 @@ files(void)
         jobs[i].reservation_id = str(ids[i]);
         jobs[i].base_url = str(URL);
         jobs[i].tenant = str(TENANT);
-        jobs[i].text.data = (unsigned char *) text;
-        jobs[i].text.len = text_of(text, sizeof(text), "id-0",
-                                   CYCLES_JOURNAL_COMMIT, 0);
         jobs[i].next = (i < 8) ? &jobs[i + 1] : NULL;
+
+        if (i < 9) {
+            jobs[i].text.data = (unsigned char *) texts_of[i];
+            jobs[i].text.len = text_of(texts_of[i], sizeof(texts_of[i]),
+                                       ids[i], CYCLES_JOURNAL_COMMIT, 0);
+        }
     }
 
     /* the last one takes the first one away */
@@ -421,9 +428,14 @@ files(void)
     cycles_journal_run(journal, jobs);
 
     cycles_journal_name(name, str(ids[8]));
-    ok(mode_of(at(name)) != -1, "a new one is there before it is synced");
+    ok(mode_of(at(name)) == -1, "its directory is not known yet");
+
+    memset(&sc, 0, sizeof(sc));
+    (void) scan(journal, &sc, 20, 1);
+    is_int(sc.pending, 9, "but all can be found before they are synced");
 
     cycles_journal_sync(journal, jobs);
+    memcpy(jobs[9].identity, jobs[0].identity, sizeof(jobs[9].identity));
     cycles_journal_run(journal, &jobs[9]);
 
     for (i = 0; i < 10; i++) {
@@ -470,6 +482,7 @@ replaced(void)
     job.text.data = (unsigned char *) text;
     job.text.len = text_of(text, sizeof(text), "again", CYCLES_JOURNAL_EVENT,
                            0);
+    strcpy(job.identity, dir);
 
     cycles_journal_run(journal, &job);
 
