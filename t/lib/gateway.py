@@ -1358,11 +1358,17 @@ class Nginx:
 
         if self.process is None:
             return
+        children = [pid for pid, _ in self._children()]
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         self.process.wait(TIMEOUT)
+
+        # a new one may need what they had: the ports, the locks
+
+        wait_until(lambda: not any(process_title(pid) for pid in children),
+                   what='the end of what was killed')
 
     def kill_worker(self, pid=None, number=signal.SIGKILL):
         """Kills one worker (any); returns its pid."""
