@@ -134,8 +134,10 @@ def after_call(context, case, response):
     if 'next_cursor' in body and not set(case.query) - {
             'tenant', 'limit', 'include'}:
         State.cursors[case.path] = body['next_cursor']
+    for row in body.get('reservations', [body]):
+        if 'reservation_id' in row:
+            State.units[row['reservation_id']] = row['reserved']['unit']
     if 'reservation_id' in body and case.method == 'POST':
-        State.units[body['reservation_id']] = body['reserved']['unit']
         State.live.insert(0, body['reservation_id'])
     if body.get('status') in ('COMMITTED', 'RELEASED'):
         rid = case.path_parameters['reservation_id']
