@@ -1530,8 +1530,12 @@ def process_title(pid):
 
     try:
         with open('/proc/%d/stat' % pid) as file:
-            if file.read().rsplit(')', 1)[1].split()[0] == 'Z':
-                return ''
+            fields = file.read().rsplit(')', 1)[1].split()
+        if fields[0] == 'Z':
+
+            # its threads may still have what it had open
+
+            return 'zombie' if int(fields[17]) > 1 else ''
         with open('/proc/%d/cmdline' % pid, 'rb') as file:
             return file.read().decode('latin-1').replace('\0', ' ').strip()
     except OSError:
