@@ -19,7 +19,9 @@ CONF = '''
     cycles_retry initial=20ms max=50ms attempts=1;
 '''
 
-JOURNAL = 'cycles_journal path=%%DIR%%/journal replay=200ms;'
+JOURNAL = '''
+    cycles_journal path=%%DIR%%/journal replay=200ms flush_timeout=500ms;
+'''
 
 
 @pytest.fixture
