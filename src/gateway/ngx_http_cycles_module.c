@@ -330,6 +330,13 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       0,
       NULL },
 
+    { ngx_string("cycles_price_region"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, price_region),
+      NULL },
+
     { ngx_string("cycles_price_table"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
       ngx_http_cycles_price_table,
@@ -1239,6 +1246,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
      *     conf->levels = NULL;
      *     conf->actual_value = NULL;
      *     conf->price_table = { 0, NULL };
+     *     conf->price_region = { 0, NULL };
      *     conf->prices = NULL;
      *     conf->unknown_price_model = { 0, NULL };
      */
@@ -1297,6 +1305,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_str_value(conf->authority_name, prev->authority_name, "");
+    ngx_conf_merge_str_value(conf->price_region, prev->price_region, "");
     ngx_conf_merge_ptr_value(conf->api_key, prev->api_key, NULL);
 
     if (conf->levels == NULL) {

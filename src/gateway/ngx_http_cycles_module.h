@@ -11,6 +11,7 @@
  *     ngx_http_cycles_route.c          its provider, and what is free
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
  *     ngx_http_cycles_terms.c          what is asked of the authority
+ *     ngx_http_cycles_cost.c           price, estimate, and what it did cost
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
  *     ngx_http_cycles_inflate.c        replies that are compressed
  *     ngx_http_cycles_abort.c          the client leaves during its reply
@@ -96,6 +97,7 @@ typedef enum {
 typedef enum {
     NGX_HTTP_CYCLES_USAGE_NONE = 0,
     NGX_HTTP_CYCLES_USAGE_REPORTED,
+    NGX_HTTP_CYCLES_USAGE_PROVIDER_COST,
     NGX_HTTP_CYCLES_USAGE_ESTIMATED,
     NGX_HTTP_CYCLES_USAGE_INPUT_ONLY
 } ngx_http_cycles_usage_source_t;
@@ -191,6 +193,7 @@ typedef struct {
     ngx_array_t                     *prices_set;  /* ngx_http_cycles_price_t */
     ngx_array_t                     *aliases;     /* ngx_keyval_t */
     llm_prices_t                    *prices;
+    ngx_str_t                        price_region;
     ngx_uint_t                       unknown_price;
     ngx_str_t                        unknown_price_model;
     ngx_int_t                        max_output_tokens;
@@ -258,6 +261,7 @@ typedef struct {
     llm_facts_t                     *facts;       /* NULL: body not read */
     const llm_price_t               *price;       /* NULL: it has none */
     ngx_str_t                        price_key;
+    ngx_str_t                        region;      /* empty: not known */
     int64_t                          input_estimate;  /* tokens, no margin */
     int64_t                          estimate;
     ngx_str_t                        use;         /* of the client's key */
@@ -308,6 +312,7 @@ typedef struct {
     ngx_http_cycles_settlement_t     settlement;
 
     unsigned                         unreserved:1;  /* in an outage */
+    unsigned                         price_assumed:1;  /* another model's */
     unsigned                         stable_key:1;  /* the client's */
     unsigned                         reused_key:1;  /* it is taken */
     unsigned                         hide_usage:1;/* we asked, not the client */
@@ -435,10 +440,34 @@ ngx_int_t ngx_http_cycles_terms(ngx_http_request_t *r,
 void ngx_http_cycles_call_conf(ngx_http_cycles_loc_conf_t *conf,
     ngx_http_cycles_call_conf_t *call);
 
+
+/* ngx_http_cycles_cost.c */
+
+/*
+ * The price of the request's model.  NGX_ABORT: it has none, and is to be
+ * denied.
+ */
+
+ngx_int_t ngx_http_cycles_set_price(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+/* the most that the request may cost, in the location's unit */
+
+int64_t ngx_http_cycles_auto_estimate(ngx_http_cycles_ctx_t *ctx);
+
 /* cost of a usage in the location's unit */
 
 int64_t ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx,
     const llm_usage_t *usage);
+
+/*
+ * Sets ctx->actual to what the reply's usage costs, by the provider's own word
+ * or by the price of the model that the reply names; and ctx->usage_source,
+ * which tells how the usage is known, where that is not how the cost is.
+ */
+
+void ngx_http_cycles_set_actual(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage);
 
 
 /* ngx_http_cycles_abort.c */

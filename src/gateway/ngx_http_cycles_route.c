@@ -55,7 +55,8 @@ ngx_http_cycles_find_proxy(ngx_conf_t *cf)
 void
 ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    ngx_str_t  *host, *path;
+    ngx_str_t            *host, *path;
+    const unsigned char  *region;
 
     host = ngx_http_cycles_upstream_host(r);
 
@@ -68,6 +69,16 @@ ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     llm_route(&ctx->route, ctx->conf->provider, r->method_name.data,
               r->method_name.len, host->data, host->len, path->data,
               path->len);
+
+    if (ctx->conf->price_region.len) {
+        ctx->region = ctx->conf->price_region;
+
+    } else if (llm_region(ctx->route.provider, host->data, host->len,
+                          path->data, path->len, &region, &ctx->region.len)
+               == LLM_OK)
+    {
+        ctx->region.data = (u_char *) region;
+    }
 
     if (ctx->route.free && ngx_http_cycles_overridden(r)) {
         ctx->route.free = 0;

@@ -192,7 +192,7 @@ ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     if (ctx->facts && ctx->conf->actual == NGX_HTTP_CYCLES_ACTUAL_AUTO
         && ngx_http_cycles_reported(ctx, &usage) == NGX_OK)
     {
-        ctx->actual = ngx_http_cycles_cost(ctx, &usage);
+        ngx_http_cycles_set_actual(r, ctx, &usage);
         return NGX_OK;
     }
 
@@ -539,7 +539,9 @@ ngx_http_cycles_fill_metadata(ngx_http_cycles_ctx_t *ctx)
     rsv = ctx->reservation;
     metadata = &rsv->terms.metadata;
 
-    if (ctx->usage_source == NGX_HTTP_CYCLES_USAGE_REPORTED) {
+    if (ctx->usage_source == NGX_HTTP_CYCLES_USAGE_REPORTED
+        || ctx->usage_source == NGX_HTTP_CYCLES_USAGE_PROVIDER_COST)
+    {
         rsv->settle_metadata.data = metadata->data;
         rsv->settle_metadata.len = metadata->len;
         return NGX_OK;

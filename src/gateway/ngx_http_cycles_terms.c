@@ -18,8 +18,6 @@ static ngx_int_t ngx_http_cycles_subject(ngx_http_request_t *r,
 static ngx_int_t ngx_http_cycles_action(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
 static ngx_int_t ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx);
-static ngx_int_t ngx_http_cycles_set_price(ngx_http_request_t *r,
-    ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_set_estimate(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
 static ngx_int_t ngx_http_cycles_set_metadata(ngx_http_request_t *r,
@@ -291,79 +289,15 @@ ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx)
 }
 
 
-/*
- * The row lives as long as the configuration that this request belongs to: a
- * reload does not change what a running request costs.
- */
-
-static ngx_int_t
-ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
-{
-    const char                  *key;
-    llm_price_query_t            query;
-    ngx_http_cycles_loc_conf_t  *conf;
-
-    conf = ctx->conf;
-
-    if (conf->prices == NULL || ctx->facts == NULL) {
-        return NGX_OK;
-    }
-
-    ngx_memzero(&query, sizeof(llm_price_query_t));
-
-    query.provider = ctx->route.provider;
-    query.api = ctx->route.api;
-    query.model = ctx->facts->model;
-    query.model_len = ctx->facts->model_len;
-
-    ctx->price = llm_prices_find(conf->prices, &query, &key);
-
-    if (ctx->price == NULL
-        && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL)
-    {
-        ctx->price = llm_prices_find_named(conf->prices,
-                                           conf->unknown_price_model.data,
-                                           conf->unknown_price_model.len,
-                                           &key);
-    }
-
-    if (ctx->price) {
-        ctx->price_key.data = (u_char *) key;
-        ctx->price_key.len = ngx_strlen(key);
-        return NGX_OK;
-    }
-
-    if (conf->unit != CYCLES_USD_MICROCENTS
-        || (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO))
-    {
-        return NGX_OK;
-    }
-
-    if (conf->unknown_price == NGX_HTTP_CYCLES_PRICE_DENY) {
-        return NGX_ABORT;
-    }
-
-    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
-                  "cycles: model \"%*s\" has no price, it passes at no cost",
-                  query.model_len, query.model);
-
-    return NGX_OK;
-}
-
-
 static ngx_int_t
 ngx_http_cycles_set_estimate(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_str_t *error)
 {
     off_t                        n;
-    int64_t                      output;
     cycles_str_t                 value;
-    llm_facts_t                 *facts;
-    llm_usage_t                  usage;
     ngx_http_cycles_loc_conf_t  *conf;
 
     conf = ctx->conf;
-    facts = ctx->facts;
 
     if (conf->estimate) {
         if (ngx_http_cycles_evaluate(r, conf->estimate, r->pool, &value)
@@ -385,49 +319,9 @@ ngx_http_cycles_set_estimate(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return NGX_OK;
     }
 
-    output = facts->max_tokens;
-
-    if (output < 0 && ctx->price) {
-        output = llm_price_max_output(ctx->price);
-    }
-
-    if (output < 0) {
-        output = conf->max_output_tokens;
-    }
-
-    /* both factors are bounded by the reader: 2^53 tokens, 128 choices */
-
-    output *= facts->choices;
-
-    llm_usage_init(&usage);
-
-    usage.input = (int64_t) (((unsigned __int128) facts->input_tokens
-                              * conf->estimate_margin + 999) / 1000);
-    usage.output = output;
-
-    ctx->estimate = ngx_http_cycles_cost(ctx, &usage);
+    ctx->estimate = ngx_http_cycles_auto_estimate(ctx);
 
     return NGX_OK;
-}
-
-
-int64_t
-ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
-{
-    int64_t  input, output, total;
-
-    if (ctx->conf->unit == CYCLES_USD_MICROCENTS) {
-        return ctx->price ? llm_price_cost(ctx->price, usage, NULL) : 0;
-    }
-
-    input = ngx_max(usage->input, 0);
-    output = ngx_max(usage->output, 0);
-
-    if (__builtin_add_overflow(input, output, &total)) {
-        return INT64_MAX;
-    }
-
-    return total;
 }
 
 

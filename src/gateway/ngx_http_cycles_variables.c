@@ -107,6 +107,7 @@ static ngx_str_t  ngx_http_cycles_settlements[] = {
 static ngx_str_t  ngx_http_cycles_usage_sources[] = {
     ngx_string("none"),
     ngx_string("reported"),
+    ngx_string("provider_cost"),
     ngx_string("estimated"),
     ngx_string("input_only")
 };

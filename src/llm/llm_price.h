@@ -33,7 +33,10 @@ typedef struct llm_prices_s  llm_prices_t;
 typedef void (*llm_price_warn_pt)(void *data, const char *text);
 
 
-/* what is to be priced; region may be empty */
+/*
+ * What is to be priced; region may be empty.  exact: by its very name, and no
+ * form of it.
+ */
 
 typedef struct {
     llm_provider_t        provider;
@@ -42,6 +45,7 @@ typedef struct {
     size_t                model_len;
     const unsigned char  *region;
     size_t                region_len;
+    unsigned              exact:1;
 } llm_price_query_t;
 
 
@@ -125,6 +129,12 @@ const llm_price_t *llm_prices_find(const llm_prices_t *prices,
 
 const llm_price_t *llm_prices_find_named(const llm_prices_t *prices,
     const unsigned char *model, size_t len, const char **key);
+
+
+/* whether there is an alias of that name */
+
+int llm_prices_is_alias(const llm_prices_t *prices,
+    const unsigned char *name, size_t len);
 
 
 /* whether the operator has set any field of it */

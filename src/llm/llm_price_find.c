@@ -42,6 +42,7 @@ typedef struct {
     const llm_prices_t  *prices;
     const llm_rule_t    *rule;
     unsigned             measures;        /* one of them is needed */
+    int                  cases;           /* 1: letters as they are */
     const char          *region;
     size_t               region_len;
     llm_name_t           names[LLM_FIND_NAMES];
@@ -49,6 +50,8 @@ typedef struct {
 } llm_find_t;
 
 
+static const llm_price_t *llm_find_alias(const llm_prices_t *prices,
+    const char *name, size_t len);
 static const llm_price_t *llm_find_run(llm_find_t *f, const char **key);
 static const llm_price_t *llm_find_name(llm_find_t *f,
     const llm_prices_t *prices, const llm_name_t *name, int any_case);
@@ -137,34 +140,33 @@ const llm_price_t *
 llm_prices_find(const llm_prices_t *prices, const llm_price_query_t *query,
     const char **key)
 {
-    llm_find_t           f;
-    const char          *model;
-    const llm_price_t   *alias;
-    const llm_prices_t  *p;
+    llm_find_t          f;
+    const char         *model;
+    const llm_price_t  *alias;
 
     f.prices = prices;
     f.measures = llm_find_measures(query->api);
+    f.cases = query->exact ? 1 : 2;
     f.region = (const char *) query->region;
     f.region_len = query->region_len;
     f.nnames = 0;
 
     model = (const char *) query->model;
 
-    for (p = prices; p; p = p->base) {
+    alias = llm_find_alias(prices, model, query->model_len);
 
-        alias = llm_price_row(&p->aliases, model, query->model_len);
+    if (alias) {
+        f.rule = &llm_rule_named;
+        llm_find_names(&f, alias->target, alias->target_len);
 
-        if (alias) {
-            f.rule = &llm_rule_named;
-            llm_find_names(&f, alias->target, alias->target_len);
-
-            return llm_find_run(&f, key);
-        }
+    } else {
+        f.rule = &llm_rules[query->provider];
+        llm_find_names(&f, model, query->model_len);
     }
 
-    f.rule = &llm_rules[query->provider];
-
-    llm_find_names(&f, model, query->model_len);
+    if (query->exact && f.nnames > 1) {
+        f.nnames = 1;
+    }
 
     return llm_find_run(&f, key);
 }
@@ -179,12 +181,39 @@ llm_prices_find_named(const llm_prices_t *prices, const unsigned char *model,
     f.prices = prices;
     f.rule = &llm_rule_named;
     f.measures = LLM_MEASURE_ANY;
+    f.cases = 2;
     f.region_len = 0;
     f.nnames = 0;
 
     llm_find_names(&f, (const char *) model, len);
 
     return llm_find_run(&f, key);
+}
+
+
+int
+llm_prices_is_alias(const llm_prices_t *prices, const unsigned char *name,
+    size_t len)
+{
+    return llm_find_alias(prices, (const char *) name, len) != NULL;
+}
+
+
+static const llm_price_t *
+llm_find_alias(const llm_prices_t *prices, const char *name, size_t len)
+{
+    const llm_price_t  *alias;
+
+    for ( /* void */ ; prices; prices = prices->base) {
+
+        alias = llm_price_row(&prices->aliases, name, len);
+
+        if (alias) {
+            return alias;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -196,7 +225,7 @@ llm_find_run(llm_find_t *f, const char **key)
     const llm_price_t   *row;
     const llm_prices_t  *p;
 
-    for (any_case = 0; any_case < 2; any_case++) {
+    for (any_case = 0; any_case < f->cases; any_case++) {
 
         for (i = 0; i < f->nnames; i++) {
 

@@ -269,8 +269,8 @@ llm_reply_cost(llm_reply_t *rp, const llm_member_t *m)
     }
 
     cost = (m->slot == LLM_COST_TICKS)
-           ? llm_decimal((const char *) js->text, js->len, 2)
-           : llm_decimal((const char *) js->text, js->len, 12);
+           ? llm_decimal_up((const char *) js->text, js->len, 2)
+           : llm_decimal_up((const char *) js->text, js->len, 12);
 
     if (cost < 0) {
         return;

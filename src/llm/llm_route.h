@@ -45,4 +45,15 @@ void llm_route(llm_route_t *route, unsigned provider,
     const unsigned char *path, size_t path_len);
 
 
+/*
+ * Where the request will be served, if host and path say so: "eu" of OpenAI,
+ * "us-east-1" of Bedrock, "us-east5" or "global" of Vertex.  *region is inside
+ * of host or path.  LLM_NOT_FOUND: they don't.
+ */
+
+int llm_region(llm_provider_t provider, const unsigned char *host,
+    size_t host_len, const unsigned char *path, size_t path_len,
+    const unsigned char **region, size_t *region_len);
+
+
 #endif /* _LLM_ROUTE_H_INCLUDED_ */

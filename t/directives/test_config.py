@@ -508,6 +508,7 @@ EVERYTHING = '''
     cycles_on_missing_usage hold;
     cycles_drain timeout=1m size=1m number=10;
     cycles_provider auto;
+    cycles_price_region eu;
     cycles_price_table %%PRICES%%;
     cycles_price my-model input_cost_per_token=1.5e-07
                           output_cost_per_token=6e-07

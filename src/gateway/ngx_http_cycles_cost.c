@@ -1,0 +1,314 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * From prices and tokens to amounts: what a request may cost, and what it did.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_cycles_module.h"
+
+
+static void ngx_http_cycles_price_query(ngx_http_cycles_ctx_t *ctx,
+    llm_price_query_t *query);
+static void ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_complete_usage(ngx_http_cycles_ctx_t *ctx,
+    llm_usage_t *usage);
+static llm_geo_t ngx_http_cycles_geo(ngx_http_cycles_ctx_t *ctx);
+
+
+/*
+ * The row lives as long as the configuration that this request belongs to: a
+ * reload does not change what a running request costs.
+ */
+
+ngx_int_t
+ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    const char                  *key;
+    llm_price_query_t            query;
+    ngx_http_cycles_loc_conf_t  *conf;
+
+    conf = ctx->conf;
+
+    if (conf->prices == NULL || ctx->facts == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_cycles_price_query(ctx, &query);
+
+    query.model = ctx->facts->model;
+    query.model_len = ctx->facts->model_len;
+
+    ctx->price = llm_prices_find(conf->prices, &query, &key);
+
+    if (ctx->price == NULL
+        && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL)
+    {
+        ctx->price = llm_prices_find_named(conf->prices,
+                                           conf->unknown_price_model.data,
+                                           conf->unknown_price_model.len,
+                                           &key);
+        ctx->price_assumed = 1;
+    }
+
+    if (ctx->price) {
+        ctx->price_key.data = (u_char *) key;
+        ctx->price_key.len = ngx_strlen(key);
+        return NGX_OK;
+    }
+
+    if (conf->unit != CYCLES_USD_MICROCENTS
+        || (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO))
+    {
+        return NGX_OK;
+    }
+
+    if (conf->unknown_price == NGX_HTTP_CYCLES_PRICE_DENY) {
+        return NGX_ABORT;
+    }
+
+    ngx_str_set(&ctx->reason, "UNKNOWN_PRICE");
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                  "cycles: model \"%*s\" has no price, it passes at no cost",
+                  query.model_len, query.model);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cycles_price_query(ngx_http_cycles_ctx_t *ctx,
+    llm_price_query_t *query)
+{
+    ngx_memzero(query, sizeof(llm_price_query_t));
+
+    query->provider = ctx->route.provider;
+    query->api = ctx->route.api;
+    query->region = ctx->region.data;
+    query->region_len = ctx->region.len;
+}
+
+
+int64_t
+ngx_http_cycles_auto_estimate(ngx_http_cycles_ctx_t *ctx)
+{
+    int64_t                      output;
+    llm_facts_t                 *facts;
+    llm_usage_t                  usage;
+    ngx_http_cycles_loc_conf_t  *conf;
+
+    conf = ctx->conf;
+    facts = ctx->facts;
+
+    output = facts->max_tokens;
+
+    if (output < 0 && ctx->price) {
+        output = llm_price_max_output(ctx->price);
+    }
+
+    if (output < 0) {
+        output = conf->max_output_tokens;
+    }
+
+    /* both factors are bounded by the reader: 2^53 tokens, 128 choices */
+
+    output *= facts->choices;
+
+    llm_usage_init(&usage);
+
+    usage.input = (int64_t) (((unsigned __int128) facts->input_tokens
+                              * conf->estimate_margin + 999) / 1000);
+    usage.output = output;
+
+    return ngx_http_cycles_cost(ctx, &usage);
+}
+
+
+int64_t
+ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
+{
+    int64_t      input, output, total;
+    llm_usage_t  complete;
+
+    if (ctx->conf->unit == CYCLES_USD_MICROCENTS) {
+
+        if (ctx->price == NULL) {
+            return 0;
+        }
+
+        complete = *usage;
+        ngx_http_cycles_complete_usage(ctx, &complete);
+
+        return llm_price_cost(ctx->price, &complete, NULL);
+    }
+
+    input = ngx_max(usage->input, 0);
+    output = ngx_max(usage->output, 0);
+
+    if (__builtin_add_overflow(input, output, &total)) {
+        return INT64_MAX;
+    }
+
+    return total;
+}
+
+
+/*
+ * The provider's own word on the cost is over the table's, but not over a
+ * price that the operator has set.
+ */
+
+void
+ngx_http_cycles_set_actual(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage)
+{
+    unsigned     unpriced;
+    llm_usage_t  complete;
+
+    if (ctx->conf->unit != CYCLES_USD_MICROCENTS) {
+        ctx->actual = ngx_http_cycles_cost(ctx, usage);
+        return;
+    }
+
+    ngx_http_cycles_reply_price(ctx);
+
+    if (usage->cost >= 0
+        && ctx->usage_source == NGX_HTTP_CYCLES_USAGE_REPORTED
+        && (ctx->price == NULL || !llm_price_is_set(ctx->price)))
+    {
+        ctx->actual = llm_microcents(usage->cost);
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_PROVIDER_COST;
+        return;
+    }
+
+    if (ctx->price == NULL) {
+        ctx->actual = 0;
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_NONE;
+        return;
+    }
+
+    complete = *usage;
+    ngx_http_cycles_complete_usage(ctx, &complete);
+
+    ctx->actual = llm_price_cost(ctx->price, &complete, &unpriced);
+
+    if (unpriced) {
+
+        /* seconds, images or whatever else: charged for nothing they'd be */
+
+        ctx->actual = ctx->estimate;
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
+
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "cycles: price \"%V\" has none for what the reply has "
+                      "used, the estimate %L is taken: add it with "
+                      "\"cycles_price\"", &ctx->price_key, ctx->actual);
+    }
+}
+
+
+/*
+ * A name that only stands for a model, as "gpt-4o" or a deployment of Azure,
+ * is told by the reply.  Not so where the path names what is billed, a profile
+ * of a region for instance; and what the operator says of a name stays.
+ */
+
+static void
+ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
+{
+    const char         *key;
+    const llm_price_t  *price;
+    llm_price_query_t   query;
+
+    if (ctx->reply.model_len == 0
+        || ctx->conf->prices == NULL
+        || ctx->route.model_len)
+    {
+        return;
+    }
+
+    if (ctx->price && !ctx->price_assumed
+        && (llm_price_is_set(ctx->price)
+            || llm_prices_is_alias(ctx->conf->prices, ctx->facts->model,
+                                   ctx->facts->model_len)))
+    {
+        return;
+    }
+
+    ngx_http_cycles_price_query(ctx, &query);
+
+    query.model = ctx->reply.model;
+    query.model_len = ctx->reply.model_len;
+    query.exact = (ctx->price && !ctx->price_assumed);
+
+    price = llm_prices_find(ctx->conf->prices, &query, &key);
+
+    if (price) {
+        ctx->price = price;
+        ctx->price_key.data = (u_char *) key;
+        ctx->price_key.len = ngx_strlen(key);
+    }
+}
+
+
+/* what chooses a price: the reply's word if it has one, else the request's */
+
+static void
+ngx_http_cycles_complete_usage(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
+{
+    llm_facts_t  *facts;
+
+    facts = ctx->facts;
+
+    if (usage->geo == LLM_GEO_DEFAULT) {
+        usage->geo = ngx_http_cycles_geo(ctx);
+    }
+
+    if (facts == NULL) {
+        return;
+    }
+
+    if (!usage->tier_known) {
+        usage->tier = facts->tier;
+    }
+}
+
+
+static llm_geo_t
+ngx_http_cycles_geo(ngx_http_cycles_ctx_t *ctx)
+{
+    switch (ctx->route.provider) {
+
+    case LLM_OPENAI:
+    case LLM_OPENAI_RESPONSES:
+    case LLM_OPENAI_IMAGES:
+    case LLM_OPENAI_AUDIO:
+    case LLM_OPENAI_REALTIME:
+        if (ctx->region.len != 2) {
+            return LLM_GEO_DEFAULT;
+        }
+
+        return ngx_strncasecmp(ctx->region.data, (u_char *) "us", 2) == 0
+               ? LLM_GEO_US
+               : ngx_strncasecmp(ctx->region.data, (u_char *) "eu", 2) == 0
+                 ? LLM_GEO_EU : LLM_GEO_DEFAULT;
+
+    case LLM_VERTEX:
+    case LLM_VERTEX_PREDICT:
+    case LLM_VERTEX_ANTHROPIC:
+        return (ctx->region.len == 0
+                || (ctx->region.len == sizeof("global") - 1
+                    && ngx_strncasecmp(ctx->region.data, (u_char *) "global",
+                                       ctx->region.len) == 0))
+               ? LLM_GEO_DEFAULT : LLM_GEO_REGION;
+
+    default:
+        return LLM_GEO_DEFAULT;
+    }
+}
