@@ -12,7 +12,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_module.h"
-#include "../cycles_json.h"
+#include "../llm/llm_error.h"
 
 
 #define NGX_HTTP_CYCLES_RETRY_SOON     1
@@ -20,9 +20,8 @@
 
 
 typedef struct {
+    llm_error_kind_t         kind;
     ngx_uint_t               status;
-    const char              *type;
-    const char              *code;
     ngx_str_t                message;
     ngx_int_t                retry_after;     /* seconds, -1: not sent */
     ngx_uint_t               no_retry;        /* unsigned  no_retry:1; */
@@ -33,9 +32,17 @@ typedef struct {
 static ngx_int_t ngx_http_cycles_refuse(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal);
 static ngx_int_t ngx_http_cycles_refuse_headers(ngx_http_request_t *r,
-    ngx_http_cycles_refusal_t *refusal);
-static void ngx_http_cycles_refuse_body(cycles_json_t *js,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal);
+static ngx_int_t ngx_http_cycles_refuse_body(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal,
+    ngx_str_t *body);
+static ngx_int_t ngx_http_cycles_refuse_id(ngx_http_request_t *r,
+    ngx_str_t *id);
+static ngx_int_t ngx_http_cycles_refuse_details(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, cycles_str_t *details);
+static void ngx_http_cycles_write_details(cycles_json_t *js,
+    ngx_http_cycles_ctx_t *ctx);
+static llm_errors_t ngx_http_cycles_deny_format(ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_denial_message(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal);
 static ngx_uint_t ngx_http_cycles_denial_status(ngx_http_cycles_ctx_t *ctx);
@@ -75,8 +82,7 @@ ngx_http_cycles_send_denial(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     refusal.status = ngx_http_cycles_denial_status(ctx);
 
     if (ngx_http_cycles_transient(ctx)) {
-        refusal.type = "rate_limit_exceeded";
-        refusal.code = "budget_reserved";
+        refusal.kind = LLM_BUSY;
         refusal.retry_after = (ctx->code == CYCLES_LIMIT_EXCEEDED)
                               ? ngx_http_cycles_until_reset(ctx) : -1;
 
@@ -85,8 +91,7 @@ ngx_http_cycles_send_denial(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         }
 
     } else {
-        refusal.type = "insufficient_quota";
-        refusal.code = "insufficient_quota";
+        refusal.kind = LLM_QUOTA;
         refusal.retry_after = ngx_http_cycles_until_reset(ctx);
         refusal.no_retry = 1;
     }
@@ -117,8 +122,7 @@ ngx_http_cycles_send_outage(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_memzero(&refusal, sizeof(ngx_http_cycles_refusal_t));
 
     refusal.status = NGX_HTTP_SERVICE_UNAVAILABLE;
-    refusal.type = "server_error";
-    refusal.code = "budget_unavailable";
+    refusal.kind = LLM_UNAVAILABLE;
     refusal.retry_after = NGX_HTTP_CYCLES_RETRY_OUTAGE;
 
     ngx_str_set(&refusal.message,
@@ -142,8 +146,7 @@ ngx_http_cycles_send_bad_request(ngx_http_request_t *r,
     ngx_memzero(&refusal, sizeof(ngx_http_cycles_refusal_t));
 
     refusal.status = NGX_HTTP_BAD_REQUEST;
-    refusal.type = "invalid_request_error";
-    refusal.code = "invalid_request";
+    refusal.kind = LLM_INVALID;
     refusal.retry_after = -1;
     refusal.message = *error;
 
@@ -156,28 +159,17 @@ ngx_http_cycles_refuse(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_http_cycles_refusal_t *refusal)
 {
     ngx_int_t                 rc;
-    cycles_json_t             js;
     ngx_http_complex_value_t  cv;
 
     static ngx_str_t  type = ngx_string("application/json");
 
-    if (ngx_http_cycles_refuse_headers(r, refusal) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     ngx_memzero(&cv, sizeof(ngx_http_complex_value_t));
 
-    cycles_json_init(&js, NULL, 0);
-    ngx_http_cycles_refuse_body(&js, ctx, refusal);
-
-    cv.value.len = js.len;
-    cv.value.data = ngx_pnalloc(r->pool, js.len);
-    if (cv.value.data == NULL) {
+    if (ngx_http_cycles_refuse_headers(r, ctx, refusal) != NGX_OK
+        || ngx_http_cycles_refuse_body(r, ctx, refusal, &cv.value) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    cycles_json_init(&js, cv.value.data, cv.value.len);
-    ngx_http_cycles_refuse_body(&js, ctx, refusal);
 
     rc = ngx_http_discard_request_body(r);
 
@@ -195,14 +187,28 @@ ngx_http_cycles_refuse(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_cycles_refuse_headers(ngx_http_request_t *r,
-    ngx_http_cycles_refusal_t *refusal)
+    ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal)
 {
-    ngx_str_t  value;
+    ngx_str_t    value;
+    const char  *name;
 
     ngx_str_set(&value, "no-store");
 
     if (ngx_http_cycles_add_header(r, "Cache-Control", &value) != NGX_OK) {
         return NGX_ERROR;
+    }
+
+    name = llm_error_amzn_type(ngx_http_cycles_deny_format(ctx),
+                               refusal->kind);
+    if (name) {
+        value.data = (u_char *) name;
+        value.len = ngx_strlen(name);
+
+        if (ngx_http_cycles_add_header(r, "x-amzn-errortype", &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     if (refusal->no_retry) {
@@ -234,48 +240,126 @@ ngx_http_cycles_refuse_headers(ngx_http_request_t *r,
 }
 
 
-/* {"error":{"message":…,"type":…,"param":null,"code":…}} */
+static ngx_int_t
+ngx_http_cycles_refuse_body(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_refusal_t *refusal, ngx_str_t *body)
+{
+    ngx_str_t      id;
+    llm_error_t    error;
+    llm_errors_t   errors;
+    cycles_json_t  js;
+
+    ngx_memzero(&error, sizeof(llm_error_t));
+
+    errors = ngx_http_cycles_deny_format(ctx);
+
+    error.kind = refusal->kind;
+    error.status = refusal->status;
+    error.message.data = refusal->message.data;
+    error.message.len = refusal->message.len;
+
+    if (errors == LLM_ERRORS_ANTHROPIC) {
+
+        if (ngx_http_cycles_refuse_id(r, &id) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        error.request_id.data = id.data;
+        error.request_id.len = id.len;
+    }
+
+    if (refusal->amounts
+        && ngx_http_cycles_refuse_details(r, ctx, &error.details) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    cycles_json_init(&js, NULL, 0);
+    llm_error_body(&js, errors, &error);
+
+    body->len = js.len;
+    body->data = ngx_pnalloc(r->pool, js.len);
+    if (body->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    cycles_json_init(&js, body->data, body->len);
+    llm_error_body(&js, errors, &error);
+
+    return NGX_OK;
+}
+
+
+/* Anthropic's SDKs show it, from the header */
+
+static ngx_int_t
+ngx_http_cycles_refuse_id(ngx_http_request_t *r, ngx_str_t *id)
+{
+    id->len = sizeof("req_") - 1 + CYCLES_UUID_LEN;
+    id->data = ngx_pnalloc(r->pool, id->len);
+
+    if (id->data == NULL
+        || cycles_uuid(ngx_cpymem(id->data, "req_", sizeof("req_") - 1)) != 0)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_cycles_add_header(r, "request-id", id);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_refuse_details(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, cycles_str_t *details)
+{
+    cycles_json_t  js;
+
+    cycles_json_init(&js, NULL, 0);
+    ngx_http_cycles_write_details(&js, ctx);
+
+    details->len = js.len;
+    details->data = ngx_pnalloc(r->pool, js.len);
+    if (details->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    cycles_json_init(&js, details->data, details->len);
+    ngx_http_cycles_write_details(&js, ctx);
+
+    return NGX_OK;
+}
+
 
 static void
-ngx_http_cycles_refuse_body(cycles_json_t *js, ngx_http_cycles_ctx_t *ctx,
-    ngx_http_cycles_refusal_t *refusal)
+ngx_http_cycles_write_details(cycles_json_t *js, ngx_http_cycles_ctx_t *ctx)
 {
     cycles_str_t      s;
     cycles_denial_t  *denial;
 
+    denial = ctx->denial;
+
+    s.data = (u_char *) denial->scope;
+    s.len = denial->scope_len;
+
     cycles_json_begin(js);
-    cycles_json_key(js, "error", sizeof("error") - 1);
-    cycles_json_begin(js);
-
-    s.data = refusal->message.data;
-    s.len = refusal->message.len;
-
-    cycles_json_member_string(js, "message", s);
-    cycles_json_member_name(js, "type", refusal->type);
-    cycles_json_key(js, "param", sizeof("param") - 1);
-    cycles_json_raw(js, "null", sizeof("null") - 1);
-    cycles_json_member_name(js, "code", refusal->code);
-
-    if (refusal->amounts) {
-        denial = ctx->denial;
-
-        s.data = (u_char *) denial->scope;
-        s.len = denial->scope_len;
-
-        cycles_json_key(js, "cycles", sizeof("cycles") - 1);
-        cycles_json_begin(js);
-        cycles_json_member_string(js, "scope", s);
-        cycles_json_member_name(js, "unit",
-                             cycles_unit_name(
-                                         (cycles_unit_t) ctx->conf->unit));
-        cycles_json_member_integer(js, "requested", denial->requested);
-        cycles_json_member_integer(js, "remaining", denial->remaining);
-        cycles_json_member_integer(js, "held", denial->held);
-        cycles_json_end(js);
-    }
-
+    cycles_json_member_string(js, "scope", s);
+    cycles_json_member_name(js, "unit",
+                            cycles_unit_name((cycles_unit_t) ctx->conf->unit));
+    cycles_json_member_integer(js, "requested", denial->requested);
+    cycles_json_member_integer(js, "remaining", denial->remaining);
+    cycles_json_member_integer(js, "held", denial->held);
     cycles_json_end(js);
-    cycles_json_end(js);
+}
+
+
+/* that of the API that the client speaks, unless the operator says so */
+
+static llm_errors_t
+ngx_http_cycles_deny_format(ngx_http_cycles_ctx_t *ctx)
+{
+    return (ctx->conf->deny_format == NGX_HTTP_CYCLES_DENY_FORMAT_AUTO)
+           ? llm_errors_of(ctx->route.provider, ctx->route.api)
+           : (llm_errors_t) ctx->conf->deny_format;
 }
 
 
@@ -320,12 +404,11 @@ ngx_http_cycles_denial_status(ngx_http_cycles_ctx_t *ctx)
         return ctx->conf->deny_status;
     }
 
-    /*
-     * SDKs of OpenAI never retry a 402, with or without our header; but what
-     * may be retried has to look like it.
-     */
+    /* what may be retried has to look like it */
 
-    return ngx_http_cycles_transient(ctx) ? NGX_HTTP_TOO_MANY_REQUESTS : 402;
+    return llm_error_status(ngx_http_cycles_deny_format(ctx),
+                            ngx_http_cycles_transient(ctx) ? LLM_BUSY
+                                                           : LLM_QUOTA);
 }
 
 

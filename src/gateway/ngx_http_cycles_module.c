@@ -129,8 +129,17 @@ static ngx_conf_enum_t  ngx_http_cycles_websockets[] = {
 
 
 static ngx_conf_enum_t  ngx_http_cycles_deny_formats[] = {
-    { ngx_string("auto"), LLM_PROVIDER_AUTO },
-    { ngx_string("openai"), LLM_OPENAI },
+    { ngx_string("auto"), NGX_HTTP_CYCLES_DENY_FORMAT_AUTO },
+    { ngx_string("openai"), LLM_ERRORS_OPENAI },
+    { ngx_string("anthropic"), LLM_ERRORS_ANTHROPIC },
+    { ngx_string("gemini"), LLM_ERRORS_GOOGLE },
+    { ngx_string("bedrock"), LLM_ERRORS_BEDROCK },
+    { ngx_string("mistral"), LLM_ERRORS_MISTRAL },
+    { ngx_string("cohere"), LLM_ERRORS_COHERE },
+    { ngx_string("ollama"), LLM_ERRORS_OLLAMA },
+    { ngx_string("openrouter"), LLM_ERRORS_OPENROUTER },
+    { ngx_string("llamacpp"), LLM_ERRORS_LLAMACPP },
+    { ngx_string("vllm"), LLM_ERRORS_VLLM },
     { ngx_null_string, 0 }
 };
 
@@ -1396,7 +1405,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_uint_value(conf->deny_format, prev->deny_format,
-                              LLM_PROVIDER_AUTO);
+                              NGX_HTTP_CYCLES_DENY_FORMAT_AUTO);
     ngx_conf_merge_uint_value(conf->response_headers, prev->response_headers,
                               NGX_HTTP_CYCLES_HEADERS_ON);
 

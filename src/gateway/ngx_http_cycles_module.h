@@ -35,6 +35,7 @@
 #include "../client/ngx_http_cycles_breaker.h"
 #include "../ngx_http_cycles_conf.h"
 #include "../llm/llm.h"
+#include "../llm/llm_error.h"
 #include "../llm/llm_price.h"
 #include "../llm/llm_reply.h"
 #include "../llm/llm_request.h"
@@ -75,6 +76,7 @@
 #define NGX_HTTP_CYCLES_HEADERS_AMOUNTS   2
 
 #define NGX_HTTP_CYCLES_DENY_STATUS_AUTO  0
+#define NGX_HTTP_CYCLES_DENY_FORMAT_AUTO  LLM_ERRORS
 
 
 /* $cycles_decision */

@@ -127,6 +127,7 @@ NAMES = {('estimate', 'NULL'): 'auto',
          ('actual', 'NGX_HTTP_CYCLES_ACTUAL_AUTO'): 'auto',
          ('provider', 'LLM_PROVIDER_AUTO'): 'auto',
          ('unknown_price', 'NGX_HTTP_CYCLES_PRICE_DENY'): 'deny',
+         ('deny_format', 'NGX_HTTP_CYCLES_DENY_FORMAT_AUTO'): 'auto',
          ('deny_status', 'NGX_HTTP_TOO_MANY_REQUESTS'): '429'}
 
 
