@@ -126,7 +126,11 @@ typedef enum {
     CYCLES_KEY_REVOKED,
     CYCLES_KEY_EXPIRED,
     CYCLES_DUPLICATE_RESOURCE,
-    CYCLES_CODES
+    CYCLES_CODES,
+
+    /* never an answer: see cycles_ledger_look_up() */
+
+    CYCLES_LOOK_UP
 } cycles_code_t;
 
 

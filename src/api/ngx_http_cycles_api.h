@@ -119,6 +119,7 @@ struct ngx_http_cycles_api_ctx_s {
 
     ngx_http_request_t              *request;
     ngx_http_cycles_ledger_wait_t    wait;
+    ngx_http_cycles_ledger_look_up_t  *look_up;
     ngx_uint_t                       status;      /* of the answer */
     ngx_http_cycles_api_write_pt     write;
     ngx_http_cycles_api_work_pt      work;
@@ -153,7 +154,10 @@ ngx_int_t ngx_http_cycles_api_durable(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, uint64_t record, ngx_uint_t status,
     ngx_http_cycles_api_write_pt write);
 
-/* answers with what the ledger has refused; denial may be NULL */
+/*
+ * Answers with what the ledger has refused; denial may be NULL.  What it has
+ * to look up first is looked up, and the route run again.
+ */
 
 ngx_int_t ngx_http_cycles_api_refuse(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,

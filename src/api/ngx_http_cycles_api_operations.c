@@ -13,6 +13,10 @@
 #include "ngx_http_cycles_api.h"
 
 
+static ngx_int_t ngx_http_cycles_api_look_up(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx);
+static void ngx_http_cycles_api_found(void *data, ngx_int_t error);
+static void ngx_http_cycles_api_unfound(void *data);
 static void ngx_http_cycles_api_synced(ngx_http_cycles_ledger_wait_t *wait,
     ngx_int_t error);
 static void ngx_http_cycles_api_age(ngx_http_cycles_api_ctx_t *ctx);
@@ -51,6 +55,7 @@ ngx_http_cycles_api_reserve(ngx_http_request_t *r,
     rq.policy = ctx->rq.policy;
     rq.metadata = ctx->rq.metadata;
     rq.dry_run = ctx->rq.dry_run;
+    rq.fresh_key = 0;
     rq.decide = (ctx->route->operation == CYCLES_API_DECIDE);
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
@@ -92,6 +97,7 @@ ngx_http_cycles_api_event(ngx_http_request_t *r,
     rq.metrics = ctx->rq.metrics;
     rq.metadata = ctx->rq.metadata;
     rq.client_time_ms = ctx->rq.client_time_ms;
+    rq.fresh_key = 0;
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
 
@@ -246,6 +252,10 @@ ngx_http_cycles_api_refuse(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, cycles_code_t code,
     cycles_denial_t *denial)
 {
+    if (code == CYCLES_LOOK_UP) {
+        return ngx_http_cycles_api_look_up(r, ctx);
+    }
+
     ngx_http_cycles_ledger_wrote(ctx->ledger);
 
     cycles_api_refused(&ctx->error, code, ctx->rq.unit, denial);
@@ -262,6 +272,71 @@ ngx_http_cycles_api_refuse(ngx_http_request_t *r,
     }
 
     return ngx_http_cycles_api_send_error(r, ctx, cycles_api_status(code));
+}
+
+
+static ngx_int_t
+ngx_http_cycles_api_look_up(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->request = r;
+    ctx->look_up = ngx_http_cycles_ledger_look_up(ctx->ledger,
+                                              ngx_http_cycles_api_found, ctx);
+    if (ctx->look_up == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_cycles_api_unfound;
+    cln->data = ctx;
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_cycles_api_found(void *data, ngx_int_t error)
+{
+    ngx_http_cycles_api_ctx_t *ctx = data;
+
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    ctx->look_up = NULL;
+
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    rc = (error == NGX_OK) ? ctx->route->run(r, ctx)
+         : ngx_http_cycles_api_fail(r, ctx, CYCLES_INTERNAL_ERROR,
+                               "The ledger can't look up now what has been, "
+                               "try again with the same idempotency key");
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_cycles_api_unfound(void *data)
+{
+    ngx_http_cycles_api_ctx_t  *ctx = data;
+
+    if (ctx->look_up) {
+        ngx_http_cycles_ledger_look_up_cancel(ctx->look_up);
+        ctx->look_up = NULL;
+    }
 }
 
 

@@ -373,6 +373,8 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     rsv->terms.idempotency_key.data = p + 2 * CYCLES_UUID_LEN;
     rsv->terms.idempotency_key.len = CYCLES_UUID_LEN;
 
+    rsv->terms.fresh_key = 1;
+
     if (conf->idempotency_key == NULL || ctx->reused_key) {
         return NGX_OK;
     }
@@ -394,6 +396,7 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     }
 
     rsv->terms.idempotency_key = value;
+    rsv->terms.fresh_key = 0;
 
     /*
      * Other requests may have the key as well, even at the same time: a value

@@ -554,8 +554,6 @@ cycles_ledger_unlock(cycles_ledger_t *ledger)
 static int
 cycles_ledger_recover(cycles_ledger_t *ledger)
 {
-    int            rc;
-    char           err[CYCLES_LEDGER_ERROR_LEN];
     cycles_shm_t  *shm;
 
     shm = ledger->shm;
@@ -565,18 +563,32 @@ cycles_ledger_recover(cycles_ledger_t *ledger)
                       shm->changing ? "reading the log again"
                                     : "following the log");
 
-    rc = shm->changing ? cycles_log_rebuild(ledger, err, sizeof(err))
-                       : cycles_log_follow(ledger, err, sizeof(err));
+    (void) cycles_ledger_restore(ledger);
+
+    return pthread_mutex_consistent(&shm->mutex);
+}
+
+
+/* makes memory whole from what is on the disk; -1: nothing can be done */
+
+int
+cycles_ledger_restore(cycles_ledger_t *ledger)
+{
+    int   rc;
+    char  err[CYCLES_LEDGER_ERROR_LEN];
+
+    rc = ledger->shm->changing ? cycles_log_rebuild(ledger, err, sizeof(err))
+                               : cycles_log_follow(ledger, err, sizeof(err));
 
     if (rc != 0) {
-        shm->broken = 1;
+        ledger->shm->broken = 1;
         cycles_ledger_trouble_set(ledger, "%s", err);
         cycles_ledger_say(ledger, CYCLES_LEDGER_ALERT,
                           "%s: the ledger stops until nginx is restarted",
                           err);
     }
 
-    return pthread_mutex_consistent(&shm->mutex);
+    return rc;
 }
 
 

@@ -18,6 +18,7 @@
 
 
 #include "../cycles.h"
+#include "cycles_hash.h"
 #include "cycles_permissions.h"
 
 
@@ -127,6 +128,7 @@ typedef struct {
     cycles_str_t           metadata;      /* JSON object text, or empty */
     unsigned               dry_run:1;
     unsigned               decide:1;
+    unsigned               fresh_key:1;   /* random, and never repeated */
     cycles_str_t           trace_id;      /* 32 hex digits, or empty */
 } cycles_reserve_t;
 
@@ -241,12 +243,48 @@ typedef struct {
     cycles_metrics_t       metrics;
     cycles_str_t           metadata;
     int64_t                client_time_ms;    /* kept only; -1: not given */
+    unsigned               fresh_key:1;       /* as in a reserve */
     cycles_str_t           trace_id;
 } cycles_event_t;
 
 
 cycles_code_t cycles_ledger_event(cycles_ledger_t *ledger,
     const cycles_event_t *rq, cycles_settled_t *rs, int64_t now);
+
+
+/*
+ * Memory keeps what is finished for some time only; ledger.db keeps it longer.
+ * An operation that does not find a key, or a reservation, there returns
+ * CYCLES_LOOK_UP and has done nothing, if it could have been there.  Then
+ *
+ *     cycles_ledger_missed()       says what, right after the operation;
+ *     cycles_ledger_look_up()      once cycles_ledger_folded() has reached
+ *                                  look_up.record: fetches it from ledger.db;
+ *                                  blocks, and may run in a thread;
+ *     cycles_ledger_looked_up()    right before the operation is called
+ *                                  again: what is not there now is new.
+ *
+ * It may have to be looked up again, when very much has been forgotten in the
+ * meantime.  Keys that nobody will send again (fresh_key) are never looked up.
+ */
+
+typedef struct {
+    cycles_digest_t        key;
+    uint8_t                id[16];        /* instead of a key */
+    unsigned               by_key:1;
+    uint64_t               record;
+    uint64_t               seen;
+} cycles_look_up_t;
+
+void cycles_ledger_missed(cycles_ledger_t *ledger, cycles_look_up_t *look_up);
+
+/* -1: err says why it could not be looked up */
+
+int cycles_ledger_look_up(cycles_ledger_t *ledger,
+    const cycles_look_up_t *look_up, char *err, size_t errlen);
+
+void cycles_ledger_looked_up(cycles_ledger_t *ledger,
+    const cycles_look_up_t *look_up);
 
 
 /*
@@ -397,7 +435,8 @@ typedef struct {
 } cycles_view_t;
 
 /*
- * CYCLES_NOT_FOUND: there is none with this id, or it ended too long ago.  A
+ * CYCLES_NOT_FOUND: there is none with this id, or it ended too long ago;
+ * CYCLES_LOOK_UP as for the operations.  A
  * reservation that is past its grace period is EXPIRED, whether or not its
  * hold has been returned yet.
  */

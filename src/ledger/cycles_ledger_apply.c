@@ -21,8 +21,6 @@ static int cycles_apply_settle(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static int cycles_apply_extend(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
-static void cycles_extension_keep(cycles_ledger_t *ledger,
-    cycles_cell_t *cell, const cycles_record_t *rec);
 static cycles_extensions_t *cycles_extensions_next(cycles_ledger_t *ledger,
     cycles_cell_t *cell);
 static int cycles_apply_expire(cycles_ledger_t *ledger,
@@ -286,7 +284,8 @@ cycles_apply_settle(cycles_ledger_t *ledger, const cycles_record_t *rec)
 static int
 cycles_apply_extend(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
-    cycles_cell_t  *cell;
+    cycles_cell_t       *cell;
+    cycles_extension_t   extension;
 
     cell = cycles_cell_by_id(ledger, rec->id, CYCLES_CELL_RESERVATION);
 
@@ -301,31 +300,29 @@ cycles_apply_extend(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->extended++;
 
     cycles_heap_update(ledger, cell);
-    cycles_extension_keep(ledger, cell, rec);
+
+    cycles_key_digest(ledger, "extend", rec->id, 16, rec->key, &extension.key);
+    extension.digest = rec->digest;
+    extension.expires_at_ms = rec->expires_at_ms;
+    extension.record = rec->seq;
+
+    cycles_extension_keep(ledger, cell, &extension);
 
     return 0;
 }
 
 
-static void
+void
 cycles_extension_keep(cycles_ledger_t *ledger, cycles_cell_t *cell,
-    const cycles_record_t *rec)
+    const cycles_extension_t *extension)
 {
-    cycles_extension_t   *item;
     cycles_extensions_t  *ext;
 
     ext = cycles_extensions_next(ledger, cell);
 
-    if (ext == NULL) {
-        return;
+    if (ext) {
+        ext->items[ext->n++] = *extension;
     }
-
-    item = &ext->items[ext->n++];
-
-    cycles_key_digest(ledger, "extend", rec->id, 16, rec->key, &item->key);
-    item->digest = rec->digest;
-    item->expires_at_ms = rec->expires_at_ms;
-    item->record = rec->seq;
 }
 
 
@@ -784,9 +781,8 @@ cycles_api_key_add(cycles_ledger_t *ledger, const cycles_key_def_t *def)
 static int
 cycles_apply_funding(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
-    cycles_ref_t      ref;
-    cycles_cell_t    *cell;
-    cycles_budget_t  *budget;
+    cycles_budget_t        *budget;
+    cycles_funding_sums_t   sums;
 
     budget = cycles_budget_by_id(ledger, rec->effects[0].budget);
 
@@ -803,29 +799,44 @@ cycles_apply_funding(cycles_ledger_t *ledger, const cycles_record_t *rec)
     budget->allocated = rec->new_allocated;
     budget->updated_ms = rec->time;
 
-    if (rec->key.len) {
-        ref = cycles_cell_alloc(ledger);
-
-        if (ref == 0) {
-            return -1;
-        }
-
-        cell = cycles_memory_at(ledger, ref);
-
-        cell->kind = CYCLES_CELL_FUNDING;
-        cell->status = CYCLES_COMMITTED;
-        cell->unit = rec->unit;
-        cell->digest = rec->digest;
-        cell->record = rec->seq;
-        memcpy(cell->id, rec->id, 16);
-
-        cycles_key_digest(ledger, "fund", rec->owner.data, rec->owner.len,
-                          rec->key, &cell->key);
-        cycles_funding_sums(rec, cycles_cell_funding(cell));
-
-        cycles_cell_index(ledger, cell);
-        cycles_cell_done(ledger, cell, rec->time);
+    if (rec->key.len == 0) {
+        return 0;
     }
+
+    cycles_funding_sums(rec, &sums);
+
+    return cycles_funding_keep(ledger, rec, &sums);
+}
+
+
+int
+cycles_funding_keep(cycles_ledger_t *ledger, const cycles_record_t *rec,
+    const cycles_funding_sums_t *sums)
+{
+    cycles_ref_t    ref;
+    cycles_cell_t  *cell;
+
+    ref = cycles_cell_alloc(ledger);
+
+    if (ref == 0) {
+        return -1;
+    }
+
+    cell = cycles_memory_at(ledger, ref);
+
+    cell->kind = CYCLES_CELL_FUNDING;
+    cell->status = CYCLES_COMMITTED;
+    cell->unit = rec->unit;
+    cell->digest = rec->digest;
+    cell->record = rec->seq;
+    memcpy(cell->id, rec->id, 16);
+
+    cycles_key_digest(ledger, "fund", rec->owner.data, rec->owner.len,
+                      rec->key, &cell->key);
+    *cycles_cell_funding(cell) = *sums;
+
+    cycles_cell_index(ledger, cell);
+    cycles_cell_done(ledger, cell, rec->time);
 
     return 0;
 }

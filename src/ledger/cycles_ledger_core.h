@@ -19,7 +19,6 @@
 
 #include "cycles_ledger.h"
 #include "cycles_ledger_admin.h"
-#include "cycles_hash.h"
 #include "cycles_budgets.h"
 
 
@@ -145,6 +144,7 @@ typedef struct {
     int64_t               charged;
     int64_t               remaining;
 
+    unsigned              fresh_key;      /* is not looked for again */
     cycles_decision_t     decision;
     cycles_code_t         denied;         /* why a decision is DENY */
     unsigned              decide;         /* not a dry run of a reserve */
@@ -399,6 +399,18 @@ typedef struct {
     uint64_t              folded;         /* the last record in ledger.db */
     uint64_t              fold_wanted;    /* somebody waits for it */
 
+    /* of who folds: see cycles_ledger_filter.c */
+
+    uint64_t              filters;        /* where they are */
+    uint64_t              filter_size;    /* of each */
+    uint32_t              filter;         /* in use: 1 or 2, 0: none */
+    uint32_t              filter_building;
+    uint32_t              filter_table;   /* that it is made from now */
+    int64_t               filter_from;    /* since when */
+    uint64_t              filter_keys;
+    uint64_t              filter_kept;    /* of them at first */
+    uint64_t              filter_building_keys;
+
     uint64_t              known;          /* the log must not end before */
     uint64_t              synced;
     uint64_t              dir_synced;     /* newest segment whose directory
@@ -469,6 +481,8 @@ struct cycles_ledger_s {
     unsigned char        *buffer;
     cycles_record_t       record;
     char                  trouble[256];
+    cycles_look_up_t      missed;
+    cycles_look_up_t      looked_up;
 
     unsigned char        *random;         /* a page, wiped in a child */
     unsigned              random_kept;
@@ -520,6 +534,7 @@ void cycles_ledger_say(cycles_ledger_t *ledger, cycles_ledger_level_t level,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void cycles_ledger_trouble_set(cycles_ledger_t *ledger, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+int cycles_ledger_restore(cycles_ledger_t *ledger);
 int cycles_ledger_owner(cycles_ledger_t *ledger, int fd);
 int cycles_lock_byte(int fd, int byte, int type);
 int cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id);
@@ -611,10 +626,26 @@ void cycles_folder_free(cycles_ledger_t *ledger);
 void cycles_databases_free(cycles_ledger_t *ledger);
 
 
+/* cycles_ledger_filter.c */
+
+int cycles_filter_has(cycles_ledger_t *ledger, int64_t key);
+void cycles_filter_add(cycles_ledger_t *ledger, int64_t key);
+
+
+/* cycles_ledger_recall.c */
+
+int cycles_key_missed(cycles_ledger_t *ledger, const cycles_digest_t *key);
+int cycles_id_missed(cycles_ledger_t *ledger, const uint8_t *id);
+
+
 /* cycles_ledger_apply.c */
 
 int cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
     char *err, size_t errlen);
+void cycles_extension_keep(cycles_ledger_t *ledger, cycles_cell_t *cell,
+    const cycles_extension_t *extension);
+int cycles_funding_keep(cycles_ledger_t *ledger, const cycles_record_t *rec,
+    const cycles_funding_sums_t *sums);
 void cycles_key_digest(cycles_ledger_t *ledger, const char *operation,
     const void *owner, size_t owner_len, cycles_str_t key,
     cycles_digest_t *digest);

@@ -160,6 +160,7 @@ static const char  cycles_db_schema[] =
     "  charged INTEGER,"
     "  settle_key TEXT,"
     "  settle_trace_id TEXT,"
+    "  settle_by_operator INTEGER,"
     "  release_reason TEXT,"
     CYCLES_DB_METRICS
     "  committed_metadata TEXT,"
@@ -167,12 +168,15 @@ static const char  cycles_db_schema[] =
     "  remaining INTEGER,"
     "  digest BLOB NOT NULL,"
     "  key_hash INTEGER NOT NULL,"
+    "  key_is_fresh INTEGER NOT NULL,"
     "  settle_seq INTEGER,"
     "  settle_remaining INTEGER,"
     "  settle_digest BLOB,"
     CYCLES_DB_CAPS ");"
 
     "CREATE INDEX reservations_key ON reservations (key_hash);"
+    "CREATE INDEX reservations_filter ON reservations"
+    "  (created_at_ms, key_hash) WHERE key_is_fresh = 0;"
     "CREATE INDEX reservations_tenant ON reservations"
     "  (tenant_id, created_at_ms);"
     "CREATE INDEX reservations_active ON reservations (seq)"
@@ -207,9 +211,12 @@ static const char  cycles_db_schema[] =
     CYCLES_DB_METRICS
     "  remaining INTEGER,"
     "  digest BLOB NOT NULL,"
-    "  key_hash INTEGER NOT NULL);"
+    "  key_hash INTEGER NOT NULL,"
+    "  key_is_fresh INTEGER NOT NULL);"
 
     "CREATE INDEX events_key ON events (key_hash);"
+    "CREATE INDEX events_filter ON events (created_at_ms, key_hash)"
+    "  WHERE key_is_fresh = 0;"
     "CREATE INDEX events_tenant ON events (tenant_id, seq);"
 
     "CREATE TABLE decisions ("
@@ -228,6 +235,7 @@ static const char  cycles_db_schema[] =
     CYCLES_DB_CAPS ");"
 
     "CREATE INDEX decisions_key ON decisions (key_hash);"
+    "CREATE INDEX decisions_filter ON decisions (created_at_ms, key_hash);"
 
     "CREATE TABLE fundings ("
     "  seq INTEGER PRIMARY KEY,"
@@ -256,6 +264,8 @@ static const char  cycles_db_schema[] =
     "  key_hash INTEGER);"
 
     "CREATE INDEX fundings_key ON fundings (key_hash)"
+    "  WHERE key_hash IS NOT NULL;"
+    "CREATE INDEX fundings_filter ON fundings (created_at_ms, key_hash)"
     "  WHERE key_hash IS NOT NULL;"
     "CREATE INDEX fundings_budget ON fundings (budget, seq);";
 

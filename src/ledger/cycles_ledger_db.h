@@ -117,43 +117,60 @@ extern const char *const  cycles_budget_statuses[CYCLES_BUDGET_STATUSES];
 extern const char *const  cycles_decisions[CYCLES_ALLOW_WITH_CAPS + 1];
 
 
+/* what rows that have keys begin with, when they are read back */
+
+typedef enum {
+    CYCLES_KEPT_SEQ = 0,
+    CYCLES_KEPT_ID,
+    CYCLES_KEPT_TENANT,
+    CYCLES_KEPT_KEY,
+    CYCLES_KEPT_DIGEST,
+    CYCLES_KEPT_UNIT,
+    CYCLES_KEPT_CREATED,
+    CYCLES_KEPT_COLUMNS
+} cycles_kept_column_t;
+
+
 /* what memory knows of a reservation */
 
 #define CYCLES_RESERVATION_ROW                                                \
-    "SELECT seq, reservation_id, status, tenant_id, idempotency_key, digest," \
-    " unit, overage_policy, decision, estimate, remaining, grace_period_ms,"  \
-    " granted_until_ms, extensions, budgets, finalized_at_ms, charged,"       \
-    " settle_key, settle_digest, settle_seq, settle_remaining,"               \
-    " subject_tenant, subject_workspace, subject_app, subject_workflow,"      \
-    " subject_agent, subject_toolset,"                                        \
-    " caps_max_tokens, caps_max_steps_remaining, caps_cooldown_ms,"           \
-    " caps_tool_allowlist, caps_tool_denylist FROM reservations"
+    "SELECT seq, reservation_id, tenant_id, idempotency_key, digest, unit,"   \
+    " created_at_ms, status, overage_policy, decision, estimate, remaining,"  \
+    " grace_period_ms, granted_until_ms, expires_at_ms, extensions, budgets," \
+    " finalized_at_ms, charged, settle_key, settle_digest, settle_seq,"       \
+    " settle_remaining, subject_tenant, subject_workspace, subject_app,"      \
+    " subject_workflow, subject_agent, subject_toolset, caps_max_tokens,"     \
+    " caps_max_steps_remaining, caps_cooldown_ms, caps_tool_allowlist,"       \
+    " caps_tool_denylist FROM reservations"
 
 typedef enum {
-    CYCLES_ROW_SEQ = 0,
-    CYCLES_ROW_ID,
-    CYCLES_ROW_STATUS,
-    CYCLES_ROW_TENANT,
-    CYCLES_ROW_KEY,
-    CYCLES_ROW_DIGEST,
-    CYCLES_ROW_UNIT,
-    CYCLES_ROW_POLICY,
-    CYCLES_ROW_DECISION,
-    CYCLES_ROW_ESTIMATE,
-    CYCLES_ROW_REMAINING,
-    CYCLES_ROW_GRACE,
-    CYCLES_ROW_GRANTED,
-    CYCLES_ROW_EXTENSIONS,
-    CYCLES_ROW_BUDGETS,
-    CYCLES_ROW_FINALIZED,
-    CYCLES_ROW_CHARGED,
-    CYCLES_ROW_SETTLE_KEY,
-    CYCLES_ROW_SETTLE_DIGEST,
-    CYCLES_ROW_SETTLE_SEQ,
-    CYCLES_ROW_SETTLE_REMAINING,
-    CYCLES_ROW_SUBJECT,
-    CYCLES_ROW_CAPS = CYCLES_ROW_SUBJECT + CYCLES_LEVELS
-} cycles_reservation_row_t;
+    CYCLES_KEPT_STATUS = CYCLES_KEPT_COLUMNS,
+    CYCLES_KEPT_POLICY,
+    CYCLES_KEPT_DECISION,
+    CYCLES_KEPT_ESTIMATE,
+    CYCLES_KEPT_REMAINING,
+    CYCLES_KEPT_GRACE,
+    CYCLES_KEPT_GRANTED,
+    CYCLES_KEPT_EXPIRES,
+    CYCLES_KEPT_EXTENSIONS,
+    CYCLES_KEPT_BUDGETS,
+    CYCLES_KEPT_FINALIZED,
+    CYCLES_KEPT_CHARGED,
+    CYCLES_KEPT_SETTLE_KEY,
+    CYCLES_KEPT_SETTLE_DIGEST,
+    CYCLES_KEPT_SETTLE_SEQ,
+    CYCLES_KEPT_SETTLE_REMAINING,
+    CYCLES_KEPT_SUBJECT,
+    CYCLES_KEPT_CAPS = CYCLES_KEPT_SUBJECT + CYCLES_LEVELS
+} cycles_reservation_column_t;
+
+
+/* what other tables know of a row */
+
+typedef struct {
+    unsigned             n;
+    cycles_extension_t   extensions[CYCLES_MAX_EXTENSIONS];
+} cycles_kept_t;
 
 
 /* what records do to one budget, until it is written */
@@ -224,6 +241,24 @@ int cycles_tables_load(cycles_ledger_t *ledger, cycles_db_meta_t *meta,
     char *err, size_t errlen);
 
 
+/* cycles_ledger_recall.c: from one row into memory */
+
+/*
+ * cycles_kept_extensions() reads what belongs to the current row of
+ * CYCLES_RESERVATION_ROW; cycles_kept_reservation() then makes its cell,
+ * without the database, in memory that has room for it.
+ */
+
+int cycles_kept_extensions(cycles_ledger_t *ledger, sqlite3 *db,
+    sqlite3_stmt *st, cycles_kept_t *kept);
+int cycles_kept_reservation(cycles_ledger_t *ledger, sqlite3_stmt *st,
+    const cycles_kept_t *kept);
+
+/* the record of the ledger, once it tells what a row has told */
+
+int cycles_kept_apply(cycles_ledger_t *ledger);
+
+
 /* cycles_ledger_tables.c: what a record does to the tables */
 
 /*
@@ -246,6 +281,11 @@ sqlite3_stmt *cycles_fold_statement(cycles_folder_t *f,
 /* runs it; changes: how many rows it has to change, -1: any number */
 
 int cycles_fold_run(cycles_folder_t *f, sqlite3_stmt *st, int changes);
+
+
+/* cycles_ledger_filter.c */
+
+int cycles_filter_step(cycles_folder_t *f, int64_t now, unsigned *more);
 
 
 #endif /* _CYCLES_LEDGER_DB_H_INCLUDED_ */

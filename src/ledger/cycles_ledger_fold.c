@@ -204,6 +204,7 @@ cycles_fold_locked(cycles_folder_t *f, int64_t now, cycles_fold_t *fold,
     int               rc;
     int64_t           end;
     uint64_t          target;
+    unsigned          more;
     cycles_ledger_t  *ledger;
 
     ledger = f->ledger;
@@ -246,7 +247,20 @@ cycles_fold_locked(cycles_folder_t *f, int64_t now, cycles_fold_t *fold,
 
     fold->folded = f->meta.folded;
 
-    return cycles_fold_trim(f, err, errlen);
+    if (cycles_fold_trim(f, err, errlen) != 0) {
+        return -1;
+    }
+
+    more = 0;
+
+    if (cycles_filter_step(f, now, &more) != 0) {
+        cycles_db_error(ledger, f->db, err, errlen);
+        return -1;
+    }
+
+    fold->more |= more;
+
+    return 0;
 }
 
 

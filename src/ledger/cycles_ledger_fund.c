@@ -112,6 +112,10 @@ cycles_fund_locked(cycles_ledger_t *ledger, const cycles_funding_t *rq,
             return memcmp(&cell->digest, digest, sizeof(cycles_digest_t)) == 0
                    ? CYCLES_OK : CYCLES_IDEMPOTENCY_MISMATCH;
         }
+
+        if (cycles_key_missed(ledger, &key)) {
+            return CYCLES_LOOK_UP;
+        }
     }
 
     tenant = cycles_scope_tenant(ledger, rq->scope);

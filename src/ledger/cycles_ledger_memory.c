@@ -30,6 +30,10 @@
 
 #define CYCLES_HEAP_WAYS        4
 
+/* of the memory, for each of the two filters of keys */
+#define CYCLES_FILTER_SHARE     64
+#define CYCLES_FILTER_ALIGN     4096
+
 
 typedef char  cycles_cell_fits[
     (sizeof(cycles_cell_t) <= CYCLES_CELL_SIZE) ? 1 : -1];
@@ -56,7 +60,7 @@ static void cycles_heap_down(cycles_ledger_t *ledger, uint32_t i);
 
 
 /*
- * Empties the state.  Pages are given back rather than written with zeroes,
+ * Empties the state, but for the filters.  Pages are given back rather than written with zeroes,
  * so that a large zone costs nothing before it is used.
  */
 
@@ -71,16 +75,19 @@ cycles_memory_init(cycles_ledger_t *ledger)
     memset((unsigned char *) shm + offsetof(cycles_shm_t, written), 0,
            sizeof(cycles_shm_t) - offsetof(cycles_shm_t, written));
 
+    shm->filters = CYCLES_MEMORY_HEAD;
+    shm->filter_size = ledger->size / CYCLES_FILTER_SHARE
+                       & ~(uint64_t) (CYCLES_FILTER_ALIGN - 1);
+
+    offset = shm->filters + 2 * shm->filter_size;
+
     if (fallocate(ledger->memory_fd,
                   FALLOC_FL_PUNCH_HOLE|FALLOC_FL_KEEP_SIZE,
-                  CYCLES_MEMORY_HEAD, ledger->size - CYCLES_MEMORY_HEAD)
+                  offset, ledger->size - offset)
         == -1)
     {
-        memset(ledger->base + CYCLES_MEMORY_HEAD, 0,
-               ledger->size - CYCLES_MEMORY_HEAD);
+        memset(ledger->base + offset, 0, ledger->size - offset);
     }
-
-    offset = CYCLES_MEMORY_HEAD;
 
     cycles_table_init(&shm->ids, &offset, ledger->size / 512);
     cycles_table_init(&shm->keys, &offset, ledger->size / 512);

@@ -175,6 +175,7 @@ cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_view_t *view, int64_t now)
 {
     uint8_t                 bin[16];
+    cycles_code_t           code;
     const cycles_cell_t    *cell;
     const cycles_tenant_t  *tenant;
 
@@ -189,6 +190,7 @@ cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
     }
 
     cell = cycles_cell_by_id(ledger, bin, CYCLES_CELL_RESERVATION);
+    code = CYCLES_OK;
 
     if (cell) {
         view->status = cell->status;
@@ -215,9 +217,13 @@ cycles_ledger_view(cycles_ledger_t *ledger, cycles_str_t id,
         if (tenant) {
             cycles_principal_fill(&view->owner, tenant);
         }
+
+    } else {
+        code = cycles_id_missed(ledger, bin) ? CYCLES_LOOK_UP
+                                             : CYCLES_NOT_FOUND;
     }
 
     cycles_ledger_unlock(ledger);
 
-    return cell ? CYCLES_OK : CYCLES_NOT_FOUND;
+    return code;
 }

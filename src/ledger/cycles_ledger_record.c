@@ -18,6 +18,7 @@
 #define CYCLES_EFFECT_OVER_LIMIT  1
 #define CYCLES_TEXTS_OMITTED      1
 #define CYCLES_BY_OPERATOR        2
+#define CYCLES_FRESH_KEY          4
 
 
 typedef struct {
@@ -181,7 +182,7 @@ cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
     cycles_out_int(out, rec->unit, 1);
     cycles_out_int(out, rec->policy, 1);
     cycles_out_int(out, rec->decision, 1);
-    cycles_out_int(out, 0, 1);
+    cycles_out_int(out, rec->fresh_key ? CYCLES_FRESH_KEY : 0, 1);
     cycles_out_int(out, rec->caps_from, 4);
     cycles_out_int(out, rec->amount, 8);
     cycles_out_int(out, rec->remaining, 8);
@@ -206,6 +207,10 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
 
     if (rec->type == CYCLES_RECORD_RELEASE && rec->admin) {
         flags |= CYCLES_BY_OPERATOR;
+    }
+
+    if (rec->type == CYCLES_RECORD_EVENT && rec->fresh_key) {
+        flags |= CYCLES_FRESH_KEY;
     }
 
     cycles_write_head(out, rec);
@@ -648,7 +653,7 @@ cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
     rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);
-    (void) cycles_in_int(in, 1);
+    rec->fresh_key = (cycles_in_int(in, 1) & CYCLES_FRESH_KEY) != 0;
     rec->caps_from = cycles_in_int(in, 4);
     rec->amount = cycles_in_int(in, 8);
     rec->remaining = cycles_in_int(in, 8);
@@ -680,6 +685,7 @@ cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
     flags = cycles_in_int(in, 1);
     rec->texts_omitted = flags & CYCLES_TEXTS_OMITTED;
     rec->admin = (flags & CYCLES_BY_OPERATOR) != 0;
+    rec->fresh_key = (flags & CYCLES_FRESH_KEY) != 0;
     (void) cycles_in_int(in, 1);
     rec->amount = cycles_in_int(in, 8);
     rec->charged = cycles_in_int(in, 8);

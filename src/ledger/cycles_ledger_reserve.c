@@ -104,7 +104,10 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
 
     cycles_ledger_unlock(ledger);
 
-    if (code != CYCLES_OK) {
+    if (code == CYCLES_LOOK_UP) {
+        rs->code = code;
+
+    } else if (code != CYCLES_OK) {
         cycles_reserve_denied(rs, code, r.dry);
     }
 
@@ -189,6 +192,10 @@ cycles_reserve_locked(cycles_ledger_t *ledger, cycles_reserving_t *r,
 
         if (cell) {
             return cycles_reserve_replay(ledger, cell, &r->digest, rs, now);
+        }
+
+        if (!r->rq->fresh_key && cycles_key_missed(ledger, &key)) {
+            return CYCLES_LOOK_UP;
         }
     }
 
@@ -444,6 +451,7 @@ cycles_record_request(cycles_record_t *rec, const cycles_reserving_t *r,
     rec->remaining = rs->remaining;
     rec->decision = rs->decision;
     rec->caps_from = r->caps_from;
+    rec->fresh_key = r->rq->fresh_key;
 }
 
 

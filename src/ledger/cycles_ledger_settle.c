@@ -131,7 +131,8 @@ cycles_commit_locked(cycles_ledger_t *ledger, const uint8_t *id,
     cell = cycles_cell_by_id(ledger, id, CYCLES_CELL_RESERVATION);
 
     if (cell == NULL) {
-        return CYCLES_NOT_FOUND;
+        return cycles_id_missed(ledger, id) ? CYCLES_LOOK_UP
+                                            : CYCLES_NOT_FOUND;
     }
 
     cycles_key_digest(ledger, "commit", id, 16, rq->idempotency_key, &key);
@@ -302,7 +303,8 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
     cell = cycles_cell_by_id(ledger, id, CYCLES_CELL_RESERVATION);
 
     if (cell == NULL) {
-        return CYCLES_NOT_FOUND;
+        return cycles_id_missed(ledger, id) ? CYCLES_LOOK_UP
+                                            : CYCLES_NOT_FOUND;
     }
 
     cycles_key_digest(ledger, "release", id, 16, rq->idempotency_key, &key);
@@ -416,7 +418,8 @@ cycles_extend_locked(cycles_ledger_t *ledger, const uint8_t *id,
     cell = cycles_cell_by_id(ledger, id, CYCLES_CELL_RESERVATION);
 
     if (cell == NULL) {
-        return CYCLES_NOT_FOUND;
+        return cycles_id_missed(ledger, id) ? CYCLES_LOOK_UP
+                                            : CYCLES_NOT_FOUND;
     }
 
     cycles_key_digest(ledger, "extend", id, 16, rq->idempotency_key, &key);
@@ -591,6 +594,10 @@ cycles_event_locked(cycles_ledger_t *ledger, const cycles_event_t *rq,
         return CYCLES_OK;
     }
 
+    if (!rq->fresh_key && cycles_key_missed(ledger, &key)) {
+        return CYCLES_LOOK_UP;
+    }
+
     tenant = cycles_tenant_find(ledger, scopes->tenant.data,
                                 scopes->tenant.len);
 
@@ -645,6 +652,7 @@ cycles_event_locked(cycles_ledger_t *ledger, const cycles_event_t *rq,
     rec->amount = rq->actual;
     rec->metrics = rq->metrics;
     rec->client_time_ms = rq->client_time_ms;
+    rec->fresh_key = rq->fresh_key;
     rec->metadata = rq->metadata;
 
     if (cycles_settle_write(ledger, rec, now) != 0) {

@@ -52,13 +52,13 @@ static int cycles_fold_decision(cycles_folder_t *f,
 static int cycles_fold_effects(cycles_folder_t *f,
     const cycles_record_t *rec);
 static int cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
-    const cycles_record_t *rec, const char *operation);
+    const cycles_record_t *rec, const char *operation, unsigned fresh);
 static void cycles_fold_metrics(cycles_bind_t *b,
     const cycles_record_t *rec);
 static void cycles_fold_caps_of(cycles_bind_t *b,
     const cycles_budget_def_t *def);
 static int64_t cycles_fold_key(cycles_folder_t *f, const char *operation,
-    const cycles_record_t *rec);
+    const cycles_record_t *rec, unsigned fresh);
 static int cycles_bind_json(cycles_folder_t *f, cycles_bind_t *b,
     cycles_fold_write_pt write, const void *data);
 static void cycles_write_dimensions(cycles_json_t *js, const void *data);
@@ -186,8 +186,9 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     "INSERT INTO reservations (seq, reservation_id, status,"
     CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"
     " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"
-    " metadata, budgets) VALUES (?, ?, 'ACTIVE', ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " key_is_fresh, metadata, budgets) VALUES (?, ?, 'ACTIVE', ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?)",
 
     /* CYCLES_FOLD_RESERVE_CAPS */
     "UPDATE reservations" CYCLES_CAPS_OF_BUDGET,
@@ -196,7 +197,7 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     "UPDATE reservations SET status = 'COMMITTED', finalized_at_ms = ?,"
     " settle_seq = ?, settle_key = ?, settle_digest = ?,"
     " settle_trace_id = ?, settle_remaining = ?, actual = ?, charged = ?,"
-    " committed_metadata = ?, (" CYCLES_METRICS_COLUMNS ") ="
+    " settle_by_operator = 0, committed_metadata = ?, (" CYCLES_METRICS_COLUMNS ") ="
     " (?, ?, ?, ?, ?, ?)"
     " WHERE reservation_id = ? AND status = 'ACTIVE'",
 
@@ -204,7 +205,8 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     "UPDATE reservations SET status = 'RELEASED', finalized_at_ms = ?,"
     " settle_seq = ?, settle_key = ?, settle_digest = ?,"
     " settle_trace_id = ?, settle_remaining = ?, release_reason = ?,"
-    " texts_omitted = ? WHERE reservation_id = ? AND status = 'ACTIVE'",
+    " texts_omitted = ?, settle_by_operator = ?"
+    " WHERE reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_ENDED */
     "UPDATE reservations SET status = ?, finalized_at_ms = ?, settle_seq = ?"
@@ -222,9 +224,10 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
 
     /* CYCLES_FOLD_EVENT */
     "INSERT INTO events (seq, event_id," CYCLES_REQUEST_COLUMNS ","
-    " overage_policy, actual, charged, remaining, client_time_ms, metadata,"
-    CYCLES_METRICS_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " overage_policy, actual, charged, remaining, client_time_ms,"
+    " key_is_fresh, metadata," CYCLES_METRICS_COLUMNS ") VALUES (?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?)",
 
     /* CYCLES_FOLD_DECISION */
     "INSERT INTO decisions (seq, decision_id, dry_run,"
@@ -451,7 +454,7 @@ cycles_fold_funding(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_opt_str(&b, rec->key);
 
     if (rec->key.len) {
-        cycles_bind_int(&b, cycles_fold_key(f, "fund", rec));
+        cycles_bind_int(&b, cycles_fold_key(f, "fund", rec, 0));
 
     } else {
         cycles_bind_null(&b);
@@ -541,7 +544,7 @@ cycles_fold_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, rec->seq);
     cycles_bind_id(&b, rec->id);
 
-    if (cycles_fold_request(f, &b, rec, "reserve") != 0) {
+    if (cycles_fold_request(f, &b, rec, "reserve", rec->fresh_key) != 0) {
         return -1;
     }
 
@@ -553,6 +556,7 @@ cycles_fold_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, rec->expires_at_ms);
     cycles_bind_int(&b, rec->ttl_ms);
     cycles_bind_int(&b, rec->grace_ms);
+    cycles_bind_int(&b, rec->fresh_key);
     cycles_bind_opt_str(&b, rec->metadata);
 
     if (cycles_bind_json(f, &b, cycles_write_budgets, rec) != 0
@@ -644,6 +648,7 @@ cycles_fold_release(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_amount(&b, rec->remaining);
     cycles_bind_opt_str(&b, rec->reason);
     cycles_bind_int(&b, rec->texts_omitted);
+    cycles_bind_int(&b, rec->admin);
     cycles_bind_id(&b, rec->id);
 
     return cycles_fold_run(f, st, 1);
@@ -745,7 +750,7 @@ cycles_fold_event(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, rec->seq);
     cycles_bind_id(&b, rec->id);
 
-    if (cycles_fold_request(f, &b, rec, "event") != 0) {
+    if (cycles_fold_request(f, &b, rec, "event", rec->fresh_key) != 0) {
         return -1;
     }
 
@@ -754,6 +759,7 @@ cycles_fold_event(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, rec->charged);
     cycles_bind_amount(&b, rec->remaining);
     cycles_bind_opt_int(&b, rec->client_time_ms);
+    cycles_bind_int(&b, rec->fresh_key);
     cycles_bind_opt_str(&b, rec->metadata);
     cycles_fold_metrics(&b, rec);
 
@@ -780,7 +786,7 @@ cycles_fold_decision(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, !rec->decide);
 
     if (cycles_fold_request(f, &b, rec,
-                            cycles_reserve_namespace(rec->decide))
+                            cycles_reserve_namespace(rec->decide), 0)
         != 0)
     {
         return -1;
@@ -810,7 +816,7 @@ cycles_fold_decision(cycles_folder_t *f, const cycles_record_t *rec,
 
 static int
 cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
-    const cycles_record_t *rec, const char *operation)
+    const cycles_record_t *rec, const char *operation, unsigned fresh)
 {
     unsigned          i;
     cycles_str_t      path;
@@ -828,7 +834,7 @@ cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
 
     cycles_bind_str(b, rec->owner);
     cycles_bind_str(b, rec->key);
-    cycles_bind_int(b, cycles_fold_key(f, operation, rec));
+    cycles_bind_int(b, cycles_fold_key(f, operation, rec, fresh));
     cycles_bind_blob(b, rec->digest.bytes, 16);
     cycles_bind_str(b, path);
 
@@ -877,18 +883,25 @@ cycles_fold_metrics(cycles_bind_t *b, const cycles_record_t *rec)
 }
 
 
-/* by which the row of a key is found: the beginning of its digest */
+/* by which the row of a key is found; it is known before it is committed */
 
 static int64_t
 cycles_fold_key(cycles_folder_t *f, const char *operation,
-    const cycles_record_t *rec)
+    const cycles_record_t *rec, unsigned fresh)
 {
+    int64_t          hash;
     cycles_digest_t  digest;
 
     cycles_key_digest(f->ledger, operation, rec->owner.data, rec->owner.len,
                       rec->key, &digest);
 
-    return cycles_db_key_hash(&digest);
+    hash = cycles_db_key_hash(&digest);
+
+    if (!fresh) {
+        cycles_filter_add(f->ledger, hash);
+    }
+
+    return hash;
 }
 
 

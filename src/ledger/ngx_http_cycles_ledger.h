@@ -52,6 +52,7 @@ typedef struct {
     ngx_queue_t                      unfolded;    /* waiting for it */
     void                            *folding;
     time_t                           fold_complained;
+    ngx_uint_t                       looking;     /* in ledger.db */
 
 #if (NGX_THREADS)
     ngx_thread_pool_t               *threads;
@@ -123,6 +124,26 @@ ngx_int_t ngx_http_cycles_ledger_wait_folded(void *data, uint64_t record,
     ngx_http_cycles_ledger_wait_t *wait);
 
 void ngx_http_cycles_ledger_wait_cancel(ngx_http_cycles_ledger_wait_t *wait);
+
+/*
+ * To be called at once when an operation has returned CYCLES_LOOK_UP: fetches
+ * what it has missed.  The handler is called from the event loop, exactly
+ * once, with NGX_OK: the operation is to be called again before anything else;
+ * or NGX_ERROR: what it needs can't be found out, as has been logged.  Until
+ * then it can be cancelled.  NULL: out of memory.
+ */
+
+typedef struct ngx_http_cycles_ledger_look_up_s
+    ngx_http_cycles_ledger_look_up_t;
+
+typedef void (*ngx_http_cycles_ledger_look_up_pt)(void *data,
+    ngx_int_t error);
+
+ngx_http_cycles_ledger_look_up_t *ngx_http_cycles_ledger_look_up(
+    void *ledger, ngx_http_cycles_ledger_look_up_pt handler, void *data);
+
+void ngx_http_cycles_ledger_look_up_cancel(
+    ngx_http_cycles_ledger_look_up_t *lu);
 
 /* milliseconds since the epoch: the "now" of all ledger operations */
 

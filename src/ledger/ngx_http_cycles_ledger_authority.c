@@ -39,6 +39,7 @@ typedef struct {
     ngx_http_cycles_ledger_wait_t    wait;
     ngx_http_cycles_reservation_t   *reservation;
     ngx_http_cycles_ledger_t        *ledger;
+    ngx_http_cycles_ledger_look_up_t  *look_up;
     ngx_event_t                      retry;
     ngx_msec_t                       delay;
     ngx_uint_t                       last_tries;
@@ -61,6 +62,11 @@ static void ngx_http_cycles_ledger_sync_ready(ngx_event_t *ev);
 
 static ngx_int_t ngx_http_cycles_ledger_reserve(
     ngx_http_cycles_reservation_t *rsv);
+static ngx_int_t ngx_http_cycles_ledger_reserve_once(
+    ngx_http_cycles_ledger_call_t *call);
+static ngx_int_t ngx_http_cycles_ledger_call_look_up(
+    ngx_http_cycles_ledger_call_t *call);
+static void ngx_http_cycles_ledger_found(void *data, ngx_int_t error);
 static ngx_http_cycles_ledger_call_t *ngx_http_cycles_ledger_call(
     ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_ledger_trace(ngx_http_cycles_reservation_t *rsv);
@@ -166,11 +172,7 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
 static ngx_int_t
 ngx_http_cycles_ledger_reserve(ngx_http_cycles_reservation_t *rsv)
 {
-    cycles_code_t                   code;
-    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
-
-    l = rsv->authority->data;
 
     ngx_str_null(&rsv->id);
     ngx_str_null(&rsv->request_id);
@@ -195,8 +197,26 @@ ngx_http_cycles_ledger_reserve(ngx_http_cycles_reservation_t *rsv)
         rsv->terms.idempotency_key.len = 0;
     }
 
+    return ngx_http_cycles_ledger_reserve_once(call);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_reserve_once(ngx_http_cycles_ledger_call_t *call)
+{
+    cycles_code_t                   code;
+    ngx_http_cycles_ledger_t       *l;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    l = call->ledger;
+    rsv = call->reservation;
+
     code = cycles_ledger_reserve(l->core, &rsv->terms, &rsv->reserved,
                                  ngx_http_cycles_ledger_now());
+
+    if (code == CYCLES_LOOK_UP) {
+        return ngx_http_cycles_ledger_call_look_up(call);
+    }
 
     if (code == CYCLES_INTERNAL_ERROR) {
         ngx_http_cycles_ledger_complain(l);
@@ -209,6 +229,55 @@ ngx_http_cycles_ledger_reserve(ngx_http_cycles_reservation_t *rsv)
 
     return ngx_http_cycles_ledger_wait(l, rsv->reserved.record,
                                        &call->wait);
+}
+
+
+/* somebody may have used this key long ago, or settled this reservation */
+
+static ngx_int_t
+ngx_http_cycles_ledger_call_look_up(ngx_http_cycles_ledger_call_t *call)
+{
+    call->look_up = ngx_http_cycles_ledger_look_up(call->ledger,
+                                            ngx_http_cycles_ledger_found,
+                                            call);
+    if (call->look_up) {
+        return NGX_AGAIN;
+    }
+
+    return call->settling ? ngx_http_cycles_ledger_settle_failed(call)
+                          : NGX_OK;
+}
+
+
+static void
+ngx_http_cycles_ledger_found(void *data, ngx_int_t error)
+{
+    ngx_http_cycles_ledger_call_t *call = data;
+
+    ngx_int_t                       rc;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    call->look_up = NULL;
+    rsv = call->reservation;
+
+    if (call->settling) {
+        rc = (error == NGX_OK) ? ngx_http_cycles_ledger_settle_once(call)
+                               : ngx_http_cycles_ledger_settle_failed(call);
+
+        if (rc == NGX_OK) {
+            rsv->settle_done(rsv);
+        }
+
+        return;
+    }
+
+    if (error == NGX_OK
+        && ngx_http_cycles_ledger_reserve_once(call) == NGX_AGAIN)
+    {
+        return;
+    }
+
+    rsv->reserve_done(rsv);
 }
 
 
@@ -283,6 +352,11 @@ ngx_http_cycles_ledger_abandon(ngx_http_cycles_reservation_t *rsv)
 
     if (call) {
         ngx_http_cycles_ledger_wait_cancel(&call->wait);
+
+        if (call->look_up) {
+            ngx_http_cycles_ledger_look_up_cancel(call->look_up);
+            call->look_up = NULL;
+        }
     }
 
     if (rsv->id.len == 0) {
@@ -333,6 +407,12 @@ ngx_http_cycles_ledger_extend(ngx_http_cycles_reservation_t *rsv)
     code = cycles_ledger_extend(l->core, ngx_http_cycles_ledger_str(&rsv->id),
                                 &rq, &rsv->extended,
                                 ngx_http_cycles_ledger_now());
+
+    /* what memory has forgotten has ended */
+
+    if (code == CYCLES_LOOK_UP) {
+        rsv->extended.code = CYCLES_RESERVATION_EXPIRED;
+    }
 
     if (code == CYCLES_INTERNAL_ERROR) {
         rsv->extend_outcome = NGX_HTTP_CYCLES_OUTAGE;
@@ -399,6 +479,10 @@ ngx_http_cycles_ledger_settle_once(ngx_http_cycles_ledger_call_t *call)
 
     default: /* NGX_HTTP_CYCLES_EVENT */
         ngx_http_cycles_ledger_event(l, rsv);
+    }
+
+    if (rsv->settled.code == CYCLES_LOOK_UP) {
+        return ngx_http_cycles_ledger_call_look_up(call);
     }
 
     if (rsv->settled.code == CYCLES_INTERNAL_ERROR) {
@@ -532,6 +616,7 @@ ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
     rq.metrics = rsv->metrics;
     rq.metadata = ngx_http_cycles_ledger_str(&rsv->settle_metadata);
     rq.client_time_ms = -1;
+    rq.fresh_key = 1;
     rq.trace_id = rsv->terms.trace_id;
 
     cycles_ledger_event(l->core, &rq, &rsv->settled,
@@ -636,7 +721,7 @@ ngx_http_cycles_ledger_hold(ngx_http_cycles_ledger_t *l)
 void
 ngx_http_cycles_ledger_unhold(ngx_http_cycles_ledger_t *l)
 {
-    if (l->hold.timer_set
+    if (l->hold.timer_set && l->looking == 0
         && ngx_queue_empty(&l->waiting) && ngx_queue_empty(&l->unfolded))
     {
         ngx_del_timer(&l->hold);

@@ -308,6 +308,60 @@ led_reserve_rq(const char *subject, const char *key, int64_t estimate)
 static cycles_reserved_t  led_rs;        /* the last answers */
 static cycles_settled_t   led_st;
 
+static unsigned           led_look_ups;
+
+
+/* as nginx does it; 0: the operation has to be called again */
+
+static inline int
+led_look_up(cycles_ledger_t *ledger, cycles_code_t code)
+{
+    cycles_fold_t     fold;
+    cycles_look_up_t  look_up;
+
+    if (code != CYCLES_LOOK_UP) {
+        return -1;
+    }
+
+    led_look_ups++;
+    cycles_ledger_missed(ledger, &look_up);
+    cycles_ledger_want_folded(ledger, look_up.record);
+
+    while (cycles_ledger_folded(ledger) < look_up.record) {
+        if (cycles_ledger_fold(ledger, T0, &fold, led_err, sizeof(led_err))
+            != 0)
+        {
+            printf("# fold failed: %s\n", led_err);
+            exit(2);
+        }
+    }
+
+    if (cycles_ledger_look_up(ledger, &look_up, led_err, sizeof(led_err))
+        != 0)
+    {
+        printf("# look-up failed: %s\n", led_err);
+        exit(2);
+    }
+
+    cycles_ledger_looked_up(ledger, &look_up);
+
+    return 0;
+}
+
+
+static inline cycles_code_t
+led_do_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
+    int64_t now)
+{
+    cycles_code_t  code;
+
+    do {
+        code = cycles_ledger_reserve(ledger, rq, &led_rs, now);
+    } while (led_look_up(ledger, code) == 0);
+
+    return code;
+}
+
 
 static inline cycles_code_t
 led_reserve_as(cycles_ledger_t *ledger, const char *subject, const char *key,
@@ -318,7 +372,7 @@ led_reserve_as(cycles_ledger_t *ledger, const char *subject, const char *key,
     rq = led_reserve_rq(subject, key, estimate);
     rq.policy = policy;
 
-    return cycles_ledger_reserve(ledger, &rq, &led_rs, now);
+    return led_do_reserve(ledger, &rq, now);
 }
 
 
@@ -352,11 +406,16 @@ static inline cycles_code_t
 led_commit(cycles_ledger_t *ledger, const char *id, const char *key,
     int64_t actual, int64_t now)
 {
+    cycles_code_t    code;
     cycles_commit_t  rq;
 
     rq = led_commit_rq(key, actual);
 
-    return cycles_ledger_commit(ledger, str(id), &rq, &led_st, now);
+    do {
+        code = cycles_ledger_commit(ledger, str(id), &rq, &led_st, now);
+    } while (led_look_up(ledger, code) == 0);
+
+    return code;
 }
 
 
@@ -364,13 +423,18 @@ static inline cycles_code_t
 led_release_why(cycles_ledger_t *ledger, const char *id, const char *key,
     const char *reason, int64_t now)
 {
+    cycles_code_t     code;
     cycles_release_t  rq;
 
     memset(&rq, 0, sizeof(rq));
     rq.idempotency_key = str(key);
     rq.reason = str(reason);
 
-    return cycles_ledger_release(ledger, str(id), &rq, &led_st, now);
+    do {
+        code = cycles_ledger_release(ledger, str(id), &rq, &led_st, now);
+    } while (led_look_up(ledger, code) == 0);
+
+    return code;
 }
 
 
@@ -386,13 +450,18 @@ static inline cycles_code_t
 led_extend(cycles_ledger_t *ledger, const char *id, const char *key,
     int64_t by, int64_t now)
 {
+    cycles_code_t    code;
     cycles_extend_t  rq;
 
     memset(&rq, 0, sizeof(rq));
     rq.idempotency_key = str(key);
     rq.extend_by_ms = by;
 
-    return cycles_ledger_extend(ledger, str(id), &rq, &led_st, now);
+    do {
+        code = cycles_ledger_extend(ledger, str(id), &rq, &led_st, now);
+    } while (led_look_up(ledger, code) == 0);
+
+    return code;
 }
 
 
@@ -400,6 +469,7 @@ static inline cycles_code_t
 led_event(cycles_ledger_t *ledger, const char *subject, const char *key,
     int64_t actual, cycles_policy_t policy, int64_t now)
 {
+    cycles_code_t   code;
     cycles_event_t  rq;
 
     memset(&rq, 0, sizeof(rq));
@@ -412,7 +482,11 @@ led_event(cycles_ledger_t *ledger, const char *subject, const char *key,
     rq.policy = policy;
     rq.client_time_ms = -1;
 
-    return cycles_ledger_event(ledger, &rq, &led_st, now);
+    do {
+        code = cycles_ledger_event(ledger, &rq, &led_st, now);
+    } while (led_look_up(ledger, code) == 0);
+
+    return code;
 }
 
 

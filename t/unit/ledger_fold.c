@@ -347,7 +347,7 @@ churn(cycles_ledger_t *l, unsigned n, int64_t *now)
             rq = led_reserve_rq(subjects[rnd(5)], key, rnd(100));
             rq.dry_run = rnd(2);
             rq.decide = !rq.dry_run;
-            cycles_ledger_reserve(l, &rq, &led_rs, *now);
+            led_do_reserve(l, &rq, *now);
             break;
 
         default:
@@ -412,6 +412,88 @@ dump(cycles_ledger_t *l)
 }
 
 
+/* what is in memory, by its keys */
+
+typedef struct {
+    cycles_digest_t  key;
+    char            *line;
+} cell_line_t;
+
+
+static unsigned
+cell_lines(cycles_ledger_t *l, cell_line_t *lines, unsigned max)
+{
+    unsigned        n;
+    uint64_t        slot;
+    cycles_ref_t    ref;
+    cycles_cell_t  *cell;
+
+    for (n = 0, slot = 0; slot <= l->shm->ids.mask; slot++) {
+        ref = *cycles_memory_bucket(l, &l->shm->ids, slot);
+
+        for ( /* void */ ; ref && n < max; ref = cell->next_id) {
+            cell = cycles_memory_at(l, ref);
+            lines[n].key = cell->key;
+            lines[n++].line = led_dump_cell(l, cell);
+        }
+    }
+
+    return n;
+}
+
+
+static cycles_cell_t *
+recall_key(cycles_ledger_t *l, const cycles_digest_t *key)
+{
+    cycles_look_up_t  look_up;
+
+    memset(&look_up, 0, sizeof(look_up));
+    look_up.by_key = 1;
+    look_up.key = *key;
+
+    if (cycles_ledger_look_up(l, &look_up, led_err, sizeof(led_err)) != 0) {
+        printf("# look-up: %s\n", led_err);
+    }
+
+    return cycles_cell_by_key(l, key);
+}
+
+
+static unsigned  recalled;
+
+
+/* all of it is as it was, when it is asked for */
+
+static unsigned
+compare_cells(cycles_ledger_t *l, cell_line_t *lines, unsigned n)
+{
+    char           *line;
+    unsigned        i, wrong;
+    cycles_cell_t  *cell;
+
+    for (wrong = 0, i = 0; i < n; i++) {
+        cell = cycles_cell_by_key(l, &lines[i].key);
+
+        if (cell == NULL) {
+            cell = recall_key(l, &lines[i].key);
+            recalled += cell != NULL;
+        }
+
+        line = cell ? led_dump_cell(l, cell) : strdup("nothing");
+
+        if (strcmp(line, lines[i].line) != 0) {
+            printf("# got  %s\n# want %s\n", line, lines[i].line);
+            wrong++;
+        }
+
+        free(line);
+        free(lines[i].line);
+    }
+
+    return wrong;
+}
+
+
 /* a start from the tables and the rest of the log has the same state */
 
 static void
@@ -419,9 +501,11 @@ test_start(void)
 {
     char             *before, *after;
     int64_t           now;
-    unsigned          round, wrong, most, least, n;
+    unsigned          round, wrong, most, least, n, cells;
     uint64_t          written, expired;
     cycles_ledger_t  *l;
+
+    static cell_line_t  lines[5000];
 
     led_clean();
     l = led_open_size(4 * 1024 * 1024, 16384);
@@ -432,8 +516,8 @@ test_start(void)
     most = 0;
     least = 1000;
 
-    for (round = 0; round < 60; round++) {
-        churn(l, 1 + rnd(400), &now);
+    for (round = 0; round < 20; round++) {
+        churn(l, 1 + rnd(300), &now);
 
         if (round % 3) {
             wrong += fold(l) != 0;
@@ -451,6 +535,7 @@ test_start(void)
         before = dump(l);
         written = cycles_ledger_written(l);
         expired = l->shm->nexpired;
+        cells = cell_lines(l, lines, 5000);
         cycles_ledger_close(l);
 
         l = led_open_size(4 * 1024 * 1024, 16384);
@@ -470,13 +555,20 @@ test_start(void)
 
         wrong += written != cycles_ledger_written(l);
         wrong += expired != l->shm->nexpired;
+        wrong += compare_cells(l, lines, cells);
+        wrong += expired != l->shm->nexpired;
         wrong += led_said[0] != '\0';
+
+        free(after);
+        after = dump(l);
+        wrong += strcmp(before, after) != 0;
 
         free(before);
         free(after);
     }
 
-    is_int(wrong, 0, "60 starts");
+    is_int(wrong, 0, "20 starts");
+    ok(recalled > 500, "%u times something was recalled", recalled);
     is_int(least, 1, "the log is cut");
     ok(most > 3 && most < 40, "it had up to %u files", most);
     ok(l->shm->nlive > 10, "%u live reservations", l->shm->nlive);
