@@ -953,10 +953,13 @@ cycles_ledger_stat(cycles_ledger_t *ledger, cycles_ledger_stat_t *stat)
                       - (uint64_t) (shm->ncells_free + shm->ndone)
                         * CYCLES_CELL_SIZE;
     stat->records = shm->written;
+    stat->folded = cycles_ledger_folded(ledger);
     stat->log_size = shm->log_before + shm->log_end;
     stat->expired = shm->nexpired;
 
     cycles_ledger_unlock(ledger);
+
+    stat->database_size = cycles_db_size(ledger);
 }
 
 

@@ -318,7 +318,8 @@ int cycles_ledger_sync(cycles_ledger_t *ledger);
  * cycles_ledger_fold() goes on for about a tenth of a second, blocks, and may
  * run in a thread.  0: done, or busy: another one is at it; more: it is not
  * at the end yet.  -1: err says what stands in the way, nothing is lost, and
- * the next call tries again.
+ * the next call tries again.  What has ended longer than retention_ms ago is
+ * removed from the tables; 0: it is kept.
  *
  * cycles_ledger_want_folded() has the record that somebody waits for synced
  * by whoever folds next.
@@ -331,7 +332,7 @@ typedef struct {
 } cycles_fold_t;
 
 int cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now,
-    cycles_fold_t *fold, char *err, size_t errlen);
+    int64_t retention_ms, cycles_fold_t *fold, char *err, size_t errlen);
 
 uint64_t cycles_ledger_folded(const cycles_ledger_t *ledger);
 void cycles_ledger_want_folded(cycles_ledger_t *ledger, uint64_t record);
@@ -547,7 +548,9 @@ typedef struct {
     uint64_t               zone_used;
     uint64_t               zone_size;
     uint64_t               records;
+    uint64_t               folded;        /* of them, into ledger.db */
     uint64_t               log_size;
+    uint64_t               database_size;
     uint64_t               expired;
 } cycles_ledger_stat_t;
 

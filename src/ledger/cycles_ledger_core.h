@@ -624,6 +624,7 @@ void cycles_folder_free(cycles_ledger_t *ledger);
 /* cycles_ledger_db.c */
 
 void cycles_databases_free(cycles_ledger_t *ledger);
+uint64_t cycles_db_size(cycles_ledger_t *ledger);
 
 
 /* cycles_ledger_filter.c */

@@ -409,6 +409,28 @@ cycles_db_exists(cycles_ledger_t *ledger)
 }
 
 
+/* with what is not yet in its place */
+
+uint64_t
+cycles_db_size(cycles_ledger_t *ledger)
+{
+    int                       i;
+    uint64_t                  size;
+    struct stat               st;
+    static const char *const  names[] = {
+        CYCLES_DB_NAME, CYCLES_DB_NAME "-wal"
+    };
+
+    for (size = 0, i = 0; i < 2; i++) {
+        if (fstatat(ledger->dir_fd, names[i], &st, 0) == 0) {
+            size += st.st_size;
+        }
+    }
+
+    return size;
+}
+
+
 /*
  * SQLite would create it for others to read.  A file that is there is left
  * alone: to close it would give up the locks of this process on it.
@@ -485,7 +507,8 @@ cycles_db_prepare(cycles_ledger_t *ledger, sqlite3 *db, int create, char *err,
         return -1;
     }
 
-    if (sqlite3_exec(db, create ? "PRAGMA synchronous=FULL;"
+    if (sqlite3_exec(db, create ? "PRAGMA journal_mode=WAL;"
+                                  "PRAGMA synchronous=FULL;"
                                   "PRAGMA wal_autocheckpoint=4000;"
                                   "PRAGMA journal_size_limit=67108864;"
                                   "PRAGMA cache_size=-16384"
@@ -517,8 +540,7 @@ cycles_db_create(cycles_ledger_t *ledger, sqlite3 *db)
              "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
              uuid, CYCLES_SEGMENT_HEAD, CYCLES_DB_ID, CYCLES_DB_VERSION);
 
-    rc = sqlite3_exec(db, "PRAGMA journal_mode=WAL; BEGIN IMMEDIATE", NULL,
-                      NULL, NULL);
+    rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
 
     if (rc == SQLITE_OK) {
         rc = sqlite3_exec(db, cycles_db_schema, NULL, NULL, NULL);

@@ -283,6 +283,12 @@ sqlite3_stmt *cycles_fold_statement(cycles_folder_t *f,
 int cycles_fold_run(cycles_folder_t *f, sqlite3_stmt *st, int changes);
 
 
+/* cycles_ledger_prune.c; -1: the database has failed */
+
+int cycles_fold_prune(cycles_folder_t *f, int64_t now, int64_t retention_ms,
+    unsigned *more);
+
+
 /* cycles_ledger_filter.c */
 
 int cycles_filter_step(cycles_folder_t *f, int64_t now, unsigned *more);

@@ -35,7 +35,7 @@ static cycles_folder_t *cycles_folder_new(cycles_ledger_t *ledger, char *err,
     size_t errlen);
 static void cycles_folder_close_db(cycles_folder_t *f);
 static int cycles_fold_locked(cycles_folder_t *f, int64_t now,
-    cycles_fold_t *fold, char *err, size_t errlen);
+    int64_t retention_ms, cycles_fold_t *fold, char *err, size_t errlen);
 static int cycles_folder_open_db(cycles_folder_t *f, char *err,
     size_t errlen);
 static int cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now,
@@ -56,8 +56,8 @@ static int64_t cycles_fold_clock(void);
 
 
 int
-cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, cycles_fold_t *fold,
-    char *err, size_t errlen)
+cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, int64_t retention_ms,
+    cycles_fold_t *fold, char *err, size_t errlen)
 {
     int               rc;
     cycles_folder_t  *f;
@@ -82,7 +82,7 @@ cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, cycles_fold_t *fold,
         rc = 0;
 
     } else {
-        rc = cycles_fold_locked(f, now, fold, err, errlen);
+        rc = cycles_fold_locked(f, now, retention_ms, fold, err, errlen);
 
         if (rc != 0) {
             cycles_folder_close_db(f);
@@ -198,8 +198,8 @@ cycles_folder_close_db(cycles_folder_t *f)
 
 
 static int
-cycles_fold_locked(cycles_folder_t *f, int64_t now, cycles_fold_t *fold,
-    char *err, size_t errlen)
+cycles_fold_locked(cycles_folder_t *f, int64_t now, int64_t retention_ms,
+    cycles_fold_t *fold, char *err, size_t errlen)
 {
     int               rc;
     int64_t           end;
@@ -251,14 +251,20 @@ cycles_fold_locked(cycles_folder_t *f, int64_t now, cycles_fold_t *fold,
         return -1;
     }
 
+    if (fold->more) {
+        return 0;
+    }
+
     more = 0;
 
-    if (cycles_filter_step(f, now, &more) != 0) {
+    if (cycles_filter_step(f, now, &more) != 0
+        || cycles_fold_prune(f, now, retention_ms, &more) != 0)
+    {
         cycles_db_error(ledger, f->db, err, errlen);
         return -1;
     }
 
-    fold->more |= more;
+    fold->more = more;
 
     return 0;
 }

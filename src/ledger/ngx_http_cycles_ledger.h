@@ -31,6 +31,7 @@ typedef struct {
     ngx_path_t                      *path;
     size_t                           zone;
     ngx_uint_t                       sync_mode;
+    time_t                           retention;
 
     ngx_str_t                        budgets_file;
     cycles_budgets_t                *budgets;     /* until it is applied */
@@ -51,6 +52,7 @@ typedef struct {
     ngx_event_t                      folded;      /* without a thread */
     ngx_queue_t                      unfolded;    /* waiting for it */
     void                            *folding;
+    time_t                           fold_time;
     time_t                           fold_complained;
     ngx_uint_t                       looking;     /* in ledger.db */
 

@@ -21,6 +21,9 @@
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_PAUSE 100
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_POLL  5
 
+/* without anything new, for what gets old: in seconds */
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE  60
+
 /* after a failure, and how long others wait for the end of it */
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_RETRY 5000
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_WAIT  5000
@@ -31,6 +34,7 @@
 typedef struct {
     cycles_ledger_t                 *core;
     int64_t                          now;
+    int64_t                          retention_ms;
     cycles_fold_t                    fold;
     ngx_int_t                        failed;
     char                             err[CYCLES_LEDGER_ERROR_LEN];
@@ -64,6 +68,7 @@ ngx_http_cycles_ledger_init_fold(ngx_http_cycles_ledger_t *l,
     }
 
     folding->core = l->core;
+    folding->retention_ms = (int64_t) l->retention * 1000;
     l->folding = folding;
 
     l->fold.handler = ngx_http_cycles_ledger_fold_timer;
@@ -128,6 +133,7 @@ ngx_http_cycles_ledger_fold_timer(ngx_event_t *ev)
             ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, fold));
 
     if (cycles_ledger_synced(l->core) > cycles_ledger_folded(l->core)
+        || ngx_time() - l->fold_time >= NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE
         || !ngx_queue_empty(&l->unfolded))
     {
         ngx_http_cycles_ledger_fold(l);
@@ -155,6 +161,8 @@ ngx_http_cycles_ledger_fold(ngx_http_cycles_ledger_t *l)
 
     l->folds = 1;
 
+    l->fold_time = ngx_time();
+
     folding = l->folding;
     folding->now = ngx_http_cycles_ledger_now();
 
@@ -181,6 +189,7 @@ ngx_http_cycles_ledger_fold_inline(ngx_event_t *ev)
 
     folding = l->folding;
     folding->failed = cycles_ledger_fold(folding->core, folding->now,
+                                         folding->retention_ms,
                                          &folding->fold, folding->err,
                                          sizeof(folding->err));
 
@@ -196,6 +205,7 @@ ngx_http_cycles_ledger_fold_thread(void *data, ngx_log_t *log)
     ngx_http_cycles_ledger_folding_t *folding = data;
 
     folding->failed = cycles_ledger_fold(folding->core, folding->now,
+                                         folding->retention_ms,
                                          &folding->fold, folding->err,
                                          sizeof(folding->err));
 }

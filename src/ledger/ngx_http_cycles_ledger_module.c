@@ -18,6 +18,11 @@
 #define NGX_HTTP_CYCLES_LEDGER_ZONE      (32 * 1024 * 1024)
 #define NGX_HTTP_CYCLES_LEDGER_MAX_FILE  (1024 * 1024 * 1024)
 
+/* in seconds: 30 days, and from one day to ten years */
+#define NGX_HTTP_CYCLES_LEDGER_RETENTION      (30 * 86400)
+#define NGX_HTTP_CYCLES_LEDGER_MIN_RETENTION  86400
+#define NGX_HTTP_CYCLES_LEDGER_MAX_RETENTION  (3650 * 86400)
+
 
 /* what the master has open, whatever the configuration says by now */
 
@@ -139,6 +144,7 @@ ngx_http_cycles_ledger(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     l->name = value[1];
     l->zone = NGX_HTTP_CYCLES_LEDGER_ZONE;
     l->sync_mode = NGX_HTTP_CYCLES_LEDGER_INTERVAL;
+    l->retention = NGX_HTTP_CYCLES_LEDGER_RETENTION;
 
     for (i = 2; i < cf->args->nelts; i++) {
         rv = ngx_http_cycles_ledger_option(cf, l, &value[i]);
@@ -259,10 +265,30 @@ ngx_http_cycles_ledger_option(ngx_conf_t *cf, ngx_http_cycles_ledger_t *l,
         return NGX_CONF_OK;
     }
 
+    if (ngx_strncmp(option->data, "retention=", 10) == 0) {
+        value.data = option->data + 10;
+        value.len = option->len - 10;
+
+        l->retention = ngx_parse_time(&value, 1);
+
+        if (l->retention < NGX_HTTP_CYCLES_LEDGER_MIN_RETENTION
+            || l->retention > NGX_HTTP_CYCLES_LEDGER_MAX_RETENTION)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid retention \"%V\" in \"cycles_ledger "
+                               "%V\": it must be a time from 1d to 3650d",
+                               &value, &l->name);
+            return NGX_CONF_ERROR;
+        }
+
+        return NGX_CONF_OK;
+    }
+
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid parameter \"%V\" in \"cycles_ledger %V\": "
-                       "there are path=DIR, zone=SIZE, budgets=FILE and "
-                       "sync=interval|always", option, &l->name);
+                       "there are path=DIR, zone=SIZE, budgets=FILE, "
+                       "sync=interval|always and retention=TIME", option,
+                       &l->name);
     return NGX_CONF_ERROR;
 }
 

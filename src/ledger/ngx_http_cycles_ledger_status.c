@@ -277,12 +277,14 @@ ngx_http_cycles_status_ledger(ngx_http_cycles_status_out_t *out,
     p = ngx_sprintf(p, "],\"live_reservations\":%uL,\"budget_count\":%uL,"
                     "\"expired\":%uL,\"zone_used\":%uL,\"zone_size\":%uL,"
                     "\"records\":%uL,\"synced\":%uL,\"folded\":%uL,"
-                    "\"log_size\":%uL,"
-                    "\"sync\":\"%s\"}",
+                    "\"fold_lag\":%uL,\"log_size\":%uL,"
+                    "\"database_size\":%uL,\"sync\":\"%s\"}",
                     stat->live_reservations, stat->budgets, stat->expired,
                     stat->zone_used, stat->zone_size, stat->records,
-                    cycles_ledger_synced(l->core),
-                    cycles_ledger_folded(l->core), stat->log_size,
+                    cycles_ledger_synced(l->core), stat->folded,
+                    (stat->records > stat->folded)
+                    ? stat->records - stat->folded : 0,
+                    stat->log_size, stat->database_size,
                     (l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS)
                     ? "always" : "interval");
 

@@ -372,6 +372,12 @@ LEDGERS = [
           ledger='cycles_ledger main path=%%DIR%%/ledger zone=big;'),
     wrong('bad sync', '"cycles_ledger main"', 'sync=interval|always',
           ledger='cycles_ledger main path=%%DIR%%/ledger sync=never;'),
+    wrong('retention is too short', '"cycles_ledger main"', '1d to 3650d',
+          ledger='cycles_ledger main path=%%DIR%%/ledger retention=23h;'),
+    wrong('retention is too long', '"cycles_ledger main"', '1d to 3650d',
+          ledger='cycles_ledger main path=%%DIR%%/ledger retention=3651d;'),
+    wrong('retention is no time', '"cycles_ledger main"', '1d to 3650d',
+          ledger='cycles_ledger main path=%%DIR%%/ledger retention=always;'),
     wrong('budgets file is not there', '"cycles_ledger"', 'nowhere.json',
           ledger='cycles_ledger main path=%%DIR%%/ledger '
                  'budgets=%%DIR%%/nowhere.json;'),
@@ -558,8 +564,10 @@ def test_everything_is_tried():
 
 
 def right(directives, **where):
-    return pytest.param(dict(where, location=directives + ';'),
-                        id=directives[:60])
+    if directives:
+        where['location'] = directives + ';'
+
+    return pytest.param(where, id=(directives or where['ledger'])[:60])
 
 
 @pytest.mark.parametrize('where', [
@@ -601,6 +609,8 @@ def right(directives, **where):
     right('cycles_provider openai'),
     right('cycles_provider gemini-interactions; cycles_websocket pass'),
     right('cycles_deny_format openai'),
+    right('', ledger=LEDGER.replace(';', ' retention=1d;')),
+    right('', ledger=LEDGER.replace(';', ' sync=always retention=3650d;')),
     right('cycles_subject app ' + 128 * 'x'),
     right('cycles_api_key file:%%DIR%%/key', files={'key': 'secret\n'}),
     right('cycles_action $arg_kind $arg_name' + 10 * ' tag'),

@@ -328,7 +328,8 @@ led_look_up(cycles_ledger_t *ledger, cycles_code_t code)
     cycles_ledger_want_folded(ledger, look_up.record);
 
     while (cycles_ledger_folded(ledger) < look_up.record) {
-        if (cycles_ledger_fold(ledger, T0, &fold, led_err, sizeof(led_err))
+        if (cycles_ledger_fold(ledger, T0, 0, &fold, led_err,
+                               sizeof(led_err))
             != 0)
         {
             printf("# fold failed: %s\n", led_err);

@@ -56,14 +56,14 @@ static cycles_fold_t  folded;
 
 
 static int
-fold(cycles_ledger_t *l)
+fold_at(cycles_ledger_t *l, int64_t now, int64_t retention)
 {
     int  rc;
 
     cycles_ledger_want_folded(l, cycles_ledger_written(l));
 
     do {
-        rc = cycles_ledger_fold(l, T0 + 5000, &folded, led_err,
+        rc = cycles_ledger_fold(l, now, retention, &folded, led_err,
                                 sizeof(led_err));
     } while (rc == 0 && folded.more);
 
@@ -72,6 +72,13 @@ fold(cycles_ledger_t *l)
     }
 
     return rc;
+}
+
+
+static int
+fold(cycles_ledger_t *l)
+{
+    return fold_at(l, T0 + 5000, 0);
 }
 
 
@@ -711,12 +718,169 @@ test_refused(void)
 }
 
 
+#define DAY  86400000LL
+
+
+/* what has ended long ago goes, what lives stays */
+
+static void
+test_retention(void)
+{
+    char              key[32], live[40], old[40], recent[40];
+    int64_t           now;
+    unsigned          i;
+    cycles_ledger_t  *l;
+    cycles_reserve_t  rq;
+
+    l = led_fresh("tenant:a 100000000 0");
+    rq = led_reserve_rq("a", "live", 5);
+    rq.ttl_ms = DAY;
+    led_do_reserve(l, &rq, T0);
+    strcpy(live, led_rs.id);
+
+    for (i = 0; i < 40; i++) {
+        snprintf(key, sizeof(key), "x%u", i);
+        led_extend(l, live, key, DAY, T0);
+    }
+
+    for (i = 0; i < 1200; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        led_reserve(l, "a", key, 10, T0);
+        led_extend(l, led_rs.id, "x", 1000, T0);
+        led_commit(l, led_rs.id, "c", 10, T0);
+        snprintf(key, sizeof(key), "e%u", i);
+        led_event(l, "a", key, 1, 0, T0);
+        rq = led_reserve_rq("a", key, 5);
+        rq.decide = 1;
+        led_do_reserve(l, &rq, T0);
+    }
+
+    strcpy(old, led_rs.id);
+    led_reserve(l, "a", "old", 10, T0);
+    strcpy(old, led_rs.id);
+    led_release(l, old, "r", T0);
+
+    now = T0 + 29 * DAY;
+    led_reserve(l, "a", "recent", 10, now);
+    strcpy(recent, led_rs.id);
+    led_commit(l, recent, "c", 10, now);
+    led_event(l, "a", "recent", 1, 0, now);
+
+    is_int(fold_at(l, now, 30 * DAY), 0, "after 29 days");
+    is_str(query(l, "SELECT (SELECT count(*) FROM reservations), (SELECT"
+                 " count(*) FROM extensions), (SELECT count(*) FROM events),"
+                 " (SELECT count(*) FROM decisions)"),
+           "1203|1240|1201|0", "only decisions are forgotten");
+
+    now = T0 + 31 * DAY;
+    is_int(fold_at(l, now, 0), 0, "after 31 days, kept for ever");
+    is_str(query(l, "SELECT count(*) FROM reservations"), "1203", "all");
+
+    is_int(fold_at(l, now, 30 * DAY), 0, "kept for 30 days");
+    is_str(query(l, "SELECT (SELECT count(*) FROM reservations), (SELECT"
+                 " count(*) FROM extensions), (SELECT count(*) FROM events)"),
+           "2|40|1", "what is recent, or lives");
+    is_int(compare(l), 0, "sums");
+
+    cycles_ledger_close(l);
+    l = led_open();
+
+    is_int(led_commit(l, old, "c", 1, now), CYCLES_NOT_FOUND, "an old one");
+    is_int(led_commit(l, recent, "c", 10, now), CYCLES_OK, "a recent one");
+    is_int(led_commit(l, live, "c", 5, now), CYCLES_OK, "the live one");
+    is_int(led_reserve(l, "a", "k5", 10, now), CYCLES_OK, "an old key");
+    is_int(led_rs.remaining_ttl_ms, 10000, "is new");
+    cycles_ledger_close(l);
+}
+
+
+/* keys that are new are known to be new, without a look */
+
+static void
+test_filter(void)
+{
+    char              key[32];
+    unsigned          i, had;
+    cycles_ledger_t  *l;
+    cycles_reserve_t  rq;
+
+    l = led_fresh("tenant:a 100000000 0");
+
+    for (i = 0; i < 3000; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        rq = led_reserve_rq("a", key, 1);
+        rq.fresh_key = i % 2;
+        led_do_reserve(l, &rq, T0);
+        led_release(l, led_rs.id, "r", T0);
+    }
+
+    is_int(fold_at(l, T0, 0), 0, "fold");
+    cycles_ledger_close(l);
+    l = led_open();
+    led_look_ups = 0;
+
+    led_reserve(l, "a", "new", 1, T0);
+    is_int(led_look_ups, 1, "without a filter all is looked up");
+    led_reserve(l, "a", "new", 1, T0);
+    is_int(led_look_ups, 1, "once");
+
+    is_int(fold_at(l, T0, 0), 0, "a fold makes it");
+    ok(l->shm->filter != 0 && !l->shm->filter_building, "it is in use");
+    is_int(l->shm->filter_keys, 1501, "with all keys that may come again");
+
+    for (i = 0; i < 1500; i++) {
+        snprintf(key, sizeof(key), "m%u", i);
+        led_reserve(l, "a", key, 1, T0);
+    }
+
+    ok(led_look_ups < 20, "%u of 1500 new keys were looked up",
+       led_look_ups - 1);
+
+    led_look_ups = 0;
+    had = cycles_ledger_written(l);
+
+    for (i = 0; i < 3000; i += 2) {
+        snprintf(key, sizeof(key), "k%u", i);
+        led_reserve(l, "a", key, 1, T0);
+    }
+
+    is_int(led_look_ups, 1500, "and all old ones");
+    is_int(cycles_ledger_written(l), had, "which were found");
+
+    led_look_ups = 0;
+    rq = led_reserve_rq("a", "k0", 1);
+    rq.fresh_key = 1;
+
+    for (i = 0; i < 100; i++) {
+        snprintf(key, sizeof(key), "f%u", i);
+        rq.idempotency_key = str(key);
+        led_do_reserve(l, &rq, T0);
+    }
+
+    is_int(led_look_ups, 0, "what is new by itself is not");
+
+    /* a full one is made anew, of what is recent */
+
+    l->shm->filter_keys = l->shm->filter_size * 8;
+    had = l->shm->filter;
+    is_int(fold_at(l, T0 + DAY + 60000, 0), 0, "fold");
+    ok(l->shm->filter != had, "the other one is in use");
+    is_int(l->shm->filter_keys, 0, "it has what is of interest");
+    is_int(led_reserve(l, "a", "k2000", 1, T0 + DAY + 60000), CYCLES_OK,
+           "in memory it is still known");
+    is_int(led_rs.remaining_ttl_ms, 0, "as what it was");
+    cycles_ledger_close(l);
+}
+
+
 int
 main(void)
 {
     led_start();
 
     test_tables();
+    test_retention();
+    test_filter();
     test_start();
     test_refused();
 
