@@ -410,6 +410,7 @@ ngx_http_cycles_reserve_done(ngx_http_cycles_reservation_t *rsv)
 static ngx_int_t
 ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
+    ngx_int_t                       rc;
     ngx_http_cycles_reservation_t  *rsv;
 
     rsv = ctx->reservation;
@@ -472,19 +473,26 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ctx->verdict = (rsv->reserved.decision == CYCLES_ALLOW_WITH_CAPS)
                    ? NGX_HTTP_CYCLES_ALLOW_WITH_CAPS : NGX_HTTP_CYCLES_ALLOW;
 
-    if (rsv->reserved.caps.max_tokens == 0
-        && ctx->verdict == NGX_HTTP_CYCLES_ALLOW_WITH_CAPS)
+    if (ctx->verdict == NGX_HTTP_CYCLES_ALLOW_WITH_CAPS
+        && ctx->conf->apply_caps)
     {
-        /* a reply of no tokens is no reply: what was held goes back */
+        rc = ngx_http_cycles_apply_caps(r, ctx);
 
-        ngx_str_set(&ctx->reason, "BUDGET_EXCEEDED");
+        if (rc == NGX_DECLINED) {
 
-        ctx->verdict = NGX_HTTP_CYCLES_DENY;
-        ctx->state = NGX_HTTP_CYCLES_REFUSED;
+            /* what was held goes back */
 
-        ngx_http_cycles_settle(r, ctx);
+            ctx->verdict = NGX_HTTP_CYCLES_DENY;
+            ctx->state = NGX_HTTP_CYCLES_REFUSED;
 
-        return ngx_http_cycles_send_denial(r, ctx);
+            ngx_http_cycles_settle(r, ctx);
+
+            return ngx_http_cycles_send_denial(r, ctx);
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     ngx_http_cycles_heartbeat_start(ctx);

@@ -97,6 +97,13 @@ static ngx_conf_enum_t  ngx_http_cycles_policies[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_http_cycles_signed[] = {
+    { ngx_string("deny"), NGX_HTTP_CYCLES_SIGNED_DENY },
+    { ngx_string("pass"), NGX_HTTP_CYCLES_SIGNED_PASS },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_conf_enum_t  ngx_http_cycles_aborts[] = {
     { ngx_string("drain"), NGX_HTTP_CYCLES_ABORT_DRAIN },
     { ngx_string("estimate"), NGX_HTTP_CYCLES_ABORT_ESTIMATE },
@@ -296,6 +303,20 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("cycles_apply_caps"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, apply_caps),
+      NULL },
+
+    { ngx_string("cycles_signed_requests"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      ngx_http_cycles_enum,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, signed_requests),
+      &ngx_http_cycles_signed },
 
     { ngx_string("cycles_breaker"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_1MORE,
@@ -1275,6 +1296,8 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->timeout = NGX_CONF_UNSET_MSEC;
     conf->connect_timeout = NGX_CONF_UNSET_MSEC;
     conf->retry_attempts = NGX_CONF_UNSET_UINT;
+    conf->apply_caps = NGX_CONF_UNSET;
+    conf->signed_requests = NGX_CONF_UNSET_UINT;
     conf->trust = NGX_CONF_UNSET_PTR;
     conf->breaker.failures = NGX_CONF_UNSET_UINT;
     conf->on_outage = NGX_CONF_UNSET_UINT;
@@ -1358,6 +1381,9 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_uint_value(conf->retry_attempts, prev->retry_attempts, 5);
+    ngx_conf_merge_value(conf->apply_caps, prev->apply_caps, 1);
+    ngx_conf_merge_uint_value(conf->signed_requests, prev->signed_requests,
+                              NGX_HTTP_CYCLES_SIGNED_DENY);
     ngx_conf_merge_ptr_value(conf->trust, prev->trust, NULL);
 
     if (conf->breaker.failures == NGX_CONF_UNSET_UINT) {

@@ -10,6 +10,7 @@
  *     ngx_http_cycles_trust.c          an earlier hop has reserved for it
  *     ngx_http_cycles_route.c          its provider, and what is free
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
+ *     ngx_http_cycles_caps.c           what caps change in it
  *     ngx_http_cycles_terms.c          what is asked of the authority
  *     ngx_http_cycles_cost.c           price, estimate, and what it did cost
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
@@ -39,6 +40,7 @@
 #include "../llm/llm_price.h"
 #include "../llm/llm_reply.h"
 #include "../llm/llm_request.h"
+#include "../llm/llm_caps.h"
 #include "../llm/llm_route.h"
 
 
@@ -51,6 +53,9 @@
 #define NGX_HTTP_CYCLES_ACTUAL_VALUE      2
 
 #define NGX_HTTP_CYCLES_CONNECT_TIMEOUT   2000
+
+#define NGX_HTTP_CYCLES_SIGNED_DENY       0
+#define NGX_HTTP_CYCLES_SIGNED_PASS       1
 
 #define NGX_HTTP_CYCLES_ABORT_DRAIN       0
 #define NGX_HTTP_CYCLES_ABORT_ESTIMATE    1
@@ -180,6 +185,8 @@ typedef struct {
     ngx_msec_t                       retry_initial;
     ngx_uint_t                       retry_multiplier;    /* in 1/1000 */
     ngx_msec_t                       retry_max;
+    ngx_flag_t                       apply_caps;
+    ngx_uint_t                       signed_requests;
     ngx_http_cycles_trust_t         *trust;
     ngx_http_cycles_breaker_conf_t   breaker;
     ngx_uint_t                       on_outage;
@@ -284,6 +291,11 @@ typedef struct {
     cycles_denial_t                 *denial;
 
     ngx_http_cycles_heartbeat_t      heartbeat;
+
+    /* what caps change in the body */
+
+    llm_splice_t                    *splices;
+    ngx_uint_t                       nsplices;
 
     /* the reply */
 
@@ -423,6 +435,24 @@ ngx_int_t ngx_http_cycles_read_facts(ngx_http_request_t *r,
  */
 
 ngx_int_t ngx_http_cycles_rewrite(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+
+/* the body's tools, of which there are ctx->facts->ntools */
+
+ngx_int_t ngx_http_cycles_read_tools(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, llm_tool_t *tools);
+
+
+/* ngx_http_cycles_caps.c */
+
+/*
+ * What the caps of the reservation mean for the request: NGX_OK, with
+ * ctx->splices to be made; NGX_DECLINED: it is to be denied, ctx->reason says
+ * why; NGX_ERROR.
+ */
+
+ngx_int_t ngx_http_cycles_apply_caps(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 
 

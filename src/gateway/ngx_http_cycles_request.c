@@ -38,8 +38,6 @@ static ssize_t ngx_http_cycles_read_piece(ngx_http_request_t *r, ngx_buf_t *b,
 static ngx_int_t ngx_http_cycles_ask_identity(ngx_http_request_t *r);
 static void ngx_http_cycles_ask_usage(ngx_http_cycles_ctx_t *ctx,
     ngx_http_cycles_splice_t *splice);
-static ngx_int_t ngx_http_cycles_clamp(ngx_http_request_t *r,
-    ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_splice_t *splice);
 static ngx_int_t ngx_http_cycles_splice(ngx_http_request_t *r,
     ngx_http_cycles_splice_t *splices, ngx_uint_t n);
 static ngx_chain_t **ngx_http_cycles_copy_range(ngx_http_request_t *r,
@@ -263,13 +261,47 @@ ngx_http_cycles_read_piece(ngx_http_request_t *r, ngx_buf_t *b, u_char *buf,
 
 
 ngx_int_t
+ngx_http_cycles_read_tools(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    llm_tool_t *tools)
+{
+    llm_request_t  *rq;
+
+    rq = ngx_pcalloc(r->pool, sizeof(llm_request_t));
+    if (rq == NULL) {
+        return NGX_ERROR;
+    }
+
+    llm_request_init(rq, ctx->route.api);
+    llm_request_tools(rq, tools, ctx->facts->ntools);
+
+    if (ngx_http_cycles_feed_body(r, rq) != NGX_OK
+        || llm_request_finish(rq) != LLM_OK
+        || rq->facts.ntools != ctx->facts->ntools)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_pfree(r->pool, rq);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
 ngx_http_cycles_rewrite(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    ngx_uint_t                n;
-    llm_facts_t              *facts;
-    ngx_http_cycles_splice_t  splices[2], swap;
+    ngx_uint_t                 i, k, n;
+    llm_facts_t               *facts;
+    llm_splice_t              *caps;
+    ngx_http_cycles_splice_t   splice, *splices;
 
     if (ngx_http_cycles_ask_identity(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    splices = ngx_palloc(r->pool, (ctx->nsplices + 1)
+                                  * sizeof(ngx_http_cycles_splice_t));
+    if (splices == NULL) {
         return NGX_ERROR;
     }
 
@@ -282,33 +314,24 @@ ngx_http_cycles_rewrite(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         ngx_http_cycles_ask_usage(ctx, &splices[n++]);
     }
 
-    if (ctx->verdict == NGX_HTTP_CYCLES_ALLOW_WITH_CAPS) {
+    for (i = 0; i < ctx->nsplices; i++) {
+        caps = &ctx->splices[i];
 
-        switch (ngx_http_cycles_clamp(r, ctx, &splices[n])) {
+        splice.start = caps->start;
+        splice.end = caps->end;
+        splice.text.len = caps->len;
+        splice.text.data = caps->text;
 
-        case NGX_OK:
-            n++;
-            break;
+        /* by their places, and those of one place as they came */
 
-        case NGX_DECLINED:
-            break;
-
-        default:
-            return NGX_ERROR;
+        for (k = n++; k && splices[k - 1].start > splice.start; k--) {
+            splices[k] = splices[k - 1];
         }
+
+        splices[k] = splice;
     }
 
-    if (n == 0) {
-        return NGX_OK;
-    }
-
-    if (n == 2 && splices[1].start < splices[0].start) {
-        swap = splices[0];
-        splices[0] = splices[1];
-        splices[1] = swap;
-    }
-
-    return ngx_http_cycles_splice(r, splices, n);
+    return n ? ngx_http_cycles_splice(r, splices, n) : NGX_OK;
 }
 
 
@@ -404,57 +427,6 @@ ngx_http_cycles_ask_usage(ngx_http_cycles_ctx_t *ctx,
 }
 
 
-/* NGX_DECLINED: the request keeps within the caps as it is */
-
-static ngx_int_t
-ngx_http_cycles_clamp(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
-    ngx_http_cycles_splice_t *splice)
-{
-    u_char       *p;
-    int64_t       max;
-    llm_facts_t  *facts;
-
-    facts = ctx->facts;
-
-    /* the cap is on what is generated in all, "n" is per choice */
-
-    max = ctx->reservation->reserved.caps.max_tokens;
-
-    if (max < 0) {
-        return NGX_DECLINED;
-    }
-
-    max = ngx_max(max / facts->choices, 1);
-
-    if (facts->max_tokens >= 0 && facts->max_tokens <= max) {
-        return NGX_DECLINED;
-    }
-
-    p = ngx_pnalloc(r->pool, sizeof("\"max_completion_tokens\":,") - 1
-                             + NGX_INT64_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    splice->text.data = p;
-
-    if (facts->max_tokens_value.end) {
-        splice->start = facts->max_tokens_value.start;
-        splice->end = facts->max_tokens_value.end;
-        splice->text.len = ngx_sprintf(p, "%L", max) - p;
-        return NGX_OK;
-    }
-
-    splice->start = facts->object_start;
-    splice->end = facts->object_start;
-    splice->text.len = ngx_sprintf(p, "\"max_completion_tokens\":%L%s", max,
-                                   facts->empty ? "" : ",")
-                       - p;
-
-    return NGX_OK;
-}
-
-
 /*
  * In memory the untouched bytes stay where they are.  A body in a file gets
  * a file of its own: to send it again nginx starts at the beginning of it.
@@ -488,6 +460,12 @@ ngx_http_cycles_splice(ngx_http_request_t *r,
             return NGX_ERROR;
         }
 
+        pos = splices[i].end;
+
+        if (splices[i].text.len == 0) {
+            continue;
+        }
+
         b = ngx_calloc_buf(r->pool);
         cl = ngx_alloc_chain_link(r->pool);
 
@@ -504,8 +482,6 @@ ngx_http_cycles_splice(ngx_http_request_t *r,
         cl->buf = b;
         *ll = cl;
         ll = &cl->next;
-
-        pos = splices[i].end;
     }
 
     ll = ngx_http_cycles_copy_range(r, ll, pos, len);

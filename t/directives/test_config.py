@@ -79,6 +79,10 @@ LATER = [
                 'ALLOW_IF_AVAILABLE', 'REJECT', 'ALLOW_WITH_OVERDRAFT'),
     in_location('cycles_on_outage ignore', '"cycles_on_outage"',
                 'deny or allow'),
+    in_location('cycles_apply_caps some', '"cycles_apply_caps"',
+                '"on" or "off"'),
+    in_location('cycles_signed_requests sign', '"cycles_signed_requests"',
+                'deny or pass'),
     in_location('cycles_on_abort stop', '"cycles_on_abort"',
                 'drain, estimate, input or hold'),
     in_location('cycles_on_missing_usage free', '"cycles_on_missing_usage"',
@@ -509,6 +513,8 @@ EVERYTHING = '''
     cycles_retry attempts=5 initial=500ms multiplier=2 max=30s;
     cycles_on_outage allow;
     cycles_breaker failures=3 slow=1s open=10s;
+    cycles_apply_caps off;
+    cycles_signed_requests pass;
     cycles_trust_reservation 10.0.0.0/8 unix: secret=0123456789abcdef;
     cycles_on_abort input;
     cycles_on_missing_usage hold;
