@@ -26,7 +26,7 @@ export BUILD
 DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
-.PHONY: build-asan unit unit-asan campaign
+.PHONY: build-asan unit unit-asan campaign soak
 
 all: build
 
@@ -153,6 +153,15 @@ fuzz:
 	@tools/fuzz.sh
 
 # API_FUZZ_SEED repeats a run
+
+# half an hour of requests and reloads, for each authority
+
+soak:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory $(VENV)/.done
+	@$(MAKE) --no-print-directory build
+	SOAK_SECONDS=$${SOAK_SECONDS:-1800} SOAK_RELOAD=$${SOAK_RELOAD:-20} \
+	    TEST_LIMIT=7200 t/run t/lifecycle/test_soak.py
 
 # ten thousand requests with everything that can fail, for each authority
 

@@ -50,6 +50,7 @@ LOCATIONS = {
     'dead_allow': Whole(REMOTE + '''
         cycles_authority @dead;
         cycles_on_outage allow;
+        cycles_retry attempts=0;
     '''),
 }
 
