@@ -95,38 +95,79 @@ ngx_http_cycles_price_query(ngx_http_cycles_ctx_t *ctx,
 }
 
 
+char *
+ngx_http_cycles_merge_factors(ngx_conf_t *cf, ngx_http_cycles_loc_conf_t *conf)
+{
+    static ngx_str_t  name = ngx_string("factors");
+
+    if (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO) {
+        return NGX_CONF_OK;
+    }
+
+    conf->factors = ngx_http_cycles_zone_area(cf, &name,
+                                              sizeof(llm_factors_t));
+
+    return conf->factors ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+void
+ngx_http_cycles_set_factor(ngx_http_cycles_ctx_t *ctx)
+{
+    int64_t       media;
+    const char   *provider;
+    llm_facts_t  *facts;
+
+    facts = ctx->facts;
+
+    if (facts == NULL) {
+        return;
+    }
+
+    provider = llm_provider_name(ctx->route.provider);
+
+    ctx->factor_key = llm_factor_key(provider, facts->model,
+                                     facts->model_len);
+    ctx->factor = llm_bound_factor(facts->model, facts->model_len);
+
+    if (ctx->conf->factors) {
+        ctx->factor = llm_factor_get(ctx->conf->factors->data,
+                                     ctx->factor_key, ctx->factor);
+    }
+
+    media = facts->audio_tokens + facts->image_tokens + facts->video_tokens;
+
+    ctx->input_estimate = media + (facts->input_tokens - media)
+                                  * ctx->factor / 1000;
+}
+
+
 int64_t
 ngx_http_cycles_auto_estimate(ngx_http_cycles_ctx_t *ctx)
 {
-    int64_t                      output;
-    llm_facts_t                 *facts;
-    llm_usage_t                  usage;
-    ngx_http_cycles_loc_conf_t  *conf;
+    llm_bound_t  bound;
+    llm_usage_t  usage;
 
-    conf = ctx->conf;
-    facts = ctx->facts;
+    bound.provider = ctx->route.provider;
+    bound.api = ctx->route.api;
+    bound.factor = ctx->factor;
+    bound.margin = ctx->conf->estimate_margin;
+    bound.max_output = ctx->conf->max_output_tokens;
+    bound.held = -1;
 
-    output = facts->max_tokens;
+    llm_bound(&bound, ctx->facts, ctx->price, &usage);
 
-    if (output < 0 && ctx->price) {
-        output = llm_price_max_output(ctx->price);
+    if (ctx->conf->unit != CYCLES_USD_MICROCENTS) {
+        return ngx_http_cycles_cost(ctx, &usage);
     }
 
-    if (output < 0) {
-        output = conf->max_output_tokens;
+    if (ctx->price == NULL) {
+        return 0;
     }
 
-    /* both factors are bounded by the reader: 2^53 tokens, 128 choices */
+    ngx_http_cycles_complete_usage(ctx, &usage);
 
-    output *= facts->choices;
-
-    llm_usage_init(&usage);
-
-    usage.input = (int64_t) (((unsigned __int128) facts->input_tokens
-                              * conf->estimate_margin + 999) / 1000);
-    usage.output = output;
-
-    return ngx_http_cycles_cost(ctx, &usage);
+    return llm_bound_cost(ctx->facts, ctx->price, &usage);
 }
 
 
@@ -257,6 +298,33 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
 }
 
 
+/*
+ * Of a request whose input was all text that we have seen: neither images nor
+ * what tools and earlier turns bring to it are in the estimate.
+ */
+
+void
+ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
+{
+    llm_facts_t  *facts;
+
+    facts = ctx->facts;
+
+    if (ctx->conf->factors == NULL
+        || !ctx->reply.usage_seen
+        || facts->stateful
+        || facts->web_search || facts->file_search || facts->code_session
+        || facts->image_tokens || facts->audio_tokens || facts->video_tokens
+        || facts->file_tokens)
+    {
+        return;
+    }
+
+    llm_factor_learn(ctx->conf->factors->data, ctx->factor_key,
+                     facts->input_tokens, usage->input);
+}
+
+
 /* what chooses a price: the reply's word if it has one, else the request's */
 
 static void
@@ -276,6 +344,10 @@ ngx_http_cycles_complete_usage(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
 
     if (!usage->tier_known) {
         usage->tier = facts->tier;
+    }
+
+    if (usage->search == LLM_SEARCH_MEDIUM) {
+        usage->search = facts->search;
     }
 }
 

@@ -381,6 +381,16 @@ ngx_http_cycles_denial_message(ngx_http_request_t *r,
                     "within a budget. Ask for it to be added, or choose "
                     "another model.");
 
+    } else if (ctx->reason.len == sizeof("MAX_ESTIMATE_EXCEEDED") - 1
+               && ngx_strncmp(ctx->reason.data, "MAX_ESTIMATE_EXCEEDED",
+                              ctx->reason.len)
+                  == 0)
+    {
+        ngx_str_set(&refusal->message,
+                    "This request may cost more than a single one is allowed "
+                    "to. Lower its limit of output tokens, or shorten its "
+                    "input.");
+
     } else if (refusal->no_retry) {
         ngx_str_set(&refusal->message,
                     "The budget for this request is used up or not "

@@ -36,6 +36,10 @@ static ngx_int_t ngx_http_cycles_pass(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_refuse_unknown(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_refuse_large(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static ngx_int_t ngx_http_cycles_refuse(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_bad_request(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
 static ngx_uint_t ngx_http_cycles_needs_body(ngx_http_cycles_loc_conf_t *conf);
@@ -352,6 +356,10 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     case NGX_ABORT:
         ngx_http_cycles_drop_reservation(ctx);
         return ngx_http_cycles_refuse_unknown(r, ctx);
+
+    case NGX_DECLINED:
+        ngx_http_cycles_drop_reservation(ctx);
+        return ngx_http_cycles_refuse_large(r, ctx);
 
     default:
         ngx_http_cycles_drop_reservation(ctx);
@@ -674,6 +682,28 @@ ngx_http_cycles_refuse_unknown(ngx_http_request_t *r,
                   "cycles: model \"%V\" has no price: add it with "
                   "\"cycles_price\" or \"cycles_model_alias\"", &model);
 
+    return ngx_http_cycles_refuse(r, ctx);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_refuse_large(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_str_set(&ctx->reason, "MAX_ESTIMATE_EXCEEDED");
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "cycles: estimate %L is over \"cycles_max_estimate\"",
+                  ctx->estimate);
+
+    return ngx_http_cycles_refuse(r, ctx);
+}
+
+
+/* a denial of our own, nobody was asked */
+
+static ngx_int_t
+ngx_http_cycles_refuse(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
     if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN) {
         ctx->verdict = NGX_HTTP_CYCLES_DRY_RUN_DENY;
         ngx_str_set(&ctx->dry_run, "DENY");

@@ -245,8 +245,15 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
       ngx_http_cycles_estimate,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
-      NULL },
+      offsetof(ngx_http_cycles_loc_conf_t, estimate),
+      "auto" },
+
+    { ngx_string("cycles_max_estimate"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
+      ngx_http_cycles_estimate,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, max_estimate),
+      "off" },
 
     { ngx_string("cycles_actual"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
@@ -780,42 +787,45 @@ ngx_http_cycles_action(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* cmd->post is the word for no amount */
+
 static char *
 ngx_http_cycles_estimate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_cycles_loc_conf_t *clcf = conf;
+    char *p = conf;
 
-    ngx_str_t  *value;
+    ngx_str_t                  *value;
+    ngx_http_complex_value_t  **cv;
 
-    if (clcf->estimate != NGX_CONF_UNSET_PTR) {
+    cv = (ngx_http_complex_value_t **) (p + cmd->offset);
+
+    if (*cv != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
-    if (ngx_strcmp(value[1].data, "auto") == 0) {
-        clcf->estimate = NULL;
+    if (ngx_strcmp(value[1].data, cmd->post) == 0) {
+        *cv = NULL;
         return NGX_CONF_OK;
     }
 
-    clcf->estimate = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (clcf->estimate == NULL) {
+    *cv = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (*cv == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_cycles_complex_value(cf, &value[1], clcf->estimate)
-        != NGX_OK)
-    {
+    if (ngx_http_cycles_complex_value(cf, &value[1], *cv) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    if (clcf->estimate->lengths == NULL
+    if ((*cv)->lengths == NULL
         && ngx_atoof(value[1].data, value[1].len) == NGX_ERROR)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"%V\" in \"cycles_estimate\": "
-                           "write \"auto\", a whole number of the unit, or a "
-                           "variable", &value[1]);
+                           "invalid value \"%V\" in \"%V\": write \"%s\", a "
+                           "whole number of the unit, or a variable",
+                           &value[1], &cmd->name, (char *) cmd->post);
         return NGX_CONF_ERROR;
     }
 
@@ -1289,6 +1299,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->idempotency_key = NULL;
     conf->unit = NGX_CONF_UNSET_UINT;
     conf->estimate = NGX_CONF_UNSET_PTR;
+    conf->max_estimate = NGX_CONF_UNSET_PTR;
     conf->actual = NGX_CONF_UNSET_UINT;
     conf->ttl = NGX_CONF_UNSET_MSEC;
     conf->grace_period = NGX_CONF_UNSET_MSEC;
@@ -1354,6 +1365,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_uint_value(conf->unit, prev->unit, CYCLES_USD_MICROCENTS);
     ngx_conf_merge_ptr_value(conf->estimate, prev->estimate, NULL);
+    ngx_conf_merge_ptr_value(conf->max_estimate, prev->max_estimate, NULL);
 
     if (conf->actual == NGX_CONF_UNSET_UINT) {
         conf->actual_value = prev->actual_value;
@@ -1447,7 +1459,9 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    if (ngx_http_cycles_merge_authority(cf, conf) != NGX_CONF_OK) {
+    if (ngx_http_cycles_merge_authority(cf, conf) != NGX_CONF_OK
+        || ngx_http_cycles_merge_factors(cf, conf) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 

@@ -33,9 +33,12 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_authority.h"
+#include "../status/ngx_http_cycles_zone.h"
 #include "../client/ngx_http_cycles_breaker.h"
 #include "../ngx_http_cycles_conf.h"
 #include "../llm/llm.h"
+#include "../llm/llm_bound.h"
+#include "../llm/llm_factors.h"
 #include "../llm/llm_error.h"
 #include "../llm/llm_price.h"
 #include "../llm/llm_reply.h"
@@ -172,6 +175,7 @@ typedef struct {
 
     ngx_uint_t                       unit;
     ngx_http_complex_value_t        *estimate;    /* NULL: auto */
+    ngx_http_complex_value_t        *max_estimate;    /* NULL: none */
     ngx_uint_t                       actual;
     ngx_http_complex_value_t        *actual_value;
 
@@ -207,6 +211,7 @@ typedef struct {
     ngx_str_t                        unknown_price_model;
     ngx_int_t                        max_output_tokens;
     ngx_uint_t                       estimate_margin;     /* in 1/1000 */
+    ngx_http_cycles_area_t          *factors;     /* of llm_factors_t */
     ngx_flag_t                       stream_usage;
 
     ngx_uint_t                       deny_status;
@@ -272,6 +277,8 @@ typedef struct {
     ngx_str_t                        price_key;
     ngx_str_t                        region;      /* empty: not known */
     int64_t                          input_estimate;  /* tokens, no margin */
+    uint64_t                         factor_key;  /* of the model */
+    int64_t                          factor;      /* in 1/1000 */
     int64_t                          estimate;
     ngx_str_t                        use;         /* of the client's key */
 
@@ -460,8 +467,9 @@ ngx_int_t ngx_http_cycles_apply_caps(ngx_http_request_t *r,
 
 /*
  * Fills in the price, the estimate and the terms of ctx->reservation.  NGX_OK,
- * NGX_ERROR, NGX_HTTP_BAD_REQUEST with a sentence in *error, or NGX_ABORT: a
- * model without a price is to be denied.
+ * NGX_ERROR, NGX_HTTP_BAD_REQUEST with a sentence in *error, NGX_ABORT: a
+ * model without a price is to be denied, or NGX_DECLINED: so is a request
+ * that may cost more than "cycles_max_estimate" lets it.
  */
 
 ngx_int_t ngx_http_cycles_terms(ngx_http_request_t *r,
@@ -483,6 +491,15 @@ void ngx_http_cycles_call_conf(ngx_http_cycles_loc_conf_t *conf,
 ngx_int_t ngx_http_cycles_set_price(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 
+/* the shared memory in which the location's models are learned about */
+
+char *ngx_http_cycles_merge_factors(ngx_conf_t *cf,
+    ngx_http_cycles_loc_conf_t *conf);
+
+/* how the model's tokenizer compares with our estimate, and what it is then */
+
+void ngx_http_cycles_set_factor(ngx_http_cycles_ctx_t *ctx);
+
 /* the most that the request may cost, in the location's unit */
 
 int64_t ngx_http_cycles_auto_estimate(ngx_http_cycles_ctx_t *ctx);
@@ -500,6 +517,11 @@ int64_t ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx,
 
 void ngx_http_cycles_set_actual(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage);
+
+/* from what the provider has counted */
+
+void ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage);
 
 
 /* ngx_http_cycles_abort.c */

@@ -192,6 +192,10 @@ ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     if (ctx->facts && ctx->conf->actual == NGX_HTTP_CYCLES_ACTUAL_AUTO
         && ngx_http_cycles_reported(ctx, &usage) == NGX_OK)
     {
+        if (ctx->usage_source == NGX_HTTP_CYCLES_USAGE_REPORTED) {
+            ngx_http_cycles_learn(ctx, &usage);
+        }
+
         ngx_http_cycles_set_actual(r, ctx, &usage);
         return NGX_OK;
     }

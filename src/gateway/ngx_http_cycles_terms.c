@@ -20,6 +20,8 @@ static ngx_int_t ngx_http_cycles_action(ngx_http_request_t *r,
 static ngx_int_t ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_set_estimate(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_check_estimate(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
 static ngx_int_t ngx_http_cycles_set_metadata(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_set_keys(ngx_http_request_t *r,
@@ -78,7 +80,14 @@ ngx_http_cycles_terms(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return rc;
     }
 
+    ngx_http_cycles_set_factor(ctx);
+
     rc = ngx_http_cycles_set_estimate(r, ctx, error);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_cycles_check_estimate(r, ctx, error);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -322,6 +331,39 @@ ngx_http_cycles_set_estimate(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ctx->estimate = ngx_http_cycles_auto_estimate(ctx);
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_check_estimate(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_str_t *error)
+{
+    off_t         n;
+    cycles_str_t  value;
+
+    if (ctx->conf->max_estimate == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_cycles_evaluate(r, ctx->conf->max_estimate, r->pool, &value)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0) {
+        return NGX_OK;
+    }
+
+    n = ngx_atoof(value.data, value.len);
+
+    if (n == NGX_ERROR) {
+        return ngx_http_cycles_error(r, error,
+                            "the %s of this request is not a whole number",
+                            "largest estimate");
+    }
+
+    return (ctx->estimate > n) ? NGX_DECLINED : NGX_OK;
 }
 
 

@@ -168,6 +168,15 @@ llm_tier_find(const unsigned char *name, size_t len)
 }
 
 
+llm_search_t
+llm_search_size(const unsigned char *name, size_t len)
+{
+    return (len == 3 && memcmp(name, "low", 3) == 0) ? LLM_SEARCH_LOW
+           : (len == 4 && memcmp(name, "high", 4) == 0) ? LLM_SEARCH_HIGH
+           : LLM_SEARCH_MEDIUM;
+}
+
+
 const llm_dialect_t *
 llm_dialect(llm_api_t api)
 {

@@ -86,6 +86,8 @@ static const llm_member_t  llm_messages_request_members[] = {
     llm_node("cache_control", LLM_CACHE_CONTROL, LLM_WALK_OBJECT,
              llm_messages_cache),
     llm_leaf("thread", LLM_STATE, 0),
+    llm_leaf("inference_geo", LLM_GEO, 0),
+    llm_leaf("speed", LLM_SPEED, 0),
     llm_members_end
 };
 

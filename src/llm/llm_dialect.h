@@ -51,6 +51,9 @@ typedef enum {
     LLM_CACHE_CONTROL,
     LLM_CACHE_TTL,
     LLM_SEARCH,                           /* the model may search the web */
+    LLM_SEARCH_SIZE,
+    LLM_GEO,
+    LLM_SPEED,
     LLM_TOOL_USES,
     LLM_MADE,                             /* how many images */
     LLM_SPOKEN,                           /* text that is billed by length */
@@ -242,6 +245,11 @@ const llm_dialect_t *llm_dialect(llm_api_t api);
 /* the price column that a provider's word for it means */
 
 llm_tier_t llm_tier_find(const unsigned char *name, size_t len);
+
+
+/* and the size of a search */
+
+llm_search_t llm_search_size(const unsigned char *name, size_t len);
 
 
 /* what was reported, by the conventions of llm_usage_t */

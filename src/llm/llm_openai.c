@@ -92,6 +92,12 @@ static const llm_member_t  llm_openai_tool_choice[] = {
 };
 
 
+static const llm_member_t  llm_openai_search[] = {
+    llm_leaf("search_context_size", LLM_SEARCH_SIZE, 0),
+    llm_members_end
+};
+
+
 static const llm_member_t  llm_chat_request_members[] = {
     llm_fact("model", LLM_MODEL, 1, 0, NULL, "a string"),
     llm_fact("messages", LLM_MESSAGES, 2, LLM_WALK_ARRAY, llm_openai_message,
@@ -111,7 +117,8 @@ static const llm_member_t  llm_chat_request_members[] = {
     llm_fact("function_call", LLM_TOOL_CHOICE, 12, LLM_WALK_OBJECT,
              llm_openai_tool_choice, "a string or an object"),
     llm_fact("service_tier", LLM_TIER, 13, 0, NULL, "a string"),
-    llm_leaf("web_search_options", LLM_SEARCH, 0),
+    llm_node("web_search_options", LLM_SEARCH, LLM_WALK_OBJECT,
+             llm_openai_search),
     llm_members_end
 };
 

@@ -164,6 +164,23 @@ int64_t llm_price_cost(const llm_price_t *price, const llm_usage_t *usage,
     unsigned *unpriced);
 
 
+/* whether what a request brings may be written into a cache */
+
+#define LLM_WRITES_UNASKED  0             /* where that is done unasked */
+#define LLM_WRITES          1
+#define LLM_WRITES_LONG     2             /* for an hour, or for longer */
+
+
+/*
+ * The same of a usage that is still to come, in the column of usage->tier:
+ * its text at the dearest price that it may have in the input, and its output
+ * at the dearest that there is.
+ */
+
+int64_t llm_price_most(const llm_price_t *price, const llm_usage_t *usage,
+    unsigned writes);
+
+
 /* micro-cents of pico-USD, rounded up */
 
 int64_t llm_microcents(int64_t pico);

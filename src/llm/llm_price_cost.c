@@ -31,6 +31,11 @@
 
 #define LLM_COST_GOOGLE    (LLM_FAMILY_GEMINI|LLM_FAMILY_VERTEX)
 
+/* who writes a cache only if a request asks for it */
+
+#define LLM_COST_ASKED     (LLM_FAMILY_ANTHROPIC|LLM_FAMILY_BEDROCK           \
+                            |LLM_FAMILY_VERTEX|LLM_FAMILY_GEMINI)
+
 
 /* the prices that count for one request */
 
@@ -110,6 +115,58 @@ llm_price_cost(const llm_price_t *price, const llm_usage_t *usage,
     c.sum = c.sum / c.unit + (c.sum % c.unit != 0);
 
     return (c.sum > INT64_MAX) ? INT64_MAX : (int64_t) c.sum;
+}
+
+
+int64_t
+llm_price_most(const llm_price_t *price, const llm_usage_t *usage,
+    unsigned writes)
+{
+    int64_t       text, *value;
+    unsigned      dearest;
+    llm_usage_t   u;
+    llm_column_t  column;
+
+    u = *usage;
+    value = column.value;
+
+    llm_cost_column(&column, price, u.input, u.tier);
+
+    text = u.input - (u.input_audio > 0 ? u.input_audio : 0)
+           - (u.input_image > 0 ? u.input_image : 0)
+           - (u.input_video > 0 ? u.input_video : 0);
+
+    if (writes == LLM_WRITES_UNASKED
+        && !(price->family & LLM_COST_ASKED)
+        && value[LLM_FIELD_CACHE_WRITE] > value[LLM_FIELD_INPUT])
+    {
+        writes = LLM_WRITES;
+    }
+
+    if (writes != LLM_WRITES_UNASKED) {
+        u.cache_write = text;
+        u.cache_write_1h = (writes == LLM_WRITES_LONG) ? text : -1;
+    }
+
+    dearest = LLM_FIELD_OUTPUT;
+
+    if (value[LLM_FIELD_REASONING] > value[dearest]) {
+        dearest = LLM_FIELD_REASONING;
+    }
+
+    if (value[LLM_FIELD_OUTPUT_AUDIO] > value[dearest]) {
+        dearest = LLM_FIELD_OUTPUT_AUDIO;
+    }
+
+    if (value[LLM_FIELD_OUTPUT_IMAGE] > value[dearest]) {
+        dearest = LLM_FIELD_OUTPUT_IMAGE;
+    }
+
+    u.reasoning = (dearest == LLM_FIELD_REASONING) ? u.output : -1;
+    u.output_audio = (dearest == LLM_FIELD_OUTPUT_AUDIO) ? u.output : -1;
+    u.output_image = (dearest == LLM_FIELD_OUTPUT_IMAGE) ? u.output : -1;
+
+    return llm_price_cost(price, &u, NULL);
 }
 
 
@@ -445,7 +502,7 @@ llm_cost_pieces(llm_cost_t *c, int tokens)
         llm_cost_add(c, 1, LLM_FIELD_REQUEST);
     }
 
-    if (tokens) {
+    if (tokens && u->output > 0) {
         return;
     }
 

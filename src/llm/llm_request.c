@@ -44,6 +44,7 @@ static int llm_request_messages(llm_request_t *rq, int event);
 static int llm_request_choice(llm_request_t *rq, int event);
 static int llm_request_thinking(llm_request_t *rq, int event);
 static int llm_request_word(llm_request_t *rq, int event);
+static int llm_request_is(const llm_request_t *rq, const char *word);
 static void llm_request_state(llm_request_t *rq, int event);
 static void llm_request_spoken(llm_request_t *rq, int event);
 
@@ -185,11 +186,13 @@ llm_request_finish(llm_request_t *rq)
         facts->media_bytes = 0;
     }
 
-    llm_estimate_add(&rq->estimate,
-                     (uint64_t) facts->media_bytes / LLM_AUDIO_TOKEN_BYTES);
-    llm_estimate_add(&rq->estimate, rq->files / LLM_FILE_TOKEN_BYTES);
+    facts->audio_tokens += facts->media_bytes / LLM_AUDIO_TOKEN_BYTES;
+    facts->file_tokens += (int64_t) (rq->files / LLM_FILE_TOKEN_BYTES);
 
-    facts->input_tokens = llm_estimate_tokens(&rq->estimate);
+    facts->input_tokens = llm_estimate_tokens(&rq->estimate)
+                          + facts->image_tokens + facts->audio_tokens
+                          + facts->video_tokens + facts->file_tokens;
+
     if (!rq->stream_said && (rq->rules & LLM_RULE_STREAMS)) {
         facts->stream = 1;
     }
@@ -360,6 +363,9 @@ llm_request_event(llm_request_t *rq, int event)
         return llm_request_thinking(rq, event);
 
     case LLM_TIER:
+    case LLM_GEO:
+    case LLM_SPEED:
+    case LLM_SEARCH_SIZE:
     case LLM_CACHE_TTL:
     case LLM_MIME:
         return llm_request_word(rq, event);
@@ -973,6 +979,20 @@ llm_request_word(llm_request_t *rq, int event)
 
         break;
 
+    case LLM_GEO:
+        rq->facts.geo = llm_request_is(rq, "us") ? LLM_GEO_US
+                        : llm_request_is(rq, "eu") ? LLM_GEO_EU
+                        : LLM_GEO_DEFAULT;
+        break;
+
+    case LLM_SPEED:
+        rq->facts.fast = llm_request_is(rq, "fast");
+        break;
+
+    case LLM_SEARCH_SIZE:
+        rq->facts.search = llm_search_size(rq->word, rq->text.len);
+        break;
+
     case LLM_CACHE_TTL:
         if (rq->text.len == 2 && memcmp(rq->word, "1h", 2) == 0) {
             rq->facts.cache_write_1h = 1;
@@ -991,6 +1011,14 @@ llm_request_word(llm_request_t *rq, int event)
     }
 
     return LLM_OK;
+}
+
+
+static int
+llm_request_is(const llm_request_t *rq, const char *word)
+{
+    return rq->text.len == strlen(word)
+           && memcmp(rq->word, word, rq->text.len) == 0;
 }
 
 

@@ -84,6 +84,13 @@ typedef struct {
     int64_t          choices;             /* replies that one input gets */
     int64_t          input_tokens;        /* estimate without any margin */
 
+    /* what of it is not text; a judgement, by the kind and the bytes */
+
+    int64_t          image_tokens;
+    int64_t          audio_tokens;
+    int64_t          video_tokens;
+    int64_t          file_tokens;
+
     /* every limit there is, in the order of the body */
 
     llm_limit_t      limits[LLM_LIMITS];
@@ -108,7 +115,10 @@ typedef struct {
 
     /* what else a reservation has to think of */
 
-    llm_tier_t       tier;                /* asked for */
+    llm_tier_t       tier;                /* asked for, as the next three */
+    llm_geo_t        geo;
+    llm_search_t     search;
+    unsigned         fast;
     int64_t          images;              /* to make; -1: none asked for */
     int64_t          characters;          /* to speak; -1: none */
     int64_t          media_bytes;         /* of what is to be transcribed */
@@ -125,6 +135,8 @@ typedef struct {
     unsigned         cache_write:1;       /* the input is to be cached */
     unsigned         cache_write_1h:1;
     unsigned         web_search:1;
+    unsigned         file_search:1;
+    unsigned         code_session:1;
 } llm_facts_t;
 
 

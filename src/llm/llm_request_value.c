@@ -25,7 +25,7 @@
 #define LLM_FILE_TOKENS   1500
 
 
-static uint64_t llm_request_constant(unsigned kind);
+static void llm_request_count(llm_request_t *rq, unsigned kind);
 
 
 void
@@ -214,7 +214,7 @@ llm_request_media(llm_request_t *rq, int event)
 
         /* its type may have come behind its data */
 
-        llm_estimate_add(&rq->estimate, llm_request_constant(rq->media));
+        llm_request_count(rq, rq->media);
 
         if (rq->media == LLM_AUDIO) {
             rq->audio += rq->data;
@@ -229,8 +229,7 @@ llm_request_media(llm_request_t *rq, int event)
         if (event == LLM_JSON_OBJECT
             || (event == LLM_JSON_STRING && js->first))
         {
-            llm_estimate_add(&rq->estimate,
-                             llm_request_constant(rq->walk.member->kind));
+            llm_request_count(rq, rq->walk.member->kind);
         }
     }
 }
@@ -239,28 +238,36 @@ llm_request_media(llm_request_t *rq, int event)
 void
 llm_request_file(llm_request_t *rq)
 {
-    llm_estimate_add(&rq->estimate, llm_request_constant(rq->media));
+    llm_request_count(rq, rq->media);
 }
 
 
-static uint64_t
-llm_request_constant(unsigned kind)
+static void
+llm_request_count(llm_request_t *rq, unsigned kind)
 {
+    llm_facts_t  *facts;
+
+    facts = &rq->facts;
+
     switch (kind) {
 
     case LLM_IMAGE:
-        return LLM_IMAGE_TOKENS;
+        facts->image_tokens += LLM_IMAGE_TOKENS;
+        return;
 
     case LLM_VIDEO:
-        return LLM_VIDEO_TOKENS;
+        facts->video_tokens += LLM_VIDEO_TOKENS;
+        return;
 
     case LLM_AUDIO:
-        return LLM_AUDIO_TOKENS;
+        facts->audio_tokens += LLM_AUDIO_TOKENS;
+        return;
 
     case LLM_FILE:
-        return LLM_FILE_TOKENS;
+        facts->file_tokens += LLM_FILE_TOKENS;
+        return;
 
     default:
-        return 0;
+        return;
     }
 }

@@ -39,6 +39,7 @@ typedef enum {
     LLM_KEY_FUNCTION,
     LLM_KEY_DECLARATIONS,
     LLM_KEY_USES,
+    LLM_KEY_SIZE,                         /* of a search */
     LLM_KEY_CACHE,
     LLM_KEY_TTL
 } llm_tool_key_t;
@@ -52,6 +53,7 @@ static void llm_tool_string(llm_request_t *rq, unsigned depth);
 static void llm_tool_take(llm_request_t *rq, llm_tool_name_t rank);
 static llm_tool_key_t llm_tool_key(const llm_json_t *js);
 static int llm_tool_searches(const llm_tool_t *tool);
+static int llm_tool_begins(const llm_tool_t *tool, const char *text);
 
 
 void
@@ -168,6 +170,12 @@ llm_tool_end(llm_request_t *rq)
 
     if (llm_tool_searches(&rq->tool)) {
         facts->web_search = 1;
+
+    } else if (llm_tool_begins(&rq->tool, "file_search")) {
+        facts->file_search = 1;
+
+    } else if (llm_tool_begins(&rq->tool, "code_interpreter")) {
+        facts->code_session = 1;
     }
 
     if (facts->ntools < rq->room) {
@@ -260,6 +268,11 @@ llm_tool_string(llm_request_t *rq, unsigned depth)
     {
         llm_tool_take(rq, LLM_NAME_OWN);
 
+    } else if (depth == 2 && rq->tool_key == LLM_KEY_SIZE
+               && js->first && js->last)
+    {
+        rq->facts.search = llm_search_size(js->text, js->len);
+
     } else if (depth == 3 && rq->tool_key == LLM_KEY_CACHE
                && rq->tool_inner == LLM_KEY_TTL
                && js->first && js->len && js->text[0] == '1')
@@ -313,6 +326,7 @@ llm_tool_key(const llm_json_t *js)
         { "functionDeclarations", LLM_KEY_DECLARATIONS },
         { "function_declarations", LLM_KEY_DECLARATIONS },
         { "max_uses", LLM_KEY_USES },
+        { "search_context_size", LLM_KEY_SIZE },
         { "cache_control", LLM_KEY_CACHE },
         { "cachePoint", LLM_KEY_CACHE },
         { "ttl", LLM_KEY_TTL }
@@ -340,13 +354,19 @@ llm_tool_key(const llm_json_t *js)
 static int
 llm_tool_searches(const llm_tool_t *tool)
 {
-    const char  *name;
+    return llm_tool_begins(tool, "web_search")
+           || llm_tool_begins(tool, "googleSearch")
+           || llm_tool_begins(tool, "google_search");
+}
 
-    name = (const char *) tool->name;
 
-    return (tool->name_len >= 10 && strncasecmp(name, "web_search", 10) == 0)
-           || (tool->name_len >= 12
-               && strncasecmp(name, "googleSearch", 12) == 0)
-           || (tool->name_len >= 13
-               && strncasecmp(name, "google_search", 13) == 0);
+static int
+llm_tool_begins(const llm_tool_t *tool, const char *text)
+{
+    size_t  n;
+
+    n = strlen(text);
+
+    return tool->name_len >= n
+           && strncasecmp((const char *) tool->name, text, n) == 0;
 }

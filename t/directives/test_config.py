@@ -255,6 +255,7 @@ PRICES = [
                 name='table is a directory'),
     wrong('nothing has a price', '"cycles_price_table FILE;"',
           '"cycles_price"', table=''),
+    in_location('cycles_max_estimate much', '"cycles_max_estimate"', '"off"'),
     in_location('cycles_price m', '"cycles_price"'),
     in_location('cycles_price m 1.5e-07', '"cycles_price"',
                 'input_cost_per_token=1.5e-07'),
@@ -529,6 +530,7 @@ EVERYTHING = '''
     cycles_model_alias deployment-1 gpt-4o;
     cycles_unknown_price gpt-4o;
     cycles_max_output_tokens 4096;
+    cycles_max_estimate 100000000;
     cycles_estimate_margin 1.25;
     cycles_stream_usage on;
     cycles_websocket deny;

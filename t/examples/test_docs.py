@@ -123,7 +123,7 @@ FIELDS = {'cycles_estimate': 'estimate', 'cycles_actual': 'actual',
           'cycles_estimate_margin': 'estimate_margin',
           'cycles_deny_status': 'deny_status'}
 
-NAMES = {('estimate', 'NULL'): 'auto',
+NAMES = {('estimate', 'NULL'): 'auto', ('max_estimate', 'NULL'): 'off',
          ('actual', 'NGX_HTTP_CYCLES_ACTUAL_AUTO'): 'auto',
          ('provider', 'LLM_PROVIDER_AUTO'): 'auto',
          ('unknown_price', 'NGX_HTTP_CYCLES_PRICE_DENY'): 'deny',
