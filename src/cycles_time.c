@@ -4,150 +4,175 @@
  */
 
 
+#include <string.h>
+
 #include "cycles_time.h"
 
 
 #define CYCLES_DAY_MS  86400000
 
 
-static int cycles_time_digits(const unsigned char *p, unsigned n);
-static int cycles_time_offset(const unsigned char *p, size_t len, int *min);
-static int64_t cycles_time_days(int year, int month, int day);
+static int cycles_time_digits(const unsigned char **p,
+    const unsigned char *end, unsigned n, unsigned max, int64_t *value);
+static int cycles_time_char(const unsigned char **p,
+    const unsigned char *end, const char *any);
+static int cycles_time_fraction(const unsigned char **p,
+    const unsigned char *end, int64_t *ms, unsigned *rest);
+static int cycles_time_offset(const unsigned char **p,
+    const unsigned char *end, int64_t *minutes);
+static int64_t cycles_time_days(int64_t year, int64_t month, int64_t day);
 static unsigned char *cycles_time_number(unsigned char *p, unsigned n,
     unsigned width);
 
 
 int
-cycles_time_parse(const unsigned char *p, size_t len, int64_t *ms)
+cycles_time_parse(const unsigned char *text, size_t len, unsigned up,
+    int64_t *ms)
 {
-    int       year, month, day, hour, min, sec, offset, fraction;
-    size_t    i;
-    unsigned  unit;
+    int64_t               year, month, day, hour, minute, second, fraction;
+    int64_t               offset;
+    unsigned              rest;
+    const unsigned char  *p, *end;
 
-    static const int  days[] = {
-        31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
+    static const unsigned char  days[] = {
+        31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
     };
 
-    if (len < sizeof("2026-06-15T12:00:00Z") - 1
-        || p[4] != '-' || p[7] != '-' || (p[10] != 'T' && p[10] != 't')
-        || p[13] != ':' || p[16] != ':')
+    p = text;
+    end = text + len;
+
+    if (cycles_time_digits(&p, end, 4, 9999, &year) != 0
+        || cycles_time_char(&p, end, "-") == 0
+        || cycles_time_digits(&p, end, 2, 12, &month) != 0
+        || cycles_time_char(&p, end, "-") == 0
+        || cycles_time_digits(&p, end, 2, 31, &day) != 0
+        || cycles_time_char(&p, end, "Tt ") == 0
+        || cycles_time_digits(&p, end, 2, 23, &hour) != 0
+        || cycles_time_char(&p, end, ":") == 0
+        || cycles_time_digits(&p, end, 2, 59, &minute) != 0
+        || cycles_time_char(&p, end, ":") == 0
+        || cycles_time_digits(&p, end, 2, 60, &second) != 0
+        || cycles_time_fraction(&p, end, &fraction, &rest) != 0
+        || cycles_time_offset(&p, end, &offset) != 0
+        || p != end
+        || month == 0 || day == 0 || day > days[month - 1]
+        || (month == 2 && day == 29
+            && (year % 4 || (year % 100 == 0 && year % 400))))
     {
-        return -1;
-    }
-
-    year = cycles_time_digits(p, 4);
-    month = cycles_time_digits(p + 5, 2);
-    day = cycles_time_digits(p + 8, 2);
-    hour = cycles_time_digits(p + 11, 2);
-    min = cycles_time_digits(p + 14, 2);
-    sec = cycles_time_digits(p + 17, 2);
-
-    if (year < 0 || month < 1 || month > 12 || day < 1 || hour < 0
-        || hour > 23 || min < 0 || min > 59 || sec < 0 || sec > 60)
-    {
-        return -1;
-    }
-
-    if (day > days[month - 1]
-        && !(month == 2 && day == 29 && year % 4 == 0
-             && (year % 100 != 0 || year % 400 == 0)))
-    {
-        return -1;
-    }
-
-    i = 19;
-    fraction = 0;
-
-    if (p[i] == '.') {
-
-        for (unit = 100, i++; i < len && p[i] >= '0' && p[i] <= '9'; i++) {
-            fraction += (p[i] - '0') * unit;
-            unit /= 10;
-        }
-
-        if (i == 20) {
-            return -1;
-        }
-    }
-
-    if (cycles_time_offset(p + i, len - i, &offset) != 0) {
         return -1;
     }
 
     *ms = cycles_time_days(year, month, day) * CYCLES_DAY_MS
-          + (((int64_t) hour * 60 + min - offset) * 60 + sec) * 1000
-          + fraction;
-
-    return (*ms >= 0 && *ms <= CYCLES_MAX_TIME) ? 0 : -1;
-}
-
-
-/* -1: they are not all digits */
-
-static int
-cycles_time_digits(const unsigned char *p, unsigned n)
-{
-    int  value;
-
-    for (value = 0; n; n--, p++) {
-
-        if (*p < '0' || *p > '9') {
-            return -1;
-        }
-
-        value = value * 10 + *p - '0';
-    }
-
-    return value;
-}
-
-
-static int
-cycles_time_offset(const unsigned char *p, size_t len, int *min)
-{
-    int  hours, minutes;
-
-    if (len == 1 && (*p == 'Z' || *p == 'z')) {
-        *min = 0;
-        return 0;
-    }
-
-    if (len != sizeof("+02:00") - 1 || (*p != '+' && *p != '-')
-        || p[3] != ':')
-    {
-        return -1;
-    }
-
-    hours = cycles_time_digits(p + 1, 2);
-    minutes = cycles_time_digits(p + 4, 2);
-
-    if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59) {
-        return -1;
-    }
-
-    *min = hours * 60 + minutes;
-
-    if (*p == '-') {
-        *min = -*min;
-    }
+          + ((hour * 60 + minute - offset) * 60 + second) * 1000
+          + fraction + (up && rest);
 
     return 0;
 }
 
 
-/* since 1970 in the Gregorian calendar; a year that begins with March ends
-   with its leap day */
+static int
+cycles_time_digits(const unsigned char **p, const unsigned char *end,
+    unsigned n, unsigned max, int64_t *value)
+{
+    for (*value = 0; n; n--, (*p)++) {
+
+        if (*p == end || **p < '0' || **p > '9') {
+            return -1;
+        }
+
+        *value = *value * 10 + (**p - '0');
+    }
+
+    return (*value <= max) ? 0 : -1;
+}
+
+
+/* the character, 0: it is none of them */
+
+static int
+cycles_time_char(const unsigned char **p, const unsigned char *end,
+    const char *any)
+{
+    if (*p == end || **p == '\0' || strchr(any, **p) == NULL) {
+        return 0;
+    }
+
+    return *(*p)++;
+}
+
+
+static int
+cycles_time_fraction(const unsigned char **p, const unsigned char *end,
+    int64_t *ms, unsigned *rest)
+{
+    int64_t               unit;
+    const unsigned char  *start;
+
+    *ms = 0;
+    *rest = 0;
+
+    if (cycles_time_char(p, end, ".") == 0) {
+        return 0;
+    }
+
+    start = *p;
+
+    for (unit = 100; *p < end && **p >= '0' && **p <= '9'; unit /= 10) {
+        *ms += (**p - '0') * unit;
+        *rest |= (unit == 0 && **p != '0');
+        (*p)++;
+    }
+
+    return (*p > start) ? 0 : -1;
+}
+
+
+static int
+cycles_time_offset(const unsigned char **p, const unsigned char *end,
+    int64_t *minutes)
+{
+    int      sign;
+    int64_t  hour, minute;
+
+    *minutes = 0;
+
+    sign = cycles_time_char(p, end, "Zz+ -");
+
+    if (sign == 'Z' || sign == 'z') {
+        return 0;
+    }
+
+    if (sign == 0
+        || cycles_time_digits(p, end, 2, 23, &hour) != 0
+        || cycles_time_char(p, end, ":") == 0
+        || cycles_time_digits(p, end, 2, 59, &minute) != 0)
+    {
+        return -1;
+    }
+
+    *minutes = (hour * 60 + minute) * (sign == '-' ? -1 : 1);
+
+    return 0;
+}
+
+
+/* since 1970; years begin in March, so that leap days come last */
 
 static int64_t
-cycles_time_days(int year, int month, int day)
+cycles_time_days(int64_t year, int64_t month, int64_t day)
 {
-    if (month <= 2) {
+    if (month < 3) {
         year--;
         month += 12;
     }
 
-    return 365 * (int64_t) year + year / 4 - year / 100 + year / 400
-           + (153 * (month - 3) + 2) / 5 + day - 1 - 719468;
+    /* 400 years are added, so that the year 0 is none below zero */
+
+    year += 400;
+
+    return year * 365 + year / 4 - year / 100 + year / 400
+           + (153 * (month - 3) + 2) / 5 + day - 1
+           - (719468 + 146097);
 }
 
 

@@ -23,12 +23,13 @@
 
 /*
  * "2026-06-15T12:00:00Z", with a fraction of a second and with an offset from
- * UTC if there is one.  What is finer than a millisecond is cut off; a leap
- * second is the one after it.  0, or -1: it is no date-time, or one before
- * 1970 or after 9999.
+ * UTC if there is one.  What is less than a millisecond goes to the next one
+ * if up is set, or is cut.  "+" in a query is a space, and is taken for what
+ * it was meant to be.  0, or -1: it is no date-time.
  */
 
-int cycles_time_parse(const unsigned char *p, size_t len, int64_t *ms);
+int cycles_time_parse(const unsigned char *text, size_t len, unsigned up,
+    int64_t *ms);
 
 /*
  * In UTC, with milliseconds, CYCLES_TIME_LEN bytes and not zero-terminated;

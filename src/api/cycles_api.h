@@ -182,13 +182,4 @@ void cycles_api_write_amount(cycles_json_t *js, const char *name,
 void cycles_api_write_flag(cycles_json_t *js, const char *name, int value);
 
 
-/*
- * A date-time of RFC 3339 in milliseconds since 1970.  What is less than a
- * millisecond is rounded up or down.  -1: it is none.
- */
-
-int cycles_api_time(const unsigned char *text, size_t len, unsigned up,
-    int64_t *ms);
-
-
 #endif /* _CYCLES_API_H_INCLUDED_ */

@@ -4,7 +4,8 @@
  *
  * The HTTP API of the Cycles protocol on an embedded ledger.
  *
- *     ngx_http_cycles_api_module.c      the directive, routes, what comes in
+ *     ngx_http_cycles_api_module.c      the directive, what comes in
+ *     ngx_http_cycles_api_routes.c      paths and methods
  *     ngx_http_cycles_api_auth.c        whose key it is, and what it may do
  *     ngx_http_cycles_api_operations.c  what each route does with the ledger
  *     ngx_http_cycles_api_balances.c    the list of balances
@@ -29,6 +30,7 @@
 
 typedef struct ngx_http_cycles_api_ctx_s  ngx_http_cycles_api_ctx_t;
 typedef struct ngx_http_cycles_api_query_s  ngx_http_cycles_api_query_t;
+typedef struct ngx_http_cycles_api_admin_s  ngx_http_cycles_api_admin_t;
 
 /* the return value is for ngx_http_finalize_request() */
 
@@ -108,6 +110,7 @@ struct ngx_http_cycles_api_ctx_s {
     unsigned                         admin:1;
     unsigned                         admin_plane:1;
 
+    ngx_http_cycles_api_admin_t     *adm;         /* of the admin plane */
     cycles_api_request_t             rq;
     cycles_unit_t                    unit;        /* of what was settled */
     cycles_reserved_t                reserved;
@@ -177,6 +180,14 @@ ngx_int_t ngx_http_cycles_api_thread(ngx_http_request_t *r,
 ngx_int_t ngx_http_cycles_api_own(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 
+
+/*
+ * The route of the request, in ctx->route.  NGX_DECLINED: there is one,
+ * otherwise it is answered.
+ */
+
+ngx_int_t ngx_http_cycles_api_find_route(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_str_t *base);
 
 /*
  * Whether the key of the request may do what the route does.  NGX_DECLINED:

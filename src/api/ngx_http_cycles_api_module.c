@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * The directive "cycles_api", and what comes in: routes, keys, bodies.
+ * The directive "cycles_api", and what comes in.
  */
 
 
@@ -10,11 +10,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_cycles_api.h"
+#include "ngx_http_cycles_api_admin.h"
 #include "../ngx_http_cycles_conf.h"
-
-
-#define NGX_HTTP_CYCLES_API_READ   (NGX_HTTP_GET|NGX_HTTP_HEAD)
 
 
 static char *ngx_http_cycles_api(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -32,11 +29,6 @@ static ngx_int_t ngx_http_cycles_api_handler(ngx_http_request_t *r);
 static void ngx_http_cycles_api_cleanup(void *data);
 static ngx_int_t ngx_http_cycles_api_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
-static ngx_int_t ngx_http_cycles_api_find_route(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, ngx_str_t *base);
-static ngx_int_t ngx_http_cycles_api_match(
-    const ngx_http_cycles_api_route_t *route, ngx_str_t *path,
-    ngx_str_t *id);
 static ngx_int_t ngx_http_cycles_api_content_type(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 static void ngx_http_cycles_api_body(ngx_http_request_t *r);
@@ -87,56 +79,6 @@ ngx_module_t  ngx_http_cycles_api_module = {
     NULL,                                  /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
-};
-
-
-static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
-
-    { ngx_string("/reservations"), ngx_null_string, 0, NGX_HTTP_POST,
-      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
-      CYCLES_MAY_RESERVE, CYCLES_API_RESERVE, ngx_http_cycles_api_reserve },
-
-    { ngx_string("/reservations"), ngx_null_string, 0,
-      NGX_HTTP_CYCLES_API_READ,
-      NGX_HTTP_CYCLES_API_BOTH, CYCLES_MAY_LIST, 0,
-      ngx_http_cycles_api_list },
-
-    { ngx_string("/reservations/"), ngx_string("/commit"), 1, NGX_HTTP_POST,
-      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
-      CYCLES_MAY_COMMIT, CYCLES_API_COMMIT, ngx_http_cycles_api_commit },
-
-    { ngx_string("/reservations/"), ngx_string("/release"), 1, NGX_HTTP_POST,
-      NGX_HTTP_CYCLES_API_BOTH|NGX_HTTP_CYCLES_API_CHANGES,
-      CYCLES_MAY_RELEASE, CYCLES_API_RELEASE, ngx_http_cycles_api_release },
-
-    { ngx_string("/reservations/"), ngx_string("/extend"), 1, NGX_HTTP_POST,
-      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
-      CYCLES_MAY_EXTEND, CYCLES_API_EXTEND, ngx_http_cycles_api_extend },
-
-    { ngx_string("/reservations/"), ngx_null_string, 1,
-      NGX_HTTP_CYCLES_API_READ,
-      NGX_HTTP_CYCLES_API_BOTH, CYCLES_MAY_LIST, 0,
-      ngx_http_cycles_api_detail },
-
-    { ngx_string("/decide"), ngx_null_string, 0, NGX_HTTP_POST,
-      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
-      CYCLES_MAY_DECIDE, CYCLES_API_DECIDE, ngx_http_cycles_api_reserve },
-
-    { ngx_string("/events"), ngx_null_string, 0, NGX_HTTP_POST,
-      NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
-      CYCLES_MAY_CREATE_EVENTS, CYCLES_API_EVENT, ngx_http_cycles_api_event },
-
-    { ngx_string("/balances"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
-      NGX_HTTP_CYCLES_API_TENANT, CYCLES_MAY_READ_BALANCES, 0,
-      ngx_http_cycles_api_balances },
-
-    { ngx_string("/auth/introspect"), ngx_null_string, 0,
-      NGX_HTTP_CYCLES_API_READ,
-      NGX_HTTP_CYCLES_API_BOTH, CYCLES_PERMISSIONS, 0,
-      ngx_http_cycles_api_introspect },
-
-    { ngx_null_string, ngx_null_string, 0, 0, 0, CYCLES_PERMISSIONS, 0,
-      NULL }
 };
 
 
@@ -390,6 +332,12 @@ ngx_http_cycles_api_handler(ngx_http_request_t *r)
         rc = ngx_http_cycles_api_authenticate(r, ctx);
     }
 
+    if (rc == NGX_DECLINED && ctx->admin_plane
+        && ngx_http_cycles_api_admin_init(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if (rc == NGX_DECLINED && ctx->route->operation) {
         rc = ngx_http_cycles_api_content_type(r, ctx);
     }
@@ -473,109 +421,6 @@ ngx_http_cycles_api_page(ngx_http_request_t *r,
 }
 
 
-/* NGX_DECLINED: there is one, otherwise it is answered */
-
-static ngx_int_t
-ngx_http_cycles_api_find_route(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, ngx_str_t *base)
-{
-    ngx_str_t                           path;
-    ngx_uint_t                          methods;
-    const ngx_http_cycles_api_route_t  *route;
-
-    path.len = 0;
-    path.data = r->uri.data + base->len + 3;
-    methods = 0;
-
-    if (r->uri.len > base->len + 3
-        && ngx_strncmp(r->uri.data + base->len, "/v1/", 4) == 0)
-    {
-        path.len = r->uri.len - base->len - 3;
-    }
-
-    for (route = ngx_http_cycles_api_routes; route->run; route++) {
-
-        if (ngx_http_cycles_api_match(route, &path, &ctx->id) != NGX_OK) {
-            continue;
-        }
-
-        if (route->methods & r->method) {
-            ctx->route = route;
-            break;
-        }
-
-        methods |= route->methods;
-    }
-
-    ctx->admin_plane = (path.len > 7
-                        && ngx_strncmp(path.data, "/admin/", 7) == 0);
-
-    if (ctx->route == NULL) {
-        ctx->allow = (methods == 0) ? NULL
-                     : (methods == NGX_HTTP_POST) ? "POST"
-                     : (methods == NGX_HTTP_CYCLES_API_READ) ? "GET, HEAD"
-                     : "GET, HEAD, POST";
-
-        cycles_api_error_init(&ctx->error,
-                              methods ? CYCLES_INVALID_REQUEST
-                                      : CYCLES_NOT_FOUND,
-                              methods ? "This resource does not have this "
-                                        "method"
-                                      : "There is no such resource");
-
-        return ngx_http_cycles_api_send_error(r, ctx,
-                                              methods ? NGX_HTTP_NOT_ALLOWED
-                                                      : NGX_HTTP_NOT_FOUND);
-    }
-
-    if (cycles_utf8_length(ctx->id.data, ctx->id.len)
-        > CYCLES_MAX_RESERVATION_ID)
-    {
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
-                              "A reservation id has at most 128 characters");
-    }
-
-    return NGX_DECLINED;
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_match(const ngx_http_cycles_api_route_t *route,
-    ngx_str_t *path, ngx_str_t *id)
-{
-    u_char  *p, *end;
-
-    if (path->len < route->path.len
-        || ngx_memcmp(path->data, route->path.data, route->path.len) != 0)
-    {
-        return NGX_DECLINED;
-    }
-
-    p = path->data + route->path.len;
-    end = path->data + path->len;
-
-    if (!route->has_id) {
-        return (p == end) ? NGX_OK : NGX_DECLINED;
-    }
-
-    id->data = p;
-
-    while (p < end && *p != '/') {
-        p++;
-    }
-
-    id->len = p - id->data;
-
-    if (id->len == 0 || (size_t) (end - p) != route->action.len
-        || ngx_memcmp(p, route->action.data, route->action.len) != 0)
-    {
-        return NGX_DECLINED;
-    }
-
-    return NGX_OK;
-}
-
-
 static ngx_int_t
 ngx_http_cycles_api_content_type(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
@@ -630,9 +475,12 @@ static ngx_int_t
 ngx_http_cycles_api_run(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    char        err[CYCLES_API_MESSAGE];
-    ngx_int_t   rc;
-    ngx_str_t   text, *key;
+    int            bad;
+    char           err[CYCLES_API_MESSAGE];
+    ngx_int_t      rc;
+    ngx_str_t      text, *key;
+    cycles_code_t  code;
+    cycles_str_t  *name;
 
     rc = ngx_http_cycles_api_text(r, &text);
 
@@ -640,19 +488,35 @@ ngx_http_cycles_api_run(ngx_http_request_t *r,
         return rc;
     }
 
-    if (cycles_api_read(&ctx->rq, ctx->route->operation, text.data, text.len,
-                        err, sizeof(err))
-        != 0)
-    {
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST, err);
+    if (ctx->adm) {
+        bad = cycles_admin_read(&ctx->adm->rq, ctx->route->operation,
+                                text.data, text.len, err, sizeof(err));
+        code = ctx->adm->rq.code;
+        name = &ctx->adm->rq.funding.idempotency_key;
+
+    } else {
+        bad = cycles_api_read(&ctx->rq, ctx->route->operation, text.data,
+                              text.len, err, sizeof(err));
+        code = CYCLES_INVALID_REQUEST;
+        name = &ctx->rq.idempotency_key;
+    }
+
+    if (bad) {
+        return ngx_http_cycles_api_fail(r, ctx, code, err);
     }
 
     key = ngx_http_cycles_api_header(r, "X-Idempotency-Key");
 
-    if (key && (key->len != ctx->rq.idempotency_key.len
-                || ngx_memcmp(key->data, ctx->rq.idempotency_key.data,
-                              key->len)
-                   != 0))
+    if (key && ctx->route->operation == CYCLES_ADMIN_FUND_BUDGET
+        && name->len == 0)
+    {
+        *name = ngx_http_cycles_api_str(key->data, key->len);
+        return ctx->route->run(r, ctx);
+    }
+
+    if (key && (ctx->adm == NULL || name->len)
+        && (key->len != name->len
+            || ngx_memcmp(key->data, name->data, key->len) != 0))
     {
         return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
                               "X-Idempotency-Key is another one than the "

@@ -12,6 +12,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_api.h"
+#include "../cycles_time.h"
 
 
 #define NGX_HTTP_CYCLES_API_ROWS      50
@@ -480,7 +481,7 @@ ngx_http_cycles_api_list_bound(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    if (cycles_api_time(value.data, value.len, up, bound) != 0) {
+    if (cycles_time_parse(value.data, value.len, up, bound) != 0) {
         return ngx_http_cycles_api_list_fail(r, ctx, name,
                               "be a date-time such as 2026-01-31T12:00:00Z");
     }

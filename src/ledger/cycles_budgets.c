@@ -534,9 +534,10 @@ cycles_parse_api_key(cycles_parser_t *parser, json_t *value, void *item)
     }
 
     if (expires.len
-        && (cycles_time_parse(expires.data, expires.len, &def->expires_ms)
+        && (cycles_time_parse(expires.data, expires.len, 0,
+                              &def->expires_ms)
             != 0
-            || def->expires_ms == 0))
+            || def->expires_ms <= 0 || def->expires_ms > CYCLES_MAX_TIME))
     {
         return cycles_fail(parser, "expires_at", "must be a time such as "
                            "\"2030-12-31T23:59:59Z\"");

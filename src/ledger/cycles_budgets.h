@@ -27,12 +27,4 @@ struct cycles_budgets_s {
 };
 
 
-/*
- * Whether scope is "level:value/…" in canonical order and lower case, as the
- * scopes of a subject are derived.  Returns NULL, or what is wrong with it.
- */
-
-const char *cycles_scope_check(const unsigned char *scope, size_t len);
-
-
 #endif /* _CYCLES_BUDGETS_H_INCLUDED_ */

@@ -135,4 +135,16 @@ typedef struct {
 } cycles_key_def_t;
 
 
+/*
+ * Whether scope is "level:value/…" in canonical order and lower case, as the
+ * scopes of a subject are derived.  Returns NULL, or what is wrong with it.
+ */
+
+const char *cycles_scope_check(const unsigned char *scope, size_t len);
+
+/* the tenant of a scope, or empty: it points into scope */
+
+cycles_str_t cycles_scope_tenant_id(cycles_str_t scope);
+
+
 #endif /* _CYCLES_DEFINITIONS_H_INCLUDED_ */

@@ -36,8 +36,7 @@ static cycles_code_t cycles_budget_update_locked(cycles_ledger_t *ledger,
 static cycles_code_t cycles_budget_open(cycles_ledger_t *ledger,
     cycles_str_t scope, cycles_unit_t unit, cycles_budget_t **budget);
 static cycles_code_t cycles_budget_status_locked(cycles_ledger_t *ledger,
-    cycles_str_t scope, cycles_unit_t unit, cycles_budget_status_t status,
-    cycles_str_t reason, cycles_show_t *show, int64_t now);
+    const cycles_transition_t *rq, cycles_show_t *show, int64_t now);
 static cycles_code_t cycles_key_create_locked(cycles_ledger_t *ledger,
     const cycles_key_def_t *def, cycles_show_t *show, int64_t now);
 static cycles_code_t cycles_key_open(cycles_ledger_t *ledger,
@@ -500,15 +499,16 @@ cycles_budget_open(cycles_ledger_t *ledger, cycles_str_t scope,
 
 
 cycles_code_t
-cycles_ledger_budget_status(cycles_ledger_t *ledger, cycles_str_t scope,
-    cycles_unit_t unit, cycles_budget_status_t status, cycles_str_t reason,
-    cycles_show_t *show, int64_t now)
+cycles_ledger_budget_status(cycles_ledger_t *ledger,
+    const cycles_transition_t *rq, cycles_show_t *show, int64_t now)
 {
     cycles_code_t  code;
 
     show->record = 0;
 
-    if (reason.len > CYCLES_MAX_OPERATOR_REASON) {
+    if (rq->reason.len > CYCLES_MAX_OPERATOR_REASON
+        || rq->metadata.len > CYCLES_MAX_DEFINED_METADATA)
+    {
         return CYCLES_INVALID_REQUEST;
     }
 
@@ -516,8 +516,7 @@ cycles_ledger_budget_status(cycles_ledger_t *ledger, cycles_str_t scope,
         return CYCLES_INTERNAL_ERROR;
     }
 
-    code = cycles_budget_status_locked(ledger, scope, unit, status, reason,
-                                       show, now);
+    code = cycles_budget_status_locked(ledger, rq, show, now);
 
     cycles_ledger_unlock(ledger);
 
@@ -526,30 +525,30 @@ cycles_ledger_budget_status(cycles_ledger_t *ledger, cycles_str_t scope,
 
 
 static cycles_code_t
-cycles_budget_status_locked(cycles_ledger_t *ledger, cycles_str_t scope,
-    cycles_unit_t unit, cycles_budget_status_t status, cycles_str_t reason,
-    cycles_show_t *show, int64_t now)
+cycles_budget_status_locked(cycles_ledger_t *ledger,
+    const cycles_transition_t *rq, cycles_show_t *show, int64_t now)
 {
     cycles_code_t     code;
     cycles_budget_t  *budget;
     cycles_record_t  *rec;
 
-    code = cycles_budget_open(ledger, scope, unit, &budget);
+    code = cycles_budget_open(ledger, rq->scope, rq->unit, &budget);
 
     if (code != CYCLES_OK) {
         return code;
     }
 
-    if (budget->status == status) {
-        return (status == CYCLES_BUDGET_IS_FROZEN) ? CYCLES_BUDGET_FROZEN
+    if (budget->status == rq->status) {
+        return (rq->status == CYCLES_BUDGET_IS_FROZEN) ? CYCLES_BUDGET_FROZEN
                                                    : CYCLES_INVALID_REQUEST;
     }
 
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_STATUS;
-    rec->status = status;
-    rec->reason = reason;
+    rec->status = rq->status;
+    rec->reason = rq->reason;
+    rec->metadata = rq->metadata;
     rec->nbudgets = 1;
     rec->budgets[0] = budget->id;
     rec->neffects = 0;

@@ -134,9 +134,17 @@ cycles_code_t cycles_ledger_budget_update(cycles_ledger_t *ledger,
  * CYCLES_INVALID_REQUEST for an active one.
  */
 
+typedef struct {
+    cycles_str_t           scope;
+    cycles_unit_t          unit;
+    cycles_budget_status_t status;
+    cycles_str_t           reason;
+    cycles_str_t           metadata;
+} cycles_transition_t;
+
+
 cycles_code_t cycles_ledger_budget_status(cycles_ledger_t *ledger,
-    cycles_str_t scope, cycles_unit_t unit, cycles_budget_status_t status,
-    cycles_str_t reason, cycles_show_t *show, int64_t now);
+    const cycles_transition_t *rq, cycles_show_t *show, int64_t now);
 
 cycles_code_t cycles_ledger_budget(cycles_ledger_t *ledger,
     cycles_str_t scope, cycles_unit_t unit, cycles_show_t *show);

@@ -175,6 +175,7 @@ cycles_close_budgets(cycles_ledger_t *ledger, uint32_t *i, int64_t now)
     rec->type = CYCLES_RECORD_STATUS;
     rec->status = CYCLES_BUDGET_IS_CLOSED;
     rec->reason = cycles_close_reason();
+    rec->metadata.len = 0;
     rec->nbudgets = 0;
     rec->neffects = 0;
 

@@ -671,7 +671,6 @@ cycles_api_key_t *cycles_key_by_id(cycles_ledger_t *ledger,
     cycles_str_t key_id);
 cycles_tenant_t *cycles_scope_tenant(cycles_ledger_t *ledger,
     cycles_str_t scope);
-cycles_str_t cycles_scope_tenant_id(cycles_str_t scope);
 size_t cycles_definition_memory(const cycles_record_t *rec);
 int cycles_definition_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now);

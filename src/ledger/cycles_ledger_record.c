@@ -420,6 +420,7 @@ cycles_write_status(cycles_out_t *out, const cycles_record_t *rec)
     }
 
     cycles_out_str(out, rec->reason);
+    cycles_out_text(out, rec->metadata);
 }
 
 
@@ -941,6 +942,7 @@ cycles_read_status(cycles_in_t *in, cycles_record_t *rec)
     }
 
     rec->reason = cycles_in_str(in);
+    rec->metadata = cycles_in_text(in);
 }
 
 

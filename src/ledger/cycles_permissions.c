@@ -143,6 +143,7 @@ cycles_filter_read(json_t *array, char *filter, size_t *len)
 {
     size_t       i, k, n;
     json_t      *item;
+    char        *lower;
     const char  *wrong, *pattern;
 
     if (!json_is_array(array)) {
@@ -159,12 +160,6 @@ cycles_filter_read(json_t *array, char *filter, size_t *len)
             return "must be an array of strings";
         }
 
-        wrong = cycles_pattern_check((const unsigned char *) pattern, n);
-
-        if (wrong) {
-            return wrong;
-        }
-
         if (n + 1 > CYCLES_MAX_SCOPE_FILTER - *len) {
             return "is too long";
         }
@@ -173,8 +168,16 @@ cycles_filter_read(json_t *array, char *filter, size_t *len)
             filter[(*len)++] = ',';
         }
 
+        lower = filter + *len;
+
         for (k = 0; k < n; k++) {
             filter[(*len)++] = cycles_filter_lower(pattern[k]);
+        }
+
+        wrong = cycles_pattern_check((const unsigned char *) lower, n);
+
+        if (wrong) {
+            return wrong;
         }
     }
 

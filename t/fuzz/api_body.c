@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "api/cycles_api.h"
+#include "cycles_time.h"
 #include "ledger/cycles_ledger_core.h"
 
 
@@ -124,8 +125,8 @@ check_time(const uint8_t *data, size_t size)
 {
     int64_t  down, up;
 
-    if (cycles_api_time(data, size, 0, &down) == 0
-        && (cycles_api_time(data, size, 1, &up) != 0
+    if (cycles_time_parse(data, size, 0, &down) == 0
+        && (cycles_time_parse(data, size, 1, &up) != 0
             || up < down || up > down + 1
             || down < -62167219200000 - 86400000
             || down > 253402300800999 + 86400000))

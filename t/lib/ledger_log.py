@@ -242,6 +242,7 @@ def _read_status(f, rec):
     rec.status, _ = f.bytes(2)
     rec.budgets = [f.int(4) for _ in range(f.int(2))]
     rec.reason = f.str()
+    rec.metadata = f.text()
 
 
 READERS = {'reserve': _read_reserve, 'commit': _read_settlement,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/cycles_api.h"
+#include "cycles_time.h"
 #include "tap.h"
 
 
@@ -511,16 +512,16 @@ test_times(void)
     };
 
     for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
-        is_int(cycles_api_time((unsigned char *) t[i].text,
+        is_int(cycles_time_parse((unsigned char *) t[i].text,
                                strlen(t[i].text), 0, &ms), 0, "%s", t[i].text);
         is_int(ms, t[i].down, "down");
-        (void) cycles_api_time((unsigned char *) t[i].text,
+        (void) cycles_time_parse((unsigned char *) t[i].text,
                                strlen(t[i].text), 1, &ms);
         is_int(ms, t[i].up, "up");
     }
 
     for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        is_int(cycles_api_time((unsigned char *) bad[i], strlen(bad[i]), 0,
+        is_int(cycles_time_parse((unsigned char *) bad[i], strlen(bad[i]), 0,
                                &ms), -1, "not \"%s\"", bad[i]);
     }
 }
