@@ -14,8 +14,23 @@
 #include "ngx_http_cycles_module.h"
 
 
+/* rows that are named when they are left out */
+
+#define NGX_HTTP_CYCLES_PRICE_WARNINGS  20
+
+
+typedef struct {
+    ngx_conf_t                      *cf;
+    ngx_uint_t                       rows;
+} ngx_http_cycles_skipped_t;
+
+
 static llm_prices_t *ngx_http_cycles_load_table(ngx_conf_t *cf,
     ngx_str_t *path);
+static llm_prices_t *ngx_http_cycles_find_table(
+    ngx_http_cycles_main_conf_t *cmcf, ngx_str_t *path);
+static void ngx_http_cycles_compare_table(ngx_conf_t *cf,
+    ngx_http_cycles_price_table_t *table);
 static void ngx_http_cycles_price_warn(void *data, const char *text);
 static void ngx_http_cycles_prices_cleanup(void *data);
 
@@ -196,21 +211,18 @@ ngx_http_cycles_load_table(ngx_conf_t *cf, ngx_str_t *path)
 {
     char                            err[NGX_MAX_CONF_ERRSTR];
     ngx_str_t                       text;
-    ngx_uint_t                      i;
+    llm_prices_t                   *prices;
     ngx_pool_cleanup_t             *cln;
+    ngx_http_cycles_skipped_t       skipped;
     ngx_http_cycles_main_conf_t    *cmcf;
     ngx_http_cycles_price_table_t  *table;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_module);
 
-    table = cmcf->price_tables.elts;
+    prices = ngx_http_cycles_find_table(cmcf, path);
 
-    for (i = 0; i < cmcf->price_tables.nelts; i++) {
-        if (table[i].path.len == path->len
-            && ngx_strncmp(table[i].path.data, path->data, path->len) == 0)
-        {
-            return table[i].prices;
-        }
+    if (prices) {
+        return prices;
     }
 
     if (ngx_http_cycles_read_file(cf, path, &text) != NGX_OK) {
@@ -237,8 +249,12 @@ ngx_http_cycles_load_table(ngx_conf_t *cf, ngx_str_t *path)
     cln->handler = ngx_http_cycles_prices_cleanup;
     cln->data = table->prices;
 
+    skipped.cf = cf;
+    skipped.rows = 0;
+
     if (llm_prices_load(table->prices, (char *) text.data, text.len,
-                        ngx_http_cycles_price_warn, cf, err, sizeof(err))
+                        ngx_http_cycles_price_warn, &skipped, err,
+                        sizeof(err))
         != LLM_OK)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -247,16 +263,111 @@ ngx_http_cycles_load_table(ngx_conf_t *cf, ngx_str_t *path)
         return NULL;
     }
 
+    if (skipped.rows > NGX_HTTP_CYCLES_PRICE_WARNINGS) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "price table: %ui rows of \"%V\" are left out, the "
+                           "first %d are named above", skipped.rows, path,
+                           NGX_HTTP_CYCLES_PRICE_WARNINGS);
+    }
+
+    ngx_http_cycles_compare_table(cf, table);
+
     return table->prices;
+}
+
+
+static llm_prices_t *
+ngx_http_cycles_find_table(ngx_http_cycles_main_conf_t *cmcf, ngx_str_t *path)
+{
+    ngx_uint_t                      i;
+    ngx_http_cycles_price_table_t  *table;
+
+    table = cmcf->price_tables.elts;
+
+    for (i = 0; i < cmcf->price_tables.nelts; i++) {
+        if (table[i].path.len == path->len
+            && ngx_strncmp(table[i].path.data, path->data, path->len) == 0)
+        {
+            return table[i].prices;
+        }
+    }
+
+    return NULL;
 }
 
 
 static void
 ngx_http_cycles_price_warn(void *data, const char *text)
 {
-    ngx_conf_t *cf = data;
+    ngx_http_cycles_skipped_t *skipped = data;
 
-    ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "%s", text);
+    if (skipped->rows++ < NGX_HTTP_CYCLES_PRICE_WARNINGS) {
+        ngx_conf_log_error(NGX_LOG_WARN, skipped->cf, 0, "%s", text);
+    }
+}
+
+
+/*
+ * On a reload, with what the running configuration has read from the same
+ * file: half of a table is more likely a download that went wrong.
+ */
+
+static void
+ngx_http_cycles_compare_table(ngx_conf_t *cf,
+    ngx_http_cycles_price_table_t *table)
+{
+    size_t                        before;
+    ngx_uint_t                    i;
+    ngx_cycle_t                  *old;
+    llm_prices_t                 *prices;
+    llm_price_changes_t           changes;
+    ngx_http_cycles_main_conf_t  *cmcf;
+
+    old = cf->cycle->old_cycle;
+
+    if (old == NULL || ngx_is_init_cycle(old) || old->modules == NULL) {
+        return;
+    }
+
+    /* a module that has been replaced meanwhile has its own configuration */
+
+    for (i = 0; old->modules[i]; i++) {
+        if (old->modules[i] == &ngx_http_cycles_module) {
+            break;
+        }
+    }
+
+    if (old->modules[i] == NULL) {
+        return;
+    }
+
+    cmcf = ngx_http_cycle_get_module_main_conf(old, ngx_http_cycles_module);
+
+    prices = cmcf ? ngx_http_cycles_find_table(cmcf, &table->path) : NULL;
+
+    if (prices == NULL) {
+        return;
+    }
+
+    before = llm_prices_count(prices);
+
+    llm_prices_compare(prices, table->prices, &changes);
+
+    if (changes.models < before / 2) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "price table \"%V\" has %uz models, and had %uz "
+                           "before this reload: requests for the others have "
+                           "no price any more; if that is not meant, put the "
+                           "whole table back and reload", &table->path,
+                           changes.models, before);
+    }
+
+    if (changes.added || changes.removed || changes.changed) {
+        ngx_log_error(NGX_LOG_NOTICE, cf->log, 0,
+                      "price table \"%V\": %uz models, %uz new, %uz gone, %uz "
+                      "with another price", &table->path, changes.models,
+                      changes.added, changes.removed, changes.changed);
+    }
 }
 
 

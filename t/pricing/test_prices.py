@@ -307,3 +307,69 @@ def test_running_request_keeps_its_price(nginx, provider):
     wait_until(lambda: ng.budget('tenant:acme')['reserved'] == 0)
     assert ng.budget('tenant:acme')['spent'] == \
         2 * cost('gpt-4o-mini', 100, 50) + cost('gpt-4.1', 10, 6)
+
+
+def swap(ng, text):
+    """A reload with another table, up to its outcome in the error log."""
+    with open(ng.path('table.json'), 'w') as file:
+        file.write(text)
+
+
+def gate_on(nginx, provider, text):
+    from gateway import ledger_gateway
+    return nginx(**ledger_gateway(
+        provider, ('tenant:acme', 10 ** 12),
+        location='cycles_price_table %%DIR%%/table.json;',
+        files={'table.json': text}))
+
+
+def spent_by(ng, provider):
+    before = ng.budget('tenant:acme')['spent']
+    provider.script(chat(prompt=100, completion=50))
+    assert ng.chat(tenant='acme').status == 200
+    return ng.budget('tenant:acme')['spent'] - before
+
+
+@pytest.mark.parametrize('text', [
+    '', '{', '[]', '{}', '{"gpt-4o-mini": {"input_cost_per_token": 1}}'])
+def test_reload_with_a_broken_table_keeps_the_old_one(nginx, provider, text):
+    """The old configuration goes on as a whole, and says why."""
+    ng = gate_on(nginx, provider, dearer(1))
+    workers = ng.workers()
+
+    swap(ng, text)
+    ng.allow.append(r'\[emerg\].*cycles_price_table')
+    ng.send_signal(1)
+    ng.wait_error_log(r'\[emerg\].*table.json" of "cycles_price_table"')
+
+    assert ng.workers() == workers
+    assert spent_by(ng, provider) == cost('gpt-4o-mini', 100, 50)
+
+    swap(ng, dearer(3))
+    ng.reload()
+    assert spent_by(ng, provider) == 3 * cost('gpt-4o-mini', 100, 50)
+
+
+def test_reload_tells_what_has_changed(nginx, provider):
+    ng = gate_on(nginx, provider, dearer(1))
+    table = json.loads(dearer(1))
+    models = len(table)
+
+    table['gpt-4o']['input_cost_per_token'] = 1e-06
+    table['new'] = {'input_cost_per_token': 1e-06}
+    del table['gpt-5']
+    swap(ng, json.dumps(table))
+    ng.reload()
+    ng.wait_error_log(r'table.json": %d models, 1 new, 1 gone, 1 with another '
+                      r'price' % models)
+    assert 'before this reload' not in ng.error_log()
+
+    swap(ng, json.dumps({'gpt-4o-mini': table['gpt-4o-mini']}))
+    ng.reload()
+    ng.wait_error_log(r'\[warn\].*table.json" has 1 models, and had %d before '
+                      r'this reload' % models)
+    assert spent_by(ng, provider) == cost('gpt-4o-mini', 100, 50)
+
+    seen = ng.error_log()
+    ng.reload()
+    assert 'another price' not in ng.error_log()[len(seen):]
