@@ -26,7 +26,7 @@ export BUILD
 DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
-.PHONY: build-asan unit unit-asan campaign soak
+.PHONY: build-asan unit unit-asan campaign soak fuzzers
 
 all: build
 
@@ -69,6 +69,7 @@ deps:
 PLAIN    := $(foreach file,$(wildcard src/*.c src/*/*.c), \
                 $(if $(filter ngx_%,$(notdir $(file))),,$(file)))
 UNITS    := $(patsubst t/unit/%.c,%,$(wildcard t/unit/*.c))
+FUZZERS  := $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c))
 
 WARN      = -std=gnu99 -Wall -Wextra -Werror -Wno-unused-parameter
 LIBS      = -ljansson -lsqlite3 -lcrypto -lz -lpthread -lm
@@ -109,10 +110,35 @@ $(U)/price_lines: $(U)/t/pricing/price_lines.o $(U)/libcycles.a
 	$(CC) $(O2) -o $@ $^ $(LIBS)
 
 unit: $(UNITS:%=$(U)/%) $(U)/price_lines
-unit-asan: $(UNITS:%=$(UA)/%)
+unit-asan: $(UNITS:%=$(UA)/%) $(FUZZERS:%=$(UA)/fuzz/%)
 
--include $(shell find $(BUILD)/unit $(BUILD)/unit-asan -name '*.d' \
-                 2>/dev/null)
+
+# the fuzzers: with a driver of their own for the suite, and with libFuzzer
+
+F  = $(BUILD)/fuzz
+
+CLANG     = clang -std=gnu99 -g -O1 -fno-omit-frame-pointer
+FUZZED    = address,undefined -fno-sanitize-recover=undefined
+
+$(UA)/fuzz/%: $(UA)/t/fuzz/%.o $(UA)/t/lib/fuzz.o $(UA)/libcycles.a
+	@mkdir -p $(@D) $(F)
+	$(CC) $(SANITIZE) -o $@ $^ $(LIBS)
+
+$(F)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CLANG) -fsanitize=fuzzer-no-link,$(FUZZED) -Isrc -MMD -MP -MT $@ \
+	    -c -o $@ $<
+
+$(F)/libcycles.a: $(PLAIN:%.c=$(F)/%.o)
+	rm -f $@
+	ar rcs $@ $^
+
+$(F)/fuzz-%: $(F)/t/fuzz/%.o $(F)/libcycles.a
+	$(CLANG) -fsanitize=fuzzer,$(FUZZED) -o $@ $^ $(LIBS)
+
+fuzzers: $(FUZZERS:%=$(F)/fuzz-%)
+
+-include $(shell find $(U) $(UA) $(F) -name '*.d' 2>/dev/null)
 
 
 # the tests: each file by its name, and again as asan:NAME
@@ -122,6 +148,7 @@ SUITES   := $(sort $(shell find t -name '*.py' ! -path 't/lib/*' \
                      ! -name '_*.py' 2>/dev/null) \
                    $(shell find t -name '*.t' 2>/dev/null))
 TESTS    ?= $(UNITS:%=t/unit/%.c) $(UNITS:%=asan:t/unit/%.c) \
+            $(FUZZERS:%=asan:t/fuzz/%.c) \
             $(SUITES:%=asan:%) $(SUITES)
 
 test:
@@ -148,9 +175,12 @@ lint:
 	@$(DEPS) build lint
 	@tools/lint.sh
 
+# FUZZ=NAME is one of them
+
 fuzz:
 	@$(DEPS) build fuzz
-	@tools/fuzz.sh
+	@$(MAKE) --no-print-directory -j $(JOBS) -s fuzzers
+	@tools/fuzz.sh $(FUZZ)
 
 # API_FUZZ_SEED repeats a run
 

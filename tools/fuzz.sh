@@ -7,11 +7,6 @@
 . tools/common.sh
 
 seconds=${FUZZ_TIME:-60}
-flags=(-std=gnu99 -g -O1 "-fsanitize=fuzzer,address,undefined"
-       -fno-sanitize-recover=undefined)
-
-mapfile -t plain < <(find src -name '*.c' ! -name 'ngx_*' | sort)
-
 shopt -s nullglob
 
 for file in t/fuzz/*.c; do
@@ -21,11 +16,8 @@ for file in t/fuzz/*.c; do
 
     [ "${1:-$name}" = "$name" ] || continue
 
-    mkdir -p "$dir"
+    mkdir -p "$dir" "$BUILD/log"
     [ ! -d "t/fuzz/corpus/$name" ] || seeds=("t/fuzz/corpus/$name")
-
-    clang "${flags[@]}" -Isrc -o "$BUILD/fuzz/fuzz-$name" "$file" \
-        "${plain[@]}" -ljansson -lsqlite3 -lcrypto -lz -lpthread -lm
 
     say "fuzzing $name for $seconds s"
     "$BUILD/fuzz/fuzz-$name" -max_total_time="$seconds" -timeout=10 \

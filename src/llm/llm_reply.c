@@ -660,6 +660,7 @@ llm_reply_base64(llm_reply_t *rp, const unsigned char *p, size_t n)
         value = llm_reply_base64_value(*p);
 
         if (value > 63) {
+            llm_reply_json(rp, out, len);
             rp->unreadable = 1;
             rp->broken = 1;
             return;

@@ -3,7 +3,8 @@
  * Copyright (C) nginx-cycles authors
  *
  * Facts must not depend on the pieces, the spans must lie where they say, and
- * what is read as a request must be JSON to jansson as well.
+ * what is read as a request must be JSON to jansson as well.  The first byte
+ * is the API, the second says how long the pieces are and if it is a form.
  */
 
 
@@ -14,35 +15,59 @@
 #include "llm/llm_request.h"
 
 
+#define TOOLS  16
+
+
+typedef struct {
+    llm_request_t   rq;
+    llm_tool_t      tools[TOOLS];
+} request_t;
+
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int read_body(llm_request_t *rq, const uint8_t *data, size_t size,
-    size_t step);
-static int same(const llm_facts_t *a, const llm_facts_t *b);
+static int read_body(request_t *r, llm_api_t api, int form,
+    const uint8_t *data, size_t size, size_t step);
+static int same(const request_t *a, const request_t *b);
+static void check(const request_t *r, const uint8_t *data, size_t size);
+static void check_span(const llm_span_t *span, const uint8_t *data,
+    size_t size, const char *first, const char *last);
 static int comparable(const uint8_t *data, size_t size);
 
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    int             rc;
-    json_t         *json;
-    llm_request_t   whole, pieces;
+    int         rc, form;
+    json_t     *json;
+    size_t      step;
+    llm_api_t   api;
+    request_t   whole, pieces;
 
-    if (size == 0) {
+    if (size < 2) {
         return 0;
     }
 
-    rc = read_body(&whole, data + 1, size - 1, size);
+    api = (llm_api_t) (data[0] % LLM_APIS);
+    step = 1 + data[1] % 16;
+    form = (data[1] & 0x80) && (api == LLM_API_TRANSCRIPTIONS
+                                || api == LLM_API_IMAGES);
 
-    if (rc != read_body(&pieces, data + 1, size - 1, 1 + data[0] % 16)) {
+    data += 2;
+    size -= 2;
+
+    rc = read_body(&whole, api, form, data, size, size + 1);
+
+    if (rc != read_body(&pieces, api, form, data, size, step)) {
         abort();
     }
 
     if (rc != LLM_OK) {
 
-        if (llm_request_error(&whole) == NULL
-            || strcmp(llm_request_error(&whole), llm_request_error(&pieces))
+        if (api == LLM_API_OTHER
+            || llm_request_error(&whole.rq) == NULL
+            || strcmp(llm_request_error(&whole.rq),
+                      llm_request_error(&pieces.rq))
                != 0)
         {
             abort();
@@ -51,23 +76,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
 
-    if (!same(&whole.facts, &pieces.facts)) {
+    if (!same(&whole, &pieces)) {
         abort();
     }
 
-    data++;
-    size--;
+    check(&whole, data, size);
 
-    if (data[whole.facts.object_start - 1] != '{'
-        || whole.facts.max_tokens_value.end > size
-        || whole.facts.stream_options.end > size
-        || (whole.facts.stream_options_start
-            && data[whole.facts.stream_options.start] != '{'))
-    {
-        abort();
-    }
-
-    if (comparable(data, size)) {
+    if (!form && api != LLM_API_OTHER && comparable(data, size)) {
 
         json = json_loadb((const char *) data, size, JSON_ALLOW_NUL, NULL);
 
@@ -83,12 +98,23 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 
 static int
-read_body(llm_request_t *rq, const uint8_t *data, size_t size, size_t step)
+read_body(request_t *r, llm_api_t api, int form, const uint8_t *data,
+    size_t size, size_t step)
 {
     size_t    i, n;
     uint8_t  *copy;
 
-    llm_request_init(rq, LLM_API_CHAT);
+    static const char  type[] = "multipart/form-data; boundary=b";
+
+    memset(r, 0xaa, sizeof(request_t));
+
+    llm_request_init(&r->rq, api);
+    llm_request_tools(&r->rq, r->tools, TOOLS);
+
+    if (form) {
+        llm_request_type(&r->rq, (const unsigned char *) type,
+                         sizeof(type) - 1);
+    }
 
     for (i = 0; i < size; i += n) {
 
@@ -100,32 +126,120 @@ read_body(llm_request_t *rq, const uint8_t *data, size_t size, size_t step)
         }
 
         memcpy(copy, data + i, n);
-        (void) llm_request_feed(rq, copy, n);
+        (void) llm_request_feed(&r->rq, copy, n);
         free(copy);
     }
 
-    return llm_request_finish(rq);
+    return llm_request_finish(&r->rq);
 }
 
 
 static int
-same(const llm_facts_t *a, const llm_facts_t *b)
+same(const request_t *a, const request_t *b)
 {
-    return a->model_len == b->model_len
-           && memcmp(a->model, b->model, a->model_len) == 0
-           && a->max_tokens == b->max_tokens
-           && a->max_tokens_value.start == b->max_tokens_value.start
-           && a->max_tokens_value.end == b->max_tokens_value.end
-           && a->choices == b->choices
-           && a->input_tokens == b->input_tokens
-           && a->object_start == b->object_start
-           && a->stream_options.start == b->stream_options.start
-           && a->stream_options.end == b->stream_options.end
-           && a->stream_options_start == b->stream_options_start
-           && a->empty == b->empty
-           && a->stream == b->stream
-           && a->stream_options_empty == b->stream_options_empty
-           && a->include_usage == b->include_usage;
+    unsigned  i;
+
+    if (memcmp(&a->rq.facts, &b->rq.facts, sizeof(llm_facts_t)) != 0) {
+        return 0;
+    }
+
+    for (i = 0; i < a->rq.facts.ntools && i < TOOLS; i++) {
+
+        if (memcmp(&a->tools[i].span, &b->tools[i].span,
+                   sizeof(llm_span_t)) != 0
+            || memcmp(&a->tools[i].array, &b->tools[i].array,
+                      sizeof(llm_span_t)) != 0
+            || a->tools[i].name_len != b->tools[i].name_len
+            || memcmp(a->tools[i].name, b->tools[i].name,
+                      a->tools[i].name_len) != 0)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static void
+check(const request_t *r, const uint8_t *data, size_t size)
+{
+    unsigned            i;
+    const llm_facts_t  *f;
+    const llm_place_t  *place;
+
+    f = &r->rq.facts;
+
+    if (f->choices < 1 || f->input_tokens < 0 || f->max_tokens < -1
+        || f->max_tokens == 0 || f->model_len > LLM_MODEL_MAX
+        || f->nlimits > LLM_LIMITS)
+    {
+        abort();
+    }
+
+    if (f->object_start && data[f->object_start - 1] != '{') {
+        abort();
+    }
+
+    check_span(&f->max_tokens_value, data, size, "-0123456789n", NULL);
+    check_span(&f->stream_options, data, size, "{n", "}l");
+    check_span(&f->config, data, size, "{n", "}l");
+    check_span(&f->thinking.span, data, size, "-0123456789", NULL);
+
+    for (i = 0; i < f->nlimits; i++) {
+        check_span(&f->limits[i].span, data, size, "-0123456789n", NULL);
+    }
+
+    for (i = 0; i < LLM_PLACES; i++) {
+
+        place = &f->places[i];
+
+        if (place->span.end == 0) {
+            continue;
+        }
+
+        check_span(&place->span, data, size, "\"", NULL);
+
+        if ((place->before && (place->before >= place->span.start
+                               || data[place->before] != ','))
+            || (place->next && (place->next < place->span.end
+                                || place->next >= size
+                                || data[place->next] != ',')))
+        {
+            abort();
+        }
+    }
+
+    for (i = 0; i < f->ntools && i < TOOLS; i++) {
+
+        check_span(&r->tools[i].span, data, size, "{", "}");
+        check_span(&r->tools[i].array, data, size, "[", "]");
+
+        if (r->tools[i].span.start <= r->tools[i].array.start
+            || r->tools[i].span.end >= r->tools[i].array.end)
+        {
+            abort();
+        }
+    }
+}
+
+
+/* a span that is there begins and ends with one of these */
+
+static void
+check_span(const llm_span_t *span, const uint8_t *data, size_t size,
+    const char *first, const char *last)
+{
+    if (span->end == 0) {
+        return;
+    }
+
+    if (span->start >= span->end || span->end > size
+        || strchr(first, data[span->start]) == NULL
+        || (last && strchr(last, data[span->end - 1]) == NULL))
+    {
+        abort();
+    }
 }
 
 
