@@ -28,12 +28,12 @@ def provider():
 
 
 @pytest.fixture
-def disk(tmp_path_factory):
+def disk():
     """See t/lib/slow_disk.py; after the test nothing waits for it."""
 
-    found = slow_disk.Disk(str(tmp_path_factory.mktemp('disk')))
+    found = slow_disk.Disk()
     yield found
-    found.go()
+    found.close()
 
 
 @pytest.fixture

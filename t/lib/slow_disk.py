@@ -8,7 +8,9 @@ slow_sync.c in its processes.  The fixture "disk" (t/conftest.py) is one.
 """
 
 import os
+import shutil
 import subprocess
+import tempfile
 
 from gateway import BINARY, ROOT, wait_until
 
@@ -22,18 +24,15 @@ def runtime():
 
 
 class Disk:
-    """hold(): from now on no sync returns; go(): they do again; fail().
-    hold('.read'): no read of the log returns."""
+    """hold(): from now on no sync returns; go(): they do again; fail() until
+    mend().  hold('.read'): no read of the log returns."""
 
-    def __init__(self, path):
-        self.dir = path
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='cycles-disk-', dir='/tmp')
 
         # the workers' user makes files there
 
-        os.chmod(path, 0o777)
-        while path != '/':
-            os.chmod(path, os.stat(path).st_mode | 0o011)
-            path = os.path.dirname(path)
+        os.chmod(self.dir, 0o777)
 
         self.gate = os.path.join(self.dir, 'gate')
         self.library = os.path.join(self.dir, 'slow_sync.so')
@@ -54,7 +53,14 @@ class Disk:
     def fail(self):
         self.hold('.fail')
 
+    def mend(self):
+        os.unlink(self.gate + '.fail')
+
     def go(self):
         for what in '', '.read':
             if os.path.exists(self.gate + what):
                 os.unlink(self.gate + what)
+
+    def close(self):
+        self.go()
+        shutil.rmtree(self.dir)
