@@ -129,6 +129,12 @@ cycles_admin_write_budget(cycles_json_t *js, const cycles_budget_view_t *b)
     cycles_admin_write_policy(js, "commit_overage_policy", b->def.policy);
     cycles_json_member_name(js, "status",
                             cycles_admin_budget_statuses[b->def.status]);
+
+    if (b->def.period.type != CYCLES_PERIOD_NONE) {
+        cycles_admin_write_time(js, "period_start", b->def.period.start_ms);
+        cycles_admin_write_time(js, "period_end", b->def.period.end_ms);
+    }
+
     cycles_admin_write_time(js, "created_at", b->def.created_ms);
 
     if (b->def.updated_ms) {

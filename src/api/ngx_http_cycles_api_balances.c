@@ -69,6 +69,7 @@ ngx_http_cycles_api_balances(ngx_http_request_t *r,
 
     do {
         cycles_ledger_balances(ctx->core, &cursor, NGX_HTTP_CYCLES_API_BATCH,
+                               ngx_http_cycles_ledger_now(),
                                ngx_http_cycles_api_collect, page);
 
         if (cursor && cursor >= end) {
@@ -76,6 +77,8 @@ ngx_http_cycles_api_balances(ngx_http_request_t *r,
         }
 
     } while (cursor && !page->more);
+
+    ngx_http_cycles_ledger_wrote(ctx->ledger);
 
     if (page->failed) {
         return NGX_ERROR;

@@ -87,7 +87,8 @@ ngx_http_cycles_api_budget_get(ngx_http_request_t *r,
         return rc;
     }
 
-    code = cycles_ledger_budget(ctx->core, scope, unit, &ctx->adm->show);
+    code = cycles_ledger_budget(ctx->core, scope, unit, &ctx->adm->show,
+                                ctx->adm->now);
 
     return ngx_http_cycles_api_admin_done(r, ctx, code, NGX_HTTP_OK,
                                           ngx_http_cycles_api_write_budget);

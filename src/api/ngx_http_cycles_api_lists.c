@@ -484,6 +484,8 @@ static ngx_int_t
 ngx_http_cycles_api_send_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
+    ngx_http_cycles_ledger_wrote(ctx->ledger);
+
     if (ctx->adm->code == CYCLES_INVALID_REQUEST) {
         return ngx_http_cycles_api_invalid(r, ctx, "cursor",
                                            "one that an earlier answer to "

@@ -35,6 +35,8 @@ struct cycles_text_s {
 typedef struct {
     cycles_budgets_t   *budgets;
     char                path[128];       /* of the value that is looked at */
+    cycles_str_t       *zones;           /* that are known to be there */
+    size_t              nzones;
     char               *err;
     size_t              errlen;
 } cycles_parser_t;
@@ -58,6 +60,11 @@ static int cycles_parse_caps(cycles_parser_t *parser, json_t *value,
     cycles_budget_def_t *def);
 static int cycles_parse_tools(cycles_parser_t *parser, json_t *caps,
     const char *name, cycles_str_t *text);
+static int cycles_parse_period(cycles_parser_t *parser, json_t *value,
+    cycles_period_t *period);
+static int cycles_parse_calendar(cycles_parser_t *parser, json_t *value,
+    cycles_period_t *period);
+static int cycles_check_zone(cycles_parser_t *parser, cycles_str_t *name);
 static int cycles_check_duplicates(cycles_parser_t *parser);
 static int cycles_budget_cmp(const void *a, const void *b);
 static int cycles_tenant_cmp(const void *a, const void *b);
@@ -106,6 +113,16 @@ static const char *const  cycles_caps_members[] = {
 };
 
 
+static const char *const  cycles_calendar_members[] = {
+    "type", "every", "timezone", NULL
+};
+
+
+static const char *const  cycles_rolling_members[] = {
+    "type", "seconds", NULL
+};
+
+
 static const char *const  cycles_api_key_members[] = {
     "tenant_id", "name", "secret_sha256", "permissions", "scope_filter",
     "expires_at", NULL
@@ -136,6 +153,8 @@ cycles_budgets_parse(const char *json, size_t len, char *err, size_t errlen)
     parser.err = err;
     parser.errlen = errlen;
     parser.path[0] = '\0';
+    parser.zones = NULL;
+    parser.nzones = 0;
     parser.budgets = calloc(1, sizeof(cycles_budgets_t));
 
     if (parser.budgets == NULL) {
@@ -147,6 +166,7 @@ cycles_budgets_parse(const char *json, size_t len, char *err, size_t errlen)
     rc = cycles_parse_root(&parser, root);
 
     json_decref(root);
+    free(parser.zones);
 
     if (rc != 0) {
         cycles_budgets_free(parser.budgets);
@@ -369,10 +389,12 @@ cycles_parse_budget(cycles_parser_t *parser, json_t *value, void *item)
         return -1;
     }
 
-    if (json_object_get(value, "period")) {
-        return cycles_fail(parser, "period", "is not supported by this "
-                           "version of the module: the budget would never "
-                           "be reset");
+    if (json_object_get(value, "period")
+        && cycles_parse_period(parser, json_object_get(value, "period"),
+                               &def->period)
+           != 0)
+    {
+        return -1;
     }
 
     if (json_object_get(value, "caps")) {
@@ -489,6 +511,136 @@ cycles_parse_tools(cycles_parser_t *parser, json_t *caps, const char *name,
     free(dump);
 
     return rc;
+}
+
+
+static int
+cycles_parse_period(cycles_parser_t *parser, json_t *value,
+    cycles_period_t *period)
+{
+    int          rc;
+    size_t       len;
+    int64_t      seconds;
+    const char  *type;
+
+    len = strlen(parser->path);
+    snprintf(parser->path + len, sizeof(parser->path) - len, ".period");
+
+    type = json_string_value(json_object_get(value, "type"));
+
+    if (!json_is_object(value)) {
+        rc = cycles_fail(parser, NULL, "must be an object");
+
+    } else if (type && strcmp(type, "calendar") == 0) {
+        period->type = CYCLES_PERIOD_CALENDAR;
+        rc = cycles_parse_calendar(parser, value, period);
+
+    } else if (type && strcmp(type, "rolling") == 0) {
+        period->type = CYCLES_PERIOD_ROLLING;
+        seconds = 0;
+
+        rc = cycles_members(parser, value, cycles_rolling_members);
+
+        if (rc == 0) {
+            rc = cycles_get_int(parser, value, "seconds",
+                                CYCLES_MIN_PERIOD_MS / 1000,
+                                CYCLES_MAX_PERIOD_MS / 1000, &seconds);
+        }
+
+        if (rc == 0 && seconds == 0) {
+            rc = cycles_fail(parser, "seconds", "is missing");
+        }
+
+        period->length_ms = seconds * 1000;
+
+    } else {
+        rc = cycles_fail(parser, "type", "must be \"calendar\" or "
+                         "\"rolling\"");
+    }
+
+    parser->path[len] = '\0';
+
+    return rc;
+}
+
+
+static int
+cycles_parse_calendar(cycles_parser_t *parser, json_t *value,
+    cycles_period_t *period)
+{
+    int           every;
+    json_t       *name;
+    cycles_str_t  zone;
+
+    if (cycles_members(parser, value, cycles_calendar_members) != 0) {
+        return -1;
+    }
+
+    name = json_object_get(value, "every");
+    every = json_is_string(name)
+            ? cycles_every_find((unsigned char *) json_string_value(name),
+                                json_string_length(name))
+            : -1;
+
+    if (every == -1) {
+        return cycles_fail(parser, "every", "must be \"day\", \"week\", "
+                           "\"month\", \"quarter\" or \"year\"");
+    }
+
+    period->every = every;
+    zone.len = 0;
+
+    if (cycles_get_string(parser, value, "timezone", 0, CYCLES_MAX_TIMEZONE,
+                          &zone)
+        != 0
+        || cycles_check_zone(parser, &zone) != 0)
+    {
+        return -1;
+    }
+
+    period->timezone = zone;
+
+    return 0;
+}
+
+
+/* many budgets have the same few zones, and each of them is a file */
+
+static int
+cycles_check_zone(cycles_parser_t *parser, cycles_str_t *name)
+{
+    char            err[256];
+    size_t          i;
+    cycles_str_t   *zones;
+    cycles_zone_t  *zone;
+
+    for (i = 0; i < parser->nzones; i++) {
+        if (parser->zones[i].len == name->len
+            && memcmp(parser->zones[i].data, name->data, name->len) == 0)
+        {
+            return 0;
+        }
+    }
+
+    zone = cycles_zone_load(*name, err, sizeof(err));
+
+    if (zone == NULL) {
+        return cycles_fail(parser, "timezone", "can't be used: %s", err);
+    }
+
+    cycles_zone_free(zone);
+
+    zones = realloc(parser->zones,
+                    (parser->nzones + 1) * sizeof(cycles_str_t));
+
+    if (zones == NULL) {
+        return cycles_fail(parser, "timezone", "needs too much memory");
+    }
+
+    parser->zones = zones;
+    zones[parser->nzones++] = *name;
+
+    return 0;
 }
 
 

@@ -160,7 +160,7 @@ cycles_zone_load(cycles_str_t name, char *err, size_t errlen)
         || (name.len == 3 && memcmp(text, "UTC", 3) == 0)
         || (name.len == 7 && memcmp(text, "Etc/UTC", 7) == 0))
     {
-        zone = calloc(1, sizeof(cycles_zone_t));
+        zone = cycles_zone_utc();
 
         if (zone == NULL) {
             snprintf(err, errlen, "out of memory");
@@ -214,6 +214,13 @@ cycles_zone_load(cycles_str_t name, char *err, size_t errlen)
     }
 
     return zone;
+}
+
+
+cycles_zone_t *
+cycles_zone_utc(void)
+{
+    return calloc(1, sizeof(cycles_zone_t));
 }
 
 

@@ -47,6 +47,8 @@ int cycles_every_find(const unsigned char *name, size_t len);
 
 cycles_zone_t *cycles_zone_load(cycles_str_t name, char *err, size_t errlen);
 
+cycles_zone_t *cycles_zone_utc(void);
+
 /*
  * The same from the contents of a file in the TZif format (RFC 8536), version
  * 2 or later.

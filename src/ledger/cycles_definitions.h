@@ -17,6 +17,7 @@
 
 #include "../cycles.h"
 #include "cycles_hash.h"
+#include "cycles_period.h"
 #include "cycles_permissions.h"
 
 
@@ -111,6 +112,7 @@ typedef struct {
     unsigned              has_caps;
     unsigned              above_percent;
     cycles_caps_t         caps;
+    cycles_period_t       period;
     int64_t               created_ms;
     int64_t               updated_ms;
     cycles_declared_t     declared;

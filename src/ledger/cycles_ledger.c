@@ -28,7 +28,7 @@
 
 
 #define CYCLES_MEMORY_MAGIC    0x5245474445c79c1eULL
-#define CYCLES_MEMORY_VERSION  2
+#define CYCLES_MEMORY_VERSION  3
 
 /* cycles_ref_t can't reach farther */
 #define CYCLES_MAX_ZONE        ((uint64_t) UINT32_MAX * CYCLES_GRANULE)
@@ -138,12 +138,13 @@ cycles_ledger_new(const cycles_ledger_conf_t *conf, char *err, size_t errlen)
     ledger->log_data = conf->log_data;
     ledger->size = conf->zone_size & ~(size_t) 4095;
     ledger->path = strdup(conf->path);
+    ledger->utc = cycles_zone_utc();
     ledger->buffer = malloc(CYCLES_RECORD_MAX);
 
     ledger->random = mmap(NULL, CYCLES_RANDOM_SIZE, PROT_READ|PROT_WRITE,
                           MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
 
-    if (ledger->path == NULL || ledger->buffer == NULL
+    if (ledger->path == NULL || ledger->buffer == NULL || ledger->utc == NULL
         || ledger->random == MAP_FAILED)
     {
         snprintf(err, errlen, "out of memory");
@@ -185,6 +186,7 @@ cycles_ledger_free(cycles_ledger_t *ledger)
 {
     int  i, fds[5];
 
+    cycles_zones_free(ledger);
     cycles_databases_free(ledger);
     cycles_folder_free(ledger);
 
@@ -896,7 +898,7 @@ cycles_ledger_sync_once(cycles_ledger_t *ledger)
 
 void
 cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
-    unsigned max, cycles_ledger_walk_pt walk, void *data)
+    unsigned max, int64_t now, cycles_ledger_walk_pt walk, void *data)
 {
     uint64_t           id;
     cycles_budget_t   *budget;
@@ -910,6 +912,9 @@ cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
     for (id = *cursor + 1; max && id <= ledger->shm->budgets.n; id++, max--) {
         budget = cycles_budget_by_id(ledger, id);
 
+        (void) cycles_periods_turn(ledger, &budget, 1, now,
+                                   ledger->shm->nlive);
+
         balance.scope_path.len = budget->scope_len;
         balance.scope_path.data = budget->scope;
         balance.unit = budget->unit;
@@ -920,6 +925,7 @@ cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
         balance.debt = budget->debt;
         balance.overdraft_limit = budget->overdraft_limit;
         balance.is_over_limit = budget->over_limit;
+        cycles_period_fill(ledger, budget, &balance.period);
 
         if (walk(data, &balance) != 0) {
             id = ledger->shm->budgets.n + 1;

@@ -19,6 +19,7 @@
 
 #include "../cycles.h"
 #include "cycles_hash.h"
+#include "cycles_period.h"
 #include "cycles_permissions.h"
 
 
@@ -104,6 +105,16 @@ void cycles_budgets_free(cycles_budgets_t *budgets);
 
 int cycles_ledger_apply(cycles_ledger_t *ledger,
     const cycles_budgets_t *budgets, int64_t now, char *err, size_t errlen);
+
+
+/*
+ * Reads the time zones of all budgets, and those again that were read before:
+ * to be called when the ledger has been opened and the budgets file applied,
+ * and whenever a new database of time zones shall be used.  Otherwise the
+ * first boundary of a zone would have to wait for a file.
+ */
+
+void cycles_ledger_zones(cycles_ledger_t *ledger);
 
 
 /*
@@ -363,6 +374,7 @@ typedef struct {
     int64_t                debt;
     int64_t                overdraft_limit;
     unsigned               is_over_limit:1;
+    cycles_period_t        period;
 } cycles_balance_t;
 
 /* a non-zero return value ends the walk */
@@ -373,11 +385,12 @@ typedef int (*cycles_ledger_walk_pt)(void *data,
 /*
  * Walks the budgets from position *cursor (0 at first) for at most max of
  * them in one critical section; *cursor becomes 0 at the end.  A budget that
- * exists throughout is seen exactly once.
+ * exists throughout is seen exactly once.  Periods that have ended are closed,
+ * so this may write.
  */
 
 void cycles_ledger_balances(cycles_ledger_t *ledger, uint64_t *cursor,
-    unsigned max, cycles_ledger_walk_pt walk, void *data);
+    unsigned max, int64_t now, cycles_ledger_walk_pt walk, void *data);
 
 
 /*

@@ -34,7 +34,8 @@ static cycles_code_t cycles_budget_update_locked(cycles_ledger_t *ledger,
     const cycles_budget_def_t *def, unsigned set, cycles_show_t *show,
     int64_t now);
 static cycles_code_t cycles_budget_open(cycles_ledger_t *ledger,
-    cycles_str_t scope, cycles_unit_t unit, cycles_budget_t **budget);
+    cycles_str_t scope, cycles_unit_t unit, cycles_budget_t **budget,
+    int64_t now);
 static cycles_code_t cycles_budget_status_locked(cycles_ledger_t *ledger,
     const cycles_transition_t *rq, cycles_show_t *show, int64_t now);
 static cycles_code_t cycles_key_create_locked(cycles_ledger_t *ledger,
@@ -296,7 +297,7 @@ cycles_tenant_change(cycles_tenant_def_t *to, const cycles_tenant_def_t *def,
 
 cycles_code_t
 cycles_ledger_budget(cycles_ledger_t *ledger, cycles_str_t scope,
-    cycles_unit_t unit, cycles_show_t *show)
+    cycles_unit_t unit, cycles_show_t *show, int64_t now)
 {
     cycles_budget_t  *budget;
 
@@ -307,6 +308,8 @@ cycles_ledger_budget(cycles_ledger_t *ledger, cycles_str_t scope,
     budget = cycles_budget_of(ledger, scope, unit);
 
     if (budget) {
+        (void) cycles_periods_turn(ledger, &budget, 1, now,
+                                   ledger->shm->nlive);
         cycles_show_budget(ledger, budget, show);
     }
 
@@ -378,6 +381,7 @@ cycles_budget_create_locked(cycles_ledger_t *ledger,
     rec->def_id = none.id;
     rec->budget = *def;
     rec->budget.created_ms = now;
+    cycles_period_begin(ledger, &rec->budget.period, NULL, now);
 
     rec->neffects = 0;
     cycles_effect_add(rec, &none, 0, 0, 0);
@@ -427,7 +431,7 @@ cycles_budget_update_locked(cycles_ledger_t *ledger,
     cycles_record_t      *rec;
     cycles_budget_def_t  *to;
 
-    code = cycles_budget_open(ledger, def->scope, def->unit, &budget);
+    code = cycles_budget_open(ledger, def->scope, def->unit, &budget, now);
 
     if (code != CYCLES_OK) {
         return code;
@@ -477,7 +481,7 @@ cycles_budget_update_locked(cycles_ledger_t *ledger,
 
 static cycles_code_t
 cycles_budget_open(cycles_ledger_t *ledger, cycles_str_t scope,
-    cycles_unit_t unit, cycles_budget_t **budget)
+    cycles_unit_t unit, cycles_budget_t **budget, int64_t now)
 {
     const cycles_tenant_t  *tenant;
 
@@ -493,8 +497,12 @@ cycles_budget_open(cycles_ledger_t *ledger, cycles_str_t scope,
         return CYCLES_TENANT_CLOSED;
     }
 
-    return ((*budget)->status == CYCLES_BUDGET_IS_CLOSED)
-           ? CYCLES_BUDGET_CLOSED : CYCLES_OK;
+    if ((*budget)->status == CYCLES_BUDGET_IS_CLOSED) {
+        return CYCLES_BUDGET_CLOSED;
+    }
+
+    return cycles_periods_turn(ledger, budget, 1, now, ledger->shm->nlive)
+           == 0 ? CYCLES_OK : CYCLES_INTERNAL_ERROR;
 }
 
 
@@ -532,7 +540,7 @@ cycles_budget_status_locked(cycles_ledger_t *ledger,
     cycles_budget_t  *budget;
     cycles_record_t  *rec;
 
-    code = cycles_budget_open(ledger, rq->scope, rq->unit, &budget);
+    code = cycles_budget_open(ledger, rq->scope, rq->unit, &budget, now);
 
     if (code != CYCLES_OK) {
         return code;
@@ -819,11 +827,12 @@ cycles_admin_done(int rc, cycles_show_t *show, const cycles_record_t *rec)
 
 void
 cycles_ledger_definitions(cycles_ledger_t *ledger, cycles_definitions_t kind,
-    uint32_t *n, unsigned max, const cycles_show_t *show)
+    uint32_t *n, unsigned max, const cycles_show_t *show, int64_t now)
 {
     void                *p;
     uint32_t             i;
     cycles_shm_t        *shm;
+    cycles_budget_t     *budget;
     cycles_directory_t  *all;
 
     if (cycles_ledger_lock(ledger) != 0) {
@@ -847,7 +856,9 @@ cycles_ledger_definitions(cycles_ledger_t *ledger, cycles_definitions_t kind,
             break;
 
         case CYCLES_DEFINED_BUDGETS:
-            cycles_show_budget(ledger, p, show);
+            budget = p;
+            (void) cycles_periods_turn(ledger, &budget, 1, now, shm->nlive);
+            cycles_show_budget(ledger, budget, show);
             break;
 
         default: /* CYCLES_DEFINED_KEYS */

@@ -117,8 +117,8 @@ int cycles_ledger_close_tenants(cycles_ledger_t *ledger, int64_t now,
 
 /*
  * The tenant of the scope must be known (CYCLES_TENANT_NOT_FOUND) and active.
- * CYCLES_DUPLICATE_RESOURCE: there is one already.  Of the definition, caps
- * and what the file declares are not used.
+ * CYCLES_DUPLICATE_RESOURCE: there is one already.  Of the definition, caps,
+ * the bounds of its period and what the file declares are not used.
  */
 
 cycles_code_t cycles_ledger_budget_create(cycles_ledger_t *ledger,
@@ -147,7 +147,8 @@ cycles_code_t cycles_ledger_budget_status(cycles_ledger_t *ledger,
     const cycles_transition_t *rq, cycles_show_t *show, int64_t now);
 
 cycles_code_t cycles_ledger_budget(cycles_ledger_t *ledger,
-    cycles_str_t scope, cycles_unit_t unit, cycles_show_t *show);
+    cycles_str_t scope, cycles_unit_t unit, cycles_show_t *show,
+    int64_t now);
 
 
 typedef enum {
@@ -254,7 +255,7 @@ typedef enum {
 
 void cycles_ledger_definitions(cycles_ledger_t *ledger,
     cycles_definitions_t kind, uint32_t *n, unsigned max,
-    const cycles_show_t *show);
+    const cycles_show_t *show, int64_t now);
 
 
 /*

@@ -47,6 +47,8 @@ static cycles_api_key_t *cycles_api_key_add(cycles_ledger_t *ledger,
     const cycles_key_def_t *def);
 static int cycles_apply_funding(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
+static int cycles_apply_period(cycles_ledger_t *ledger,
+    const cycles_record_t *rec);
 static int cycles_apply_status(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static int cycles_text_keep(cycles_ledger_t *ledger, cycles_text_t *text,
@@ -86,6 +88,10 @@ cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
 
     case CYCLES_RECORD_FUNDING:
         rc = cycles_apply_funding(ledger, rec);
+        break;
+
+    case CYCLES_RECORD_PERIOD:
+        rc = cycles_apply_period(ledger, rec);
         break;
 
     case CYCLES_RECORD_STATUS:
@@ -540,10 +546,19 @@ cycles_apply_budget(cycles_ledger_t *ledger, const cycles_record_t *rec)
     }
 
     if (cycles_budget_caps(ledger, budget, def) != 0
-        || cycles_text_keep(ledger, &budget->metadata, def->metadata) != 0)
+        || cycles_text_keep(ledger, &budget->metadata, def->metadata) != 0
+        || cycles_text_keep(ledger, &budget->timezone, def->period.timezone)
+           != 0)
     {
         return -1;
     }
+
+    budget->period = def->period.type;
+    budget->every = def->period.every;
+    budget->period_ms = def->period.length_ms;
+    budget->period_start_ms = def->period.start_ms;
+    budget->period_end_ms = (def->period.type == CYCLES_PERIOD_NONE)
+                            ? CYCLES_NO_BOUNDARY : def->period.end_ms;
 
     budget->status = def->status;
     budget->policy = def->policy;
@@ -839,6 +854,39 @@ cycles_funding_keep(cycles_ledger_t *ledger, const cycles_record_t *rec,
     cycles_cell_done(ledger, cell, rec->time);
 
     return 0;
+}
+
+
+static int
+cycles_apply_period(cycles_ledger_t *ledger, const cycles_record_t *rec)
+{
+    unsigned                i;
+    cycles_budget_t        *budget;
+    const cycles_turn_t    *turn;
+    const cycles_effect_t  *effect;
+
+    for (i = 0; i < rec->neffects; i++) {
+        turn = &rec->turns[i];
+        effect = &rec->effects[i];
+
+        budget = cycles_budget_by_id(ledger, effect->budget);
+
+        if (budget == NULL || budget->period == CYCLES_PERIOD_NONE
+            || turn->start_ms != budget->period_start_ms
+            || turn->end_ms != budget->period_end_ms
+            || turn->next_start_ms < turn->end_ms
+            || !cycles_bounds_ok(turn->next_start_ms, turn->next_end_ms)
+            || effect->spent != -budget->spent
+            || effect->reserved != 0 || effect->debt != 0)
+        {
+            return -1;
+        }
+
+        budget->period_start_ms = turn->next_start_ms;
+        budget->period_end_ms = turn->next_end_ms;
+    }
+
+    return cycles_apply_effects(ledger, rec);
 }
 
 

@@ -36,9 +36,12 @@
 
 /*
  * What one live reservation keeps free in the log: the longest settlement
- * without the texts that are left out when there is no room for them.
+ * without the texts that are left out when there is no room for them, and
+ * before it the end of a period.
  */
-#define CYCLES_SETTLE_ROOM    1536
+#define CYCLES_SETTLE_ROOM    (CYCLES_SETTLE_MAX + CYCLES_PERIOD_MAX)
+#define CYCLES_SETTLE_MAX     1536
+#define CYCLES_PERIOD_MAX     576
 
 /*
  * What a record may carry besides, so that it fits CYCLES_RECORD_MAX; the
@@ -96,6 +99,7 @@ typedef enum {
     CYCLES_RECORD_API_KEY = 3,
     CYCLES_RECORD_ADMIN_KEY = 4,
     CYCLES_RECORD_FUNDING = 5,
+    CYCLES_RECORD_PERIOD = 6,
     CYCLES_RECORD_STATUS = 8,
 
     CYCLES_RECORD_RESERVE = 16,
@@ -118,6 +122,19 @@ typedef struct {
     int64_t               spent;
     int64_t               debt;
 } cycles_effect_t;
+
+
+/* a period that is closed, the sums then, and the next one */
+
+typedef struct {
+    int64_t               start_ms;
+    int64_t               end_ms;
+    int64_t               next_start_ms;
+    int64_t               next_end_ms;
+    int64_t               allocated;
+    int64_t               reserved;
+    int64_t               debt;
+} cycles_turn_t;
 
 
 /* a record of any type in memory: the members that its type does not use
@@ -183,6 +200,8 @@ typedef struct {
     unsigned              nbudgets;
     uint32_t              budgets[CYCLES_STATUS_BATCH];
 
+    cycles_turn_t         turns[CYCLES_LEVELS];   /* as many as effects */
+
     /* what subject and action point to after a record has been read */
 
     cycles_subject_t      subject_read;
@@ -226,6 +245,12 @@ typedef struct {
     uint8_t               over_limit;
     uint8_t               declared;       /* the budgets file has named it */
     uint8_t               declared_policy;
+    uint8_t               period;
+    uint8_t               every;
+    cycles_text_t         timezone;
+    int64_t               period_ms;      /* of a rolling one */
+    int64_t               period_start_ms;
+    int64_t               period_end_ms;
     int64_t               allocated;
     int64_t               reserved;
     int64_t               spent;
@@ -458,6 +483,14 @@ typedef struct {
 } cycles_shm_t;
 
 
+/* of the database of the system */
+
+typedef struct {
+    cycles_str_t          name;
+    cycles_zone_t        *zone;           /* NULL: it can't be had */
+} cycles_known_zone_t;
+
+
 struct cycles_ledger_s {
     cycles_shm_t         *shm;
     unsigned char        *base;
@@ -483,6 +516,10 @@ struct cycles_ledger_s {
     char                  trouble[256];
     cycles_look_up_t      missed;
     cycles_look_up_t      looked_up;
+
+    cycles_known_zone_t  *zones;
+    unsigned              nzones;
+    cycles_zone_t        *utc;
 
     unsigned char        *random;         /* a page, wiped in a child */
     unsigned              random_kept;
@@ -658,6 +695,8 @@ void cycles_tenant_fill(cycles_ledger_t *ledger, cycles_tenant_t *tenant,
     cycles_tenant_def_t *def);
 void cycles_budget_fill(cycles_ledger_t *ledger, cycles_budget_t *budget,
     cycles_budget_def_t *def);
+void cycles_period_fill(cycles_ledger_t *ledger, cycles_budget_t *budget,
+    cycles_period_t *period);
 void cycles_key_fill(cycles_ledger_t *ledger, cycles_api_key_t *key,
     cycles_key_def_t *def);
 void cycles_key_end(cycles_ledger_t *ledger, cycles_api_key_t *key,
@@ -681,6 +720,18 @@ int cycles_definition_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
 void cycles_funding_sums(const cycles_record_t *rec,
     cycles_funding_sums_t *sums);
 cycles_funding_sums_t *cycles_cell_funding(cycles_cell_t *cell);
+
+
+/* cycles_ledger_period.c */
+
+int cycles_periods_turn(cycles_ledger_t *ledger,
+    cycles_budget_t *const *budgets, unsigned n, int64_t now, int live);
+void cycles_period_begin(cycles_ledger_t *ledger, cycles_period_t *period,
+    const cycles_budget_t *budget, int64_t now);
+int cycles_period_same(const cycles_period_t *a, const cycles_period_t *b);
+int cycles_period_ok(const cycles_period_t *period);
+int cycles_bounds_ok(int64_t start, int64_t end);
+void cycles_zones_free(cycles_ledger_t *ledger);
 
 
 /* cycles_ledger_log.c */

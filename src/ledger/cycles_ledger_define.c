@@ -22,6 +22,8 @@ static void cycles_declared_tenant(cycles_ledger_t *ledger,
     const cycles_tenant_def_t *def, cycles_digest_t *digest);
 static cycles_record_t *cycles_define_budget(cycles_ledger_t *ledger,
     const cycles_budget_def_t *def, int64_t now);
+static int cycles_define_boundary(cycles_ledger_t *ledger,
+    const cycles_budget_def_t *def, int64_t now);
 static void cycles_define_limits(cycles_record_t *rec,
     const cycles_budget_t *budget);
 static cycles_record_t *cycles_define_api_key(cycles_ledger_t *ledger,
@@ -45,9 +47,10 @@ int
 cycles_ledger_apply(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
     int64_t now, char *err, size_t errlen)
 {
-    int               rc;
-    size_t            i, n;
-    cycles_record_t  *rec;
+    int                         rc;
+    size_t                      i, n;
+    cycles_record_t            *rec;
+    const cycles_budget_def_t  *def;
 
     rc = cycles_define_room(ledger, budgets, err, errlen);
 
@@ -69,9 +72,13 @@ cycles_ledger_apply(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
             rec = cycles_define_tenant(ledger, &budgets->tenants[i], now);
 
         } else if (i < budgets->ntenants + budgets->nbudgets) {
-            rec = cycles_define_budget(ledger,
-                                  &budgets->budgets[i - budgets->ntenants],
-                                  now);
+            def = &budgets->budgets[i - budgets->ntenants];
+            rec = cycles_define_budget(ledger, def, now);
+
+            if (rec) {
+                rc = cycles_define_boundary(ledger, def, now);
+                rec = rc ? NULL : cycles_define_budget(ledger, def, now);
+            }
 
         } else if (i < n - budgets->has_admin_key) {
             rec = cycles_define_api_key(ledger,
@@ -83,7 +90,9 @@ cycles_ledger_apply(cycles_ledger_t *ledger, const cycles_budgets_t *budgets,
             rec = cycles_define_admin_key(ledger, budgets->admin_key);
         }
 
-        rc = rec ? cycles_definition_commit(ledger, rec, now) : 0;
+        if (rec) {
+            rc = cycles_definition_commit(ledger, rec, now);
+        }
 
         if (rc != 0) {
             snprintf(err, errlen, "%s", ledger->trouble);
@@ -283,6 +292,8 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
         *to = *def;
         to->created_ms = now;
 
+        cycles_period_begin(ledger, &to->period, NULL, now);
+
     } else {
         rec->def_id = budget->id;
         cycles_effect_add(rec, budget, 0, 0, 0);
@@ -294,6 +305,7 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
             && before.allocated == def->allocated
             && before.overdraft_limit == def->overdraft_limit
             && before.policy == def->policy
+            && cycles_period_same(&to->period, &def->period)
             && cycles_caps_same(ledger, budget, def))
         {
             return NULL;
@@ -312,6 +324,11 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
             to->policy = def->policy;
         }
 
+        if (!cycles_period_same(&to->period, &def->period)) {
+            to->period = def->period;
+            cycles_period_begin(ledger, &to->period, budget, now);
+        }
+
         to->has_caps = def->has_caps;
         to->above_percent = def->above_percent;
         to->caps = def->caps;
@@ -326,6 +343,22 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
     to->declared.policy = def->policy;
 
     return rec;
+}
+
+
+/* what a period that has ended closes with is not what is defined now */
+
+static int
+cycles_define_boundary(cycles_ledger_t *ledger,
+    const cycles_budget_def_t *def, int64_t now)
+{
+    cycles_budget_t  *budget;
+
+    budget = cycles_defined(ledger, def);
+
+    return budget ? cycles_periods_turn(ledger, &budget, 1, now,
+                                        ledger->shm->nlive)
+                  : 0;
 }
 
 

@@ -64,6 +64,8 @@ cycles_budget_fill(cycles_ledger_t *ledger, cycles_budget_t *budget,
     def->created_ms = budget->created_ms;
     def->updated_ms = budget->updated_ms;
 
+    cycles_period_fill(ledger, budget, &def->period);
+
     def->declared.known = budget->declared;
     def->declared.policy = budget->declared_policy;
     def->declared.allocated = budget->declared_allocated;
@@ -84,6 +86,19 @@ cycles_budget_fill(cycles_ledger_t *ledger, cycles_budget_t *budget,
     def->caps.tool_allowlist.data = caps->text;
     def->caps.tool_denylist.len = caps->deny_len;
     def->caps.tool_denylist.data = caps->text + caps->allow_len;
+}
+
+
+void
+cycles_period_fill(cycles_ledger_t *ledger, cycles_budget_t *budget,
+    cycles_period_t *period)
+{
+    period->type = budget->period;
+    period->every = budget->every;
+    period->timezone = cycles_text_str(ledger, &budget->timezone);
+    period->length_ms = budget->period_ms;
+    period->start_ms = budget->period_start_ms;
+    period->end_ms = budget->period_end_ms;
 }
 
 
@@ -273,6 +288,7 @@ cycles_definition_memory(const cycles_record_t *rec)
         return cycles_text_memory(sizeof(cycles_budget_t)
                                   + budget->scope.len)
                + cycles_text_memory(budget->metadata.len)
+               + cycles_text_memory(budget->period.timezone.len)
                + cycles_text_memory(sizeof(cycles_shm_caps_t)
                                     + budget->caps.tool_allowlist.len
                                     + budget->caps.tool_denylist.len);

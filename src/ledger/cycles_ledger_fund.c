@@ -140,6 +140,12 @@ cycles_fund_locked(cycles_ledger_t *ledger, const cycles_funding_t *rq,
 
     (void) cycles_expire_due(ledger, now);
 
+    if (cycles_periods_turn(ledger, &budget, 1, now, ledger->shm->nlive)
+        != 0)
+    {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
     if (rq->idempotency_key.len && cycles_cells_ensure(ledger, 0) != 0) {
         return cycles_ledger_no_space(ledger);
     }

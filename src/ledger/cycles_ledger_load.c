@@ -69,7 +69,8 @@ cycles_tables_load(cycles_ledger_t *ledger, cycles_db_meta_t *meta, char *err,
     if (rc == 0) {
         rc = cycles_load_rows(ledger, db, "SELECT definition, status,"
                               " allocated, updated_at_ms, reserved, spent,"
-                              " debt, is_over_limit FROM budgets ORDER BY id",
+                              " debt, is_over_limit, period_start_ms,"
+                              " period_end_ms FROM budgets ORDER BY id",
                               cycles_load_budget, err, errlen);
     }
 
@@ -212,6 +213,15 @@ cycles_load_budget(cycles_ledger_t *ledger, sqlite3 *db, sqlite3_stmt *st)
     rec->budget.status = status;
     rec->budget.allocated = sqlite3_column_int64(st, 2);
     rec->budget.updated_ms = sqlite3_column_int64(st, 3);
+
+    if (rec->budget.period.type != CYCLES_PERIOD_NONE) {
+        rec->budget.period.start_ms = sqlite3_column_int64(st, 8);
+        rec->budget.period.end_ms = sqlite3_column_int64(st, 9);
+
+        if (!cycles_period_ok(&rec->budget.period)) {
+            return -1;
+        }
+    }
 
     sum = &rec->effects[0];
 

@@ -296,7 +296,7 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
         return -1;
     }
 
-    if (live == CYCLES_LOG_OWED && len > CYCLES_SETTLE_ROOM
+    if (live == CYCLES_LOG_OWED && len > CYCLES_SETTLE_MAX
         && rec->type != CYCLES_RECORD_EXPIRE
         && rec->type != CYCLES_RECORD_CLOSE)
     {

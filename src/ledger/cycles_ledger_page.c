@@ -124,7 +124,7 @@ cycles_ledger_page(cycles_ledger_t *ledger, const cycles_page_query_t *query,
     do {
         l.number = n;
         cycles_ledger_definitions(ledger, query->kind, &n, CYCLES_PAGE_BATCH,
-                                  &show);
+                                  &show, now);
 
     } while (n && !l.failed
              && !(query->sort == CYCLES_SORT_NONE && list->n > query->limit));
@@ -522,6 +522,7 @@ cycles_item_strings(cycles_definitions_t kind, cycles_page_item_t *item,
         strings[n++] = &budget->def.metadata;
         strings[n++] = &budget->def.caps.tool_allowlist;
         strings[n++] = &budget->def.caps.tool_denylist;
+        strings[n++] = &budget->def.period.timezone;
         break;
 
     default: /* CYCLES_DEFINED_KEYS */

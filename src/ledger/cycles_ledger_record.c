@@ -53,6 +53,10 @@ static void cycles_write_api_key(cycles_out_t *out,
     const cycles_key_def_t *def, uint32_t id);
 static void cycles_write_funding(cycles_out_t *out,
     const cycles_record_t *rec);
+static void cycles_write_period(cycles_out_t *out,
+    const cycles_record_t *rec);
+static void cycles_write_period_def(cycles_out_t *out,
+    const cycles_period_t *period);
 static void cycles_write_status(cycles_out_t *out,
     const cycles_record_t *rec);
 static void cycles_write_head(cycles_out_t *out, const cycles_record_t *rec);
@@ -77,6 +81,8 @@ static void cycles_read_budget(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_funding(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_period(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_period_def(cycles_in_t *in, cycles_period_t *period);
 static void cycles_read_status(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_head(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_subject(cycles_in_t *in, cycles_record_t *rec);
@@ -126,6 +132,10 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
 
     case CYCLES_RECORD_FUNDING:
         cycles_write_funding(&out, rec);
+        break;
+
+    case CYCLES_RECORD_PERIOD:
+        cycles_write_period(&out, rec);
         break;
 
     case CYCLES_RECORD_STATUS:
@@ -342,7 +352,7 @@ cycles_write_budget(cycles_out_t *out, const cycles_record_t *rec)
         cycles_out_str(out, def->caps.tool_denylist);
     }
 
-    cycles_out_int(out, 0, 1);          /* no period */
+    cycles_write_period_def(out, &def->period);
 
     cycles_out_int(out, def->declared.known, 1);
 
@@ -403,6 +413,55 @@ cycles_write_funding(cycles_out_t *out, const cycles_record_t *rec)
     cycles_write_effects(out, rec);
     cycles_out_str(out, rec->reason);
     cycles_out_text(out, rec->metadata);
+}
+
+
+static void
+cycles_write_period(cycles_out_t *out, const cycles_record_t *rec)
+{
+    unsigned              i;
+    const cycles_turn_t  *turn;
+
+    cycles_out_int(out, rec->neffects, 2);
+
+    for (i = 0; i < rec->neffects; i++) {
+        turn = &rec->turns[i];
+
+        cycles_out_int(out, turn->start_ms, 8);
+        cycles_out_int(out, turn->end_ms, 8);
+        cycles_out_int(out, turn->next_start_ms, 8);
+        cycles_out_int(out, turn->next_end_ms, 8);
+        cycles_out_int(out, turn->allocated, 8);
+        cycles_out_int(out, turn->reserved, 8);
+        cycles_out_int(out, turn->debt, 8);
+    }
+
+    cycles_write_effects(out, rec);
+}
+
+
+static void
+cycles_write_period_def(cycles_out_t *out, const cycles_period_t *period)
+{
+    cycles_out_int(out, period->type, 1);
+
+    switch (period->type) {
+
+    case CYCLES_PERIOD_CALENDAR:
+        cycles_out_int(out, period->every, 1);
+        cycles_out_str(out, period->timezone);
+        break;
+
+    case CYCLES_PERIOD_ROLLING:
+        cycles_out_int(out, period->length_ms, 8);
+        break;
+
+    default: /* CYCLES_PERIOD_NONE */
+        return;
+    }
+
+    cycles_out_int(out, period->start_ms, 8);
+    cycles_out_int(out, period->end_ms, 8);
 }
 
 
@@ -563,7 +622,7 @@ cycles_record_frame(const unsigned char *buf, uint64_t seq)
 
     type = buf[24] | buf[25] << 8;
 
-    if (!((type >= CYCLES_RECORD_TENANT && type <= CYCLES_RECORD_FUNDING)
+    if (!((type >= CYCLES_RECORD_TENANT && type <= CYCLES_RECORD_PERIOD)
           || type == CYCLES_RECORD_STATUS
           || (type >= CYCLES_RECORD_RESERVE && type <= CYCLES_RECORD_CLOSE)))
     {
@@ -615,6 +674,10 @@ cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
 
     case CYCLES_RECORD_FUNDING:
         cycles_read_funding(&in, rec);
+        break;
+
+    case CYCLES_RECORD_PERIOD:
+        cycles_read_period(&in, rec);
         break;
 
     case CYCLES_RECORD_STATUS:
@@ -831,9 +894,7 @@ cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
         def->caps.tool_denylist = cycles_in_str(in);
     }
 
-    /* a period that is not known here would never end */
-
-    (void) cycles_in_enum(in, 1);
+    cycles_read_period_def(in, &def->period);
 
     def->declared.known = cycles_in_enum(in, 2);
 
@@ -852,10 +913,41 @@ cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
         || def->caps.tool_allowlist.len + def->caps.tool_denylist.len
            > CYCLES_MAX_CAPS_TEXT
         || def->metadata.len > CYCLES_MAX_DEFINED_METADATA
+        || !cycles_period_ok(&def->period)
         || rec->neffects != 1)
     {
         in->failed = 1;
     }
+}
+
+
+static void
+cycles_read_period_def(cycles_in_t *in, cycles_period_t *period)
+{
+    memset(period, 0, sizeof(cycles_period_t));
+
+    /* one that is not known here would never end */
+
+    period->type = cycles_in_enum(in, CYCLES_PERIODS);
+
+    switch (period->type) {
+
+    case CYCLES_PERIOD_CALENDAR:
+        period->every = cycles_in_enum(in, CYCLES_EVERIES);
+        period->timezone = cycles_in_str(in);
+        break;
+
+    case CYCLES_PERIOD_ROLLING:
+        period->length_ms = cycles_in_int(in, 8);
+        break;
+
+    default: /* CYCLES_PERIOD_NONE */
+        period->end_ms = CYCLES_NO_BOUNDARY;
+        return;
+    }
+
+    period->start_ms = cycles_in_int(in, 8);
+    period->end_ms = cycles_in_int(in, 8);
 }
 
 
@@ -917,6 +1009,39 @@ cycles_read_funding(cycles_in_t *in, cycles_record_t *rec)
     rec->metadata = cycles_in_text(in);
 
     if (rec->neffects != 1) {
+        in->failed = 1;
+    }
+}
+
+
+static void
+cycles_read_period(cycles_in_t *in, cycles_record_t *rec)
+{
+    unsigned        i, n;
+    cycles_turn_t  *turn;
+
+    n = cycles_in_int(in, 2);
+
+    if (n > CYCLES_LEVELS) {
+        in->failed = 1;
+        return;
+    }
+
+    for (i = 0; i < n; i++) {
+        turn = &rec->turns[i];
+
+        turn->start_ms = cycles_in_int(in, 8);
+        turn->end_ms = cycles_in_int(in, 8);
+        turn->next_start_ms = cycles_in_int(in, 8);
+        turn->next_end_ms = cycles_in_int(in, 8);
+        turn->allocated = cycles_in_int(in, 8);
+        turn->reserved = cycles_in_int(in, 8);
+        turn->debt = cycles_in_int(in, 8);
+    }
+
+    cycles_read_effects(in, rec, CYCLES_LEVELS);
+
+    if (rec->neffects != n) {
         in->failed = 1;
     }
 }

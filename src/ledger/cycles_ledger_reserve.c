@@ -274,6 +274,13 @@ cycles_reserve_evaluate(cycles_ledger_t *ledger, cycles_reserving_t *r,
                                      &rs->denial);
     }
 
+    if (cycles_periods_turn(ledger, r->budgets, r->n, now,
+                            ledger->shm->nlive)
+        != 0)
+    {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
     do {
         code = cycles_reserve_decide(r->budgets, r->n, estimate,
                                      &rs->denial);
@@ -356,6 +363,17 @@ cycles_denial_fill(cycles_denial_t *denial, const cycles_budget_t *budget,
     denial->held = budget->reserved;
     denial->allocated = budget->allocated;
     denial->reset_at_ms = 0;
+
+    /* a new period helps if its money is enough, and debt is no matter */
+
+    if (budget->period != CYCLES_PERIOD_NONE
+        && budget->status == CYCLES_BUDGET_ACTIVE
+        && budget->debt <= budget->overdraft_limit
+        && requested <= cycles_remaining(budget->allocated, 0, 0,
+                                         budget->debt))
+    {
+        denial->reset_at_ms = budget->period_end_ms;
+    }
 }
 
 

@@ -167,6 +167,13 @@ cycles_commit_locked(cycles_ledger_t *ledger, const uint8_t *id,
         charge.budgets[i] = cycles_budget_by_id(ledger, cell->budgets[i]);
     }
 
+    if (cycles_periods_turn(ledger, charge.budgets, charge.n, now,
+                            CYCLES_LOG_OWED)
+        != 0)
+    {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
     code = cycles_charge(ledger, &charge, rs, now);
 
     if (code != CYCLES_OK) {
@@ -299,6 +306,7 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
     cycles_cell_t    *cell;
     cycles_digest_t   key;
     cycles_record_t  *rec;
+    cycles_budget_t  *budgets[CYCLES_LEVELS];
 
     cell = cycles_cell_by_id(ledger, id, CYCLES_CELL_RESERVATION);
 
@@ -325,6 +333,17 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
         return CYCLES_RESERVATION_EXPIRED;
     }
 
+    for (i = 0; i < cell->nbudgets; i++) {
+        budgets[i] = cycles_budget_by_id(ledger, cell->budgets[i]);
+    }
+
+    if (cycles_periods_turn(ledger, budgets, cell->nbudgets, now,
+                            CYCLES_LOG_OWED)
+        != 0)
+    {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_RELEASE;
@@ -343,8 +362,7 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
     rec->neffects = 0;
 
     for (i = 0; i < cell->nbudgets; i++) {
-        cycles_effect_add(rec, cycles_budget_by_id(ledger, cell->budgets[i]),
-                          -cell->estimate, 0, 0);
+        cycles_effect_add(rec, budgets[i], -cell->estimate, 0, 0);
     }
 
     rec->remaining = cycles_remaining_after(ledger, rec);
@@ -612,6 +630,13 @@ cycles_event_locked(cycles_ledger_t *ledger, const cycles_event_t *rq,
                                      &rs->denial);
     }
 
+    if (cycles_periods_turn(ledger, charge.budgets, charge.n, now,
+                            ledger->shm->nlive)
+        != 0)
+    {
+        return CYCLES_INTERNAL_ERROR;
+    }
+
     charge.policy = cycles_policy_of(rq->policy, tenant, charge.budgets,
                                      charge.n);
     charge.held = 0;
@@ -761,6 +786,8 @@ cycles_charge_once(cycles_record_t *rec, const cycles_charge_t *charge,
 
     if (charge->policy == CYCLES_REJECT && !charge->event) {
         cycles_denial_fill(&rs->denial, charge->budgets[0], charge->actual);
+        rs->denial.reset_at_ms = 0;
+
         return CYCLES_BUDGET_EXCEEDED;
     }
 

@@ -30,6 +30,8 @@ static int cycles_fold_admin_key(cycles_folder_t *f,
     const cycles_record_t *rec, const unsigned char *buf, size_t len);
 static int cycles_fold_funding(cycles_folder_t *f,
     const cycles_record_t *rec, const unsigned char *buf, size_t len);
+static int cycles_fold_period(cycles_folder_t *f, const cycles_record_t *rec,
+    const unsigned char *buf, size_t len);
 static int cycles_fold_status(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len);
 static int cycles_fold_reserve(cycles_folder_t *f,
@@ -57,6 +59,8 @@ static void cycles_fold_metrics(cycles_bind_t *b,
     const cycles_record_t *rec);
 static void cycles_fold_caps_of(cycles_bind_t *b,
     const cycles_budget_def_t *def);
+static void cycles_fold_period_of(cycles_bind_t *b,
+    const cycles_period_t *period);
 static int64_t cycles_fold_key(cycles_folder_t *f, const char *operation,
     const cycles_record_t *rec, unsigned fresh);
 static int cycles_bind_json(cycles_folder_t *f, cycles_bind_t *b,
@@ -77,6 +81,7 @@ static const struct {
     { CYCLES_RECORD_API_KEY, cycles_fold_api_key },
     { CYCLES_RECORD_ADMIN_KEY, cycles_fold_admin_key },
     { CYCLES_RECORD_FUNDING, cycles_fold_funding },
+    { CYCLES_RECORD_PERIOD, cycles_fold_period },
     { CYCLES_RECORD_STATUS, cycles_fold_status },
     { CYCLES_RECORD_RESERVE, cycles_fold_reserve },
     { CYCLES_RECORD_COMMIT, cycles_fold_commit },
@@ -141,8 +146,10 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " allocated, overdraft_limit, created_at_ms, updated_at_ms, metadata,"
     " definition, caps_above_percent, caps_max_tokens,"
     " caps_max_steps_remaining, caps_cooldown_ms, caps_tool_allowlist,"
-    " caps_tool_denylist, reserved, spent, debt, is_over_limit)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)"
+    " caps_tool_denylist, period, period_every, period_timezone,"
+    " period_length_ms, period_start_ms, period_end_ms, reserved, spent,"
+    " debt, is_over_limit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)"
     " ON CONFLICT (id) DO UPDATE SET status = excluded.status,"
     " commit_overage_policy = excluded.commit_overage_policy,"
     " allocated = excluded.allocated,"
@@ -155,7 +162,12 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " caps_max_steps_remaining = excluded.caps_max_steps_remaining,"
     " caps_cooldown_ms = excluded.caps_cooldown_ms,"
     " caps_tool_allowlist = excluded.caps_tool_allowlist,"
-    " caps_tool_denylist = excluded.caps_tool_denylist",
+    " caps_tool_denylist = excluded.caps_tool_denylist,"
+    " period = excluded.period, period_every = excluded.period_every,"
+    " period_timezone = excluded.period_timezone,"
+    " period_length_ms = excluded.period_length_ms,"
+    " period_start_ms = excluded.period_start_ms,"
+    " period_end_ms = excluded.period_end_ms",
 
     /* CYCLES_FOLD_SUMS_OF */
     "UPDATE budgets SET reserved = reserved + ?, spent = spent + ?,"
@@ -181,6 +193,13 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " previous_remaining, new_remaining, reason, metadata, trace_id,"
     " created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
     " ?, ?, ?, ?, ?, ?, ?, ?)",
+
+    /* CYCLES_FOLD_PERIOD */
+    "INSERT INTO periods (budget, seq, start_ms, end_ms, allocated, spent,"
+    " reserved, debt, closed_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+
+    /* CYCLES_FOLD_BOUNDARY */
+    "UPDATE budgets SET period_start_ms = ?, period_end_ms = ? WHERE id = ?",
 
     /* CYCLES_FOLD_RESERVE */
     "INSERT INTO reservations (seq, reservation_id, status,"
@@ -246,6 +265,10 @@ static const char *const  cycles_tenant_statuses[] = {
 
 static const char *const  cycles_key_statuses[] = {
     "ACTIVE", "REVOKED", "REVOKED"
+};
+
+static const char *const  cycles_period_types[] = {
+    NULL, "calendar", "rolling"
 };
 
 static const char *const  cycles_funding_names[] = {
@@ -341,6 +364,7 @@ cycles_fold_budget(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_opt_str(&b, def->metadata);
     cycles_bind_blob(&b, buf, len);
     cycles_fold_caps_of(&b, def);
+    cycles_fold_period_of(&b, &def->period);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -366,6 +390,38 @@ cycles_fold_caps_of(cycles_bind_t *b, const cycles_budget_def_t *def)
     cycles_bind_opt_int(b, def->caps.cooldown_ms);
     cycles_bind_opt_str(b, def->caps.tool_allowlist);
     cycles_bind_opt_str(b, def->caps.tool_denylist);
+}
+
+
+static void
+cycles_fold_period_of(cycles_bind_t *b, const cycles_period_t *period)
+{
+    int  i;
+
+    if (period->type == CYCLES_PERIOD_NONE) {
+
+        for (i = 0; i < 6; i++) {
+            cycles_bind_null(b);
+        }
+
+        return;
+    }
+
+    cycles_bind_name(b, cycles_period_types[period->type]);
+
+    if (period->type == CYCLES_PERIOD_CALENDAR) {
+        cycles_bind_name(b, cycles_every_name(period->every));
+        cycles_bind_opt_str(b, period->timezone);
+        cycles_bind_null(b);
+
+    } else {
+        cycles_bind_null(b);
+        cycles_bind_null(b);
+        cycles_bind_int(b, period->length_ms);
+    }
+
+    cycles_bind_int(b, period->start_ms);
+    cycles_bind_int(b, period->end_ms);
 }
 
 
@@ -495,6 +551,58 @@ cycles_fold_funding(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, rec->effects[0].budget);
 
     return cycles_fold_run(f, st, 1);
+}
+
+
+static int
+cycles_fold_period(cycles_folder_t *f, const cycles_record_t *rec,
+    const unsigned char *buf, size_t len)
+{
+    unsigned              i;
+    cycles_bind_t         b;
+    sqlite3_stmt         *st;
+    const cycles_turn_t  *turn;
+
+    for (i = 0; i < rec->neffects; i++) {
+        turn = &rec->turns[i];
+        st = cycles_fold_statement(f, CYCLES_FOLD_PERIOD);
+
+        if (st == NULL) {
+            return -1;
+        }
+
+        cycles_bind_init(&b, st);
+        cycles_bind_int(&b, rec->effects[i].budget);
+        cycles_bind_int(&b, rec->seq);
+        cycles_bind_int(&b, turn->start_ms);
+        cycles_bind_int(&b, turn->end_ms);
+        cycles_bind_int(&b, turn->allocated);
+        cycles_bind_int(&b, -rec->effects[i].spent);
+        cycles_bind_int(&b, turn->reserved);
+        cycles_bind_int(&b, turn->debt);
+        cycles_bind_int(&b, rec->time);
+
+        if (cycles_fold_run(f, st, 1) != 0) {
+            return -1;
+        }
+
+        st = cycles_fold_statement(f, CYCLES_FOLD_BOUNDARY);
+
+        if (st == NULL) {
+            return -1;
+        }
+
+        cycles_bind_init(&b, st);
+        cycles_bind_int(&b, turn->next_start_ms);
+        cycles_bind_int(&b, turn->next_end_ms);
+        cycles_bind_int(&b, rec->effects[i].budget);
+
+        if (cycles_fold_run(f, st, 1) != 0) {
+            return -1;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -593,13 +593,10 @@ ngx_http_cycles_ledger_init_zone(ngx_shm_zone_t *shm_zone, void *data)
                       cycles_ledger_trouble(l->core));
     }
 
-    if (l->budgets == NULL) {
-        return NGX_OK;
-    }
-
-    if (cycles_ledger_apply(l->core, l->budgets, ngx_http_cycles_ledger_now(),
-                            err, sizeof(err))
-        != 0)
+    if (l->budgets
+        && cycles_ledger_apply(l->core, l->budgets,
+                               ngx_http_cycles_ledger_now(), err, sizeof(err))
+           != 0)
     {
         ngx_log_error(NGX_LOG_EMERG, log, 0,
                       "budgets file \"%V\" could not be applied to ledger "
@@ -608,6 +605,8 @@ ngx_http_cycles_ledger_init_zone(ngx_shm_zone_t *shm_zone, void *data)
     }
 
     ngx_http_cycles_ledger_cleanup(l);
+
+    cycles_ledger_zones(l->core);
 
     return NGX_OK;
 }

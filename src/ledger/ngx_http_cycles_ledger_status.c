@@ -11,6 +11,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_ledger.h"
+#include "../cycles_time.h"
 
 
 #define NGX_HTTP_CYCLES_STATUS_BUF      16384
@@ -21,7 +22,7 @@
 /* written under the ledger's lock at once */
 #define NGX_HTTP_CYCLES_STATUS_BATCH    16
 
-/* the longest Balance: two scopes, six amounts, the names */
+/* the longest Balance: two scopes, six amounts, a period, the names */
 #define NGX_HTTP_CYCLES_STATUS_BALANCE  (2 * CYCLES_MAX_SCOPE + 1024)
 
 
@@ -47,6 +48,10 @@ static int ngx_http_cycles_status_balance(void *data,
     const cycles_balance_t *balance);
 static u_char *ngx_http_cycles_status_amount(u_char *p, char *name,
     const char *unit, int64_t amount);
+static u_char *ngx_http_cycles_status_period(u_char *p,
+    const cycles_period_t *period);
+static u_char *ngx_http_cycles_status_time(u_char *p, char *name,
+    int64_t time);
 static void ngx_http_cycles_status_ledger(ngx_http_cycles_status_out_t *out,
     ngx_http_cycles_ledger_t *l, cycles_ledger_stat_t *stat);
 
@@ -189,14 +194,17 @@ ngx_http_cycles_status_budgets(ngx_http_cycles_status_out_t *out,
          n += NGX_HTTP_CYCLES_STATUS_BATCH)
     {
         cycles_ledger_balances(l->core, &cursor, NGX_HTTP_CYCLES_STATUS_BATCH,
+                               ngx_http_cycles_ledger_now(),
                                ngx_http_cycles_status_balance, out);
 
         if (cursor == 0) {
-            return NGX_OK;
+            break;
         }
     }
 
-    return NGX_DECLINED;
+    ngx_http_cycles_ledger_wrote(l);
+
+    return cursor ? NGX_DECLINED : NGX_OK;
 }
 
 
@@ -244,8 +252,10 @@ ngx_http_cycles_status_balance(void *data, const cycles_balance_t *balance)
     *p++ = ',';
     p = ngx_http_cycles_status_amount(p, "overdraft_limit", unit,
                                       balance->overdraft_limit);
-    p = ngx_sprintf(p, ",\"is_over_limit\":%s}",
+    p = ngx_sprintf(p, ",\"is_over_limit\":%s",
                     balance->is_over_limit ? "true" : "false");
+    p = ngx_http_cycles_status_period(p, &balance->period);
+    *p++ = '}';
 
     ngx_http_cycles_status_wrote(out, p);
 
@@ -259,6 +269,52 @@ ngx_http_cycles_status_amount(u_char *p, char *name, const char *unit,
 {
     return ngx_sprintf(p, "\"%s\":{\"unit\":\"%s\",\"amount\":%L}", name,
                        unit, amount);
+}
+
+
+static u_char *
+ngx_http_cycles_status_period(u_char *p, const cycles_period_t *period)
+{
+    switch (period->type) {
+
+    case CYCLES_PERIOD_CALENDAR:
+        p = ngx_sprintf(p, ",\"period\":{\"type\":\"calendar\",\"every\":"
+                        "\"%s\",\"timezone\":\"%*s\",",
+                        cycles_every_name(period->every),
+                        period->timezone.len ? period->timezone.len : 3,
+                        period->timezone.len ? (char *) period->timezone.data
+                                             : "UTC");
+        break;
+
+    case CYCLES_PERIOD_ROLLING:
+        p = ngx_sprintf(p, ",\"period\":{\"type\":\"rolling\","
+                        "\"seconds\":%L,", period->length_ms / 1000);
+        break;
+
+    default: /* CYCLES_PERIOD_NONE */
+        return p;
+    }
+
+    p = ngx_http_cycles_status_time(p, "start", period->start_ms);
+    *p++ = ',';
+    p = ngx_http_cycles_status_time(p, "resets_at", period->end_ms);
+    *p++ = '}';
+
+    return p;
+}
+
+
+static u_char *
+ngx_http_cycles_status_time(u_char *p, char *name, int64_t time)
+{
+    p = ngx_sprintf(p, "\"%s\":\"", name);
+
+    cycles_time_print(time, p);
+    p += CYCLES_TIME_LEN;
+
+    *p++ = '"';
+
+    return p;
 }
 
 

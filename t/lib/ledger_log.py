@@ -18,7 +18,7 @@ HEAD = 32
 SEGMENT_HEAD = 64
 
 TYPES = {1: 'tenant', 2: 'budget', 3: 'api_key', 4: 'admin_key',
-         5: 'funding', 8: 'status',
+         5: 'funding', 6: 'period', 8: 'status',
          16: 'reserve', 17: 'commit', 18: 'release', 19: 'extend',
          20: 'expire', 21: 'event', 22: 'decision', 23: 'close'}
 
@@ -197,7 +197,14 @@ def _read_budget(f, rec):
         f.bytes(1 + 8 + 8 + 8)
         f.str()
         f.str()
-    f.int(1)
+    rec.period = f.int(1)
+    if rec.period == 1:
+        rec.every = f.int(1)
+        rec.timezone = f.str()
+    elif rec.period == 2:
+        rec.length_ms = f.int(8)
+    if rec.period:
+        rec.period_start, rec.period_end = f.int(8), f.int(8)
     if f.int(1):
         f.bytes(1 + 8 + 8)
     rec.created, rec.updated = f.int(8), f.int(8)
@@ -238,6 +245,14 @@ def _read_funding(f, rec):
     rec.metadata = f.text()
 
 
+def _read_period(f, rec):
+    rec.turns = [dict(zip(('start', 'end', 'next_start', 'next_end',
+                           'allocated', 'reserved', 'debt'),
+                          (f.int(8, True) for _ in range(7))))
+                 for _ in range(f.int(2))]
+    f.effects(rec)
+
+
 def _read_status(f, rec):
     rec.status, _ = f.bytes(2)
     rec.budgets = [f.int(4) for _ in range(f.int(2))]
@@ -251,7 +266,8 @@ READERS = {'reserve': _read_reserve, 'commit': _read_settlement,
            'decision': _read_decision,
            'close': _read_expire, 'tenant': _read_tenant,
            'budget': _read_budget, 'api_key': _read_api_key,
-           'funding': _read_funding, 'status': _read_status}
+           'funding': _read_funding, 'period': _read_period,
+           'status': _read_status}
 
 
 def _read(data, pos, name):
@@ -370,6 +386,10 @@ class State:
                 'reserved': 0, 'spent': 0, 'debt': 0})
             item['allocated'] = rec.allocated
             item['status'] = rec.status
+            if rec.period:
+                item['period'] = (rec.period_start, rec.period_end)
+            else:
+                item.pop('period', None)
             self._by_id[rec.budget] = item
 
         elif rec.kind == 'funding':
@@ -379,6 +399,21 @@ class State:
                                       rec.reserved, rec.debt):
                 self._problem(rec, 'sums before it were others')
             item['allocated'] = rec.allocated
+
+        elif rec.kind == 'period':
+            for turn, effect in zip(rec.turns, rec.effects):
+                item = self._by_id[effect[0]]
+                if (item.get('period') != (turn['start'], turn['end'])
+                        or rec.time < turn['end']
+                        or effect[3] != -item['spent']
+                        or [item[name] for name in ('allocated', 'reserved',
+                                                    'debt')]
+                        != [turn[name] for name in ('allocated', 'reserved',
+                                                    'debt')]):
+                    self._problem(rec, 'is not the period that has ended')
+                item['period'] = (turn['next_start'], turn['next_end'])
+                item.setdefault('periods', []).append(
+                    dict(turn, spent=-effect[3]))
 
         elif rec.kind == 'status':
             for budget in rec.budgets:

@@ -522,6 +522,9 @@ led_look_walk(void *data, const cycles_balance_t *b)
 }
 
 
+static int64_t  led_now = T0;            /* when balances are looked at */
+
+
 static inline led_look_t
 led_look(cycles_ledger_t *ledger, const char *scope)
 {
@@ -533,7 +536,8 @@ led_look(cycles_ledger_t *ledger, const char *scope)
     cursor = 0;
 
     do {
-        cycles_ledger_balances(ledger, &cursor, 7, led_look_walk, &look);
+        cycles_ledger_balances(ledger, &cursor, 7, led_now, led_look_walk,
+                               &look);
     } while (cursor);
 
     return look;
@@ -731,7 +735,12 @@ led_dump(cycles_ledger_t *ledger)
                 b->declared_policy, (long long) b->declared_allocated,
                 (long long) b->declared_overdraft,
                 (long long) b->created_ms, (long long) b->updated_ms);
-        (void) led_dump_text(ledger, p, &b->metadata);
+        p = led_dump_text(ledger, p, &b->metadata);
+        p += sprintf(p, " period %u %u %lld from %lld to %lld", b->period,
+                     b->every, (long long) b->period_ms,
+                     (long long) b->period_start_ms,
+                     (long long) b->period_end_ms);
+        (void) led_dump_text(ledger, p, &b->timezone);
         n++;
     }
 

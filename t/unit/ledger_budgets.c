@@ -14,6 +14,13 @@
     "{\"budgets\":[{\"scope\":\"" scope "\",\"unit\":\"TOKENS\","             \
     "\"allocated\":{\"unit\":\"TOKENS\",\"amount\":5}" more "}]}"
 
+#define PERIOD(type, more)                                                    \
+    ",\"period\":{\"type\":\"" type "\"" more "}"
+
+#define CALENDAR(every)                                                       \
+    PERIOD("calendar", ",\"every\":\"" every "\","                           \
+           "\"timezone\":\"Europe/Berlin\"")
+
 #define SHA  "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
 
 
@@ -117,9 +124,60 @@ test_errors(void)
           "\"ALLOW_IF_AVAILABLE\" or \"ALLOW_WITH_OVERDRAFT\"" },
         { BUDGET("tenant:a", ",\"remaining\":1"),
           "budgets[0].remaining is not known" },
-        { BUDGET("tenant:a", ",\"period\":{}"), "budgets[0].period is not "
-          "supported by this version of the module: the budget would never "
-          "be reset" },
+
+        { BUDGET("tenant:a", CALENDAR("day")), "" },
+        { BUDGET("tenant:a", CALENDAR("week")), "" },
+        { BUDGET("tenant:a", CALENDAR("month")), "" },
+        { BUDGET("tenant:a", CALENDAR("quarter")), "" },
+        { BUDGET("tenant:a", CALENDAR("year")), "" },
+        { BUDGET("tenant:a", PERIOD("calendar", ",\"every\":\"day\"")), "" },
+        { BUDGET("tenant:a", PERIOD("rolling", ",\"seconds\":1")), "" },
+        { BUDGET("tenant:a", PERIOD("rolling", ",\"seconds\":315360000")),
+          "" },
+        { BUDGET("tenant:a", ",\"period\":null"),
+          "budgets[0].period must be an object" },
+        { BUDGET("tenant:a", ",\"period\":\"month\""),
+          "budgets[0].period must be an object" },
+        { BUDGET("tenant:a", ",\"period\":{}"),
+          "budgets[0].period.type must be \"calendar\" or \"rolling\"" },
+        { BUDGET("tenant:a", PERIOD("monthly", "")),
+          "budgets[0].period.type must be \"calendar\" or \"rolling\"" },
+        { BUDGET("tenant:a", CALENDAR("hour")),
+          "budgets[0].period.every must be \"day\", \"week\", \"month\", "
+          "\"quarter\" or \"year\"" },
+        { BUDGET("tenant:a", PERIOD("calendar", "")),
+          "budgets[0].period.every must be \"day\", \"week\", \"month\", "
+          "\"quarter\" or \"year\"" },
+        { BUDGET("tenant:a", PERIOD("calendar", ",\"every\":1")),
+          "budgets[0].period.every must be \"day\", \"week\", \"month\", "
+          "\"quarter\" or \"year\"" },
+        { BUDGET("tenant:a", PERIOD("calendar", ",\"every\":\"day\","
+                 "\"seconds\":1")),
+          "budgets[0].period.seconds is not known" },
+        { BUDGET("tenant:a", PERIOD("calendar", ",\"every\":\"day\","
+                 "\"timezone\":1")),
+          "budgets[0].period.timezone must be a string" },
+        { BUDGET("tenant:a", PERIOD("calendar", ",\"every\":\"day\","
+                 "\"timezone\":\"Mars/Olympus\"")),
+          "budgets[0].period.timezone can't be used: time zone "
+          "\"Mars/Olympus\": there is no such file in /usr/share/zoneinfo" },
+        { BUDGET("tenant:a", PERIOD("calendar", ",\"every\":\"day\","
+                 "\"timezone\":\"../zoneinfo/UTC\"")),
+          "budgets[0].period.timezone can't be used: a time zone is a name "
+          "of the IANA database, for example \"Europe/Berlin\"" },
+        { BUDGET("tenant:a", PERIOD("rolling", "")),
+          "budgets[0].period.seconds is missing" },
+        { BUDGET("tenant:a", PERIOD("rolling", ",\"seconds\":0")),
+          "budgets[0].period.seconds must be an integer from 1 to "
+          "315360000" },
+        { BUDGET("tenant:a", PERIOD("rolling", ",\"seconds\":1.5")),
+          "budgets[0].period.seconds must be an integer from 1 to "
+          "315360000" },
+        { BUDGET("tenant:a", PERIOD("rolling", ",\"seconds\":60,"
+                 "\"every\":\"day\"")),
+          "budgets[0].period.every is not known" },
+        { BUDGET("tenant:a", CALENDAR("day") ",\"caps\":1"),
+          "budgets[0].caps must be an object" },
 
         { BUDGET("tenant:a", ",\"caps\":{\"max_tokens\":0}"), "" },
         { BUDGET("tenant:a", ",\"caps\":{\"tool_allowlist\":[]}"), "" },
@@ -433,7 +491,7 @@ test_many(void)
 
     for (steps = 0, cursor = 0; steps == 0 || cursor; steps++) {
         before = cursor;
-        cycles_ledger_balances(l, &cursor, 1000, led_look_walk, &look);
+        cycles_ledger_balances(l, &cursor, 1000, T0, led_look_walk, &look);
 
         if (cursor && cursor != before + 1000) {
             wrong++;

@@ -148,7 +148,7 @@ test_disk(size_t segment)
     while (reserve(l, 100) == CYCLES_OK) { /* void */ }
 
     n = nids;
-    ok(n > 500, "%u reservations until the disk is full, segments of %zu", n,
+    ok(n > 400, "%u reservations until the disk is full, segments of %zu", n,
        segment);
     is_int(led_rs.code, CYCLES_INTERNAL_ERROR, "then an internal error");
     ok(strstr(cycles_ledger_trouble(l), "No space left") != NULL,
