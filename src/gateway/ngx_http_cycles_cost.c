@@ -16,6 +16,10 @@
 static void ngx_http_cycles_price_query(ngx_http_cycles_ctx_t *ctx,
     llm_price_query_t *query);
 static void ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_learn_turn(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage);
+static void ngx_http_cycles_learn_factor(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage);
 static void ngx_http_cycles_complete_usage(ngx_http_cycles_ctx_t *ctx,
     llm_usage_t *usage);
 static llm_geo_t ngx_http_cycles_geo(ngx_http_cycles_ctx_t *ctx);
@@ -96,18 +100,21 @@ ngx_http_cycles_price_query(ngx_http_cycles_ctx_t *ctx,
 
 
 char *
-ngx_http_cycles_merge_factors(ngx_conf_t *cf, ngx_http_cycles_loc_conf_t *conf)
+ngx_http_cycles_merge_learning(ngx_conf_t *cf,
+    ngx_http_cycles_loc_conf_t *conf)
 {
-    static ngx_str_t  name = ngx_string("factors");
+    static ngx_str_t  factors = ngx_string("factors");
+    static ngx_str_t  turns = ngx_string("turns");
 
     if (conf->estimate && conf->actual != NGX_HTTP_CYCLES_ACTUAL_AUTO) {
         return NGX_CONF_OK;
     }
 
-    conf->factors = ngx_http_cycles_zone_area(cf, &name,
+    conf->factors = ngx_http_cycles_zone_area(cf, &factors,
                                               sizeof(llm_factors_t));
+    conf->turns = ngx_http_cycles_zone_area(cf, &turns, sizeof(llm_turns_t));
 
-    return conf->factors ? NGX_CONF_OK : NGX_CONF_ERROR;
+    return (conf->factors && conf->turns) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -139,6 +146,13 @@ ngx_http_cycles_set_factor(ngx_http_cycles_ctx_t *ctx)
 
     ctx->input_estimate = media + (facts->input_tokens - media)
                                   * ctx->factor / 1000;
+
+    ctx->held_tokens = -1;
+
+    if (facts->stateful && ctx->conf->turns) {
+        ctx->held_tokens = llm_turns_get(ctx->conf->turns->data, facts->state);
+        ctx->input_estimate += ngx_max(ctx->held_tokens, 0);
+    }
 }
 
 
@@ -153,7 +167,7 @@ ngx_http_cycles_auto_estimate(ngx_http_cycles_ctx_t *ctx)
     bound.factor = ctx->factor;
     bound.margin = ctx->conf->estimate_margin;
     bound.max_output = ctx->conf->max_output_tokens;
-    bound.held = -1;
+    bound.held = ctx->held_tokens;
 
     llm_bound(&bound, ctx->facts, ctx->price, &usage);
 
@@ -298,21 +312,70 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
 }
 
 
+void
+ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
+{
+    if (!ctx->reply.usage_seen || ctx->conf->factors == NULL) {
+        return;
+    }
+
+    ngx_http_cycles_learn_turn(ctx, usage);
+    ngx_http_cycles_learn_factor(ctx, usage);
+}
+
+
+/* what a next turn of this one would bring along */
+
+static void
+ngx_http_cycles_learn_turn(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage)
+{
+    ngx_uint_t    i;
+    llm_facts_t  *facts;
+    llm_turns_t  *turns;
+
+    facts = ctx->facts;
+    turns = ctx->conf->turns->data;
+
+    switch (ctx->route.api) {
+
+    case LLM_API_RESPONSES:
+    case LLM_API_INTERACTIONS:
+        if (usage->input < 0 || usage->output < 0) {
+            return;
+        }
+
+        for (i = 0; i < LLM_REPLY_TURNS; i++) {
+            llm_turns_put(turns, ctx->reply.turns[i],
+                          usage->input + usage->output,
+                          (uint32_t) ngx_time());
+        }
+
+        return;
+
+    default:
+        if (facts->state_cached) {
+            llm_turns_put(turns, facts->state, usage->cached_input,
+                          (uint32_t) ngx_time());
+        }
+    }
+}
+
+
 /*
  * Of a request whose input was all text that we have seen: neither images nor
  * what tools and earlier turns bring to it are in the estimate.
  */
 
-void
-ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
+static void
+ngx_http_cycles_learn_factor(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage)
 {
     llm_facts_t  *facts;
 
     facts = ctx->facts;
 
-    if (ctx->conf->factors == NULL
-        || !ctx->reply.usage_seen
-        || facts->stateful
+    if (facts->stateful
         || facts->web_search || facts->file_search || facts->code_session
         || facts->image_tokens || facts->audio_tokens || facts->video_tokens
         || facts->file_tokens)

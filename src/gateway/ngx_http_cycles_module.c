@@ -1460,7 +1460,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (ngx_http_cycles_merge_authority(cf, conf) != NGX_CONF_OK
-        || ngx_http_cycles_merge_factors(cf, conf) != NGX_CONF_OK)
+        || ngx_http_cycles_merge_learning(cf, conf) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }

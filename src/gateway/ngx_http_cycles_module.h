@@ -45,6 +45,7 @@
 #include "../llm/llm_request.h"
 #include "../llm/llm_caps.h"
 #include "../llm/llm_route.h"
+#include "../llm/llm_turns.h"
 
 
 #define NGX_HTTP_CYCLES_OFF               0
@@ -211,7 +212,8 @@ typedef struct {
     ngx_str_t                        unknown_price_model;
     ngx_int_t                        max_output_tokens;
     ngx_uint_t                       estimate_margin;     /* in 1/1000 */
-    ngx_http_cycles_area_t          *factors;     /* of llm_factors_t */
+    ngx_http_cycles_area_t          *factors;     /* llm_factors_t */
+    ngx_http_cycles_area_t          *turns;       /* llm_turns_t */
     ngx_flag_t                       stream_usage;
 
     ngx_uint_t                       deny_status;
@@ -279,6 +281,7 @@ typedef struct {
     int64_t                          input_estimate;  /* tokens, no margin */
     uint64_t                         factor_key;  /* of the model */
     int64_t                          factor;      /* in 1/1000 */
+    int64_t                          held_tokens; /* -1: not known */
     int64_t                          estimate;
     ngx_str_t                        use;         /* of the client's key */
 
@@ -491,9 +494,9 @@ void ngx_http_cycles_call_conf(ngx_http_cycles_loc_conf_t *conf,
 ngx_int_t ngx_http_cycles_set_price(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 
-/* the shared memory in which the location's models are learned about */
+/* the shared memory for what is learned of models and conversations */
 
-char *ngx_http_cycles_merge_factors(ngx_conf_t *cf,
+char *ngx_http_cycles_merge_learning(ngx_conf_t *cf,
     ngx_http_cycles_loc_conf_t *conf);
 
 /* how the model's tokenizer compares with our estimate, and what it is then */
@@ -518,7 +521,7 @@ int64_t ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx,
 void ngx_http_cycles_set_actual(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage);
 
-/* from what the provider has counted */
+/* for later requests, from what the provider has counted */
 
 void ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx,
     const llm_usage_t *usage);

@@ -46,7 +46,8 @@ typedef enum {
     LLM_THINKING,
     LLM_THINKING_BUDGET,
     LLM_TIER,
-    LLM_STATE,                            /* more input is held upstream */
+    LLM_STATE,                            /* slot: llm_state_t */
+    LLM_STATE_ID,
     LLM_BACKGROUND,
     LLM_CACHE_CONTROL,
     LLM_CACHE_TTL,
@@ -81,6 +82,7 @@ typedef enum {
     LLM_ELEMENTS,                         /* they are counted, slot as above */
     LLM_MILLISECONDS,                     /* it is in seconds */
     LLM_COST,                             /* slot: llm_cost_t */
+    LLM_TURN,                             /* slot: llm_turn_t */
     LLM_BYOK,
     LLM_DONE,                             /* true: nothing follows */
     LLM_ITEMS,                            /* of which some are tools' calls */
@@ -159,6 +161,23 @@ typedef enum {
     LLM_COST_TICKS,                       /* 10^-10 USD */
     LLM_COST_UPSTREAM                     /* USD, on a key of one's own */
 } llm_cost_t;
+
+
+/* what a request continues, and whether its name tells what it is */
+
+typedef enum {
+    LLM_STATE_OTHER = 0,
+    LLM_STATE_TURN,                       /* a reply, or a list of them */
+    LLM_STATE_CACHED
+} llm_state_t;
+
+
+/* names by which a reply may be continued */
+
+typedef enum {
+    LLM_TURN_REPLY = 0,
+    LLM_TURN_CONVERSATION
+} llm_turn_t;
 
 
 /* llm_dialect_t.rules */

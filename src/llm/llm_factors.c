@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "llm_factors.h"
+#include "llm_text.h"
 
 
 #define LLM_FACTOR_PROBES  8
@@ -28,25 +29,15 @@ static llm_factor_slot_t *llm_factor_slot(llm_factors_t *factors,
     uint64_t key, int take);
 
 
-/* FNV-1a */
-
 uint64_t
 llm_factor_key(const char *provider, const unsigned char *model, size_t len)
 {
-    size_t    i;
     uint64_t  hash;
 
-    hash = 14695981039346656037u;
+    hash = llm_hash(LLM_HASH, (const unsigned char *) provider,
+                    strlen(provider));
 
-    for (i = 0; provider[i]; i++) {
-        hash = (hash ^ (unsigned char) provider[i]) * 1099511628211u;
-    }
-
-    for (i = 0; i < len; i++) {
-        hash = (hash ^ model[i]) * 1099511628211u;
-    }
-
-    return hash ? hash : 1;
+    return llm_hash(hash, model, len);
 }
 
 

@@ -87,8 +87,8 @@ static const llm_member_t  llm_generate_request_members[] = {
              llm_no_members, "an object"),
     llm_fact("serviceTier", LLM_TIER, 5, 0, NULL, "a string"),
     llm_fact("service_tier", LLM_TIER, 5, 0, NULL, "a string"),
-    llm_leaf("cachedContent", LLM_STATE, 0),
-    llm_leaf("cached_content", LLM_STATE, 0),
+    llm_leaf("cachedContent", LLM_STATE, LLM_STATE_CACHED),
+    llm_leaf("cached_content", LLM_STATE, LLM_STATE_CACHED),
     llm_members_end
 };
 
@@ -253,7 +253,7 @@ static const llm_member_t  llm_interactions_request_members[] = {
     llm_fact("background", LLM_BACKGROUND, 6, 0, NULL, "true or false"),
     llm_fact("service_tier", LLM_TIER, 7, 0, NULL, "a string"),
     llm_node("response_format", LLM_VALUE, LLM_WALK_ALL, NULL),
-    llm_leaf("previous_interaction_id", LLM_STATE, 0),
+    llm_leaf("previous_interaction_id", LLM_STATE, LLM_STATE_TURN),
     llm_leaf("agent", LLM_STATE, 0),
     llm_members_end
 };
@@ -307,6 +307,7 @@ static const llm_member_t  llm_interactions_step[] = {
 
 
 static const llm_member_t  llm_interactions_told[] = {
+    llm_leaf("id", LLM_TURN, LLM_TURN_REPLY),
     llm_leaf("model", LLM_MODEL, 0),
     llm_node("usage", LLM_USAGE, LLM_WALK_OBJECT, llm_interactions_usage),
     llm_leaf("error", LLM_FAILURE, 0),
@@ -315,6 +316,7 @@ static const llm_member_t  llm_interactions_told[] = {
 
 
 static const llm_member_t  llm_interactions_reply_members[] = {
+    llm_leaf("id", LLM_TURN, LLM_TURN_REPLY),
     llm_leaf("event_type", LLM_WORD, LLM_WORD_TYPE),
     llm_node("delta", LLM_PLAIN, LLM_WALK_OBJECT, llm_interactions_text),
     llm_node("interaction", LLM_PLAIN, LLM_WALK_OBJECT,

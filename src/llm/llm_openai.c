@@ -326,7 +326,16 @@ static const llm_member_t  llm_openai_item_type[] = {
 };
 
 
+static const llm_member_t  llm_openai_conversation[] = {
+    llm_leaf("id", LLM_TURN, LLM_TURN_CONVERSATION),
+    llm_members_end
+};
+
+
 static const llm_member_t  llm_openai_response[] = {
+    llm_leaf("id", LLM_TURN, LLM_TURN_REPLY),
+    llm_node("conversation", LLM_PLAIN, LLM_WALK_OBJECT,
+             llm_openai_conversation),
     llm_leaf("model", LLM_MODEL, 0),
     llm_leaf("service_tier", LLM_WORD, LLM_WORD_TIER),
     llm_list("output", LLM_ITEMS, 0, llm_openai_item_type),
@@ -349,6 +358,9 @@ static const llm_member_t  llm_openai_image[] = {
  */
 
 static const llm_member_t  llm_openai_reply_members[] = {
+    llm_leaf("id", LLM_TURN, LLM_TURN_REPLY),
+    llm_node("conversation", LLM_PLAIN, LLM_WALK_OBJECT,
+             llm_openai_conversation),
     llm_leaf("model", LLM_MODEL, 0),
     llm_node("choices", LLM_CHOICE, LLM_WALK_ARRAY, llm_openai_choice),
     llm_node("usage", LLM_USAGE, LLM_WALK_OBJECT, llm_openai_usage),

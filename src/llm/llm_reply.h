@@ -29,6 +29,10 @@
 
 #define LLM_REPLY_CALLS    3
 
+/* names by which a reply may be continued */
+
+#define LLM_REPLY_TURNS    2
+
 /* the longest word that means something, and one more */
 
 #define LLM_REPLY_WORD     40
@@ -66,6 +70,10 @@ typedef struct {
      */
 
     int64_t              output_tokens;
+
+    /* llm_hash() of the names by which it may be continued; 0: it has none */
+
+    uint64_t             turns[LLM_REPLY_TURNS];
 
     unsigned             usage_seen:1;    /* all that is billed is known */
     unsigned             early:1;         /* but the output will be more */

@@ -79,6 +79,16 @@ llm_reply_value(llm_reply_t *rp, int event)
 
         break;
 
+    case LLM_TURN:
+        if (event == LLM_JSON_STRING) {
+            rp->turns[m->slot] = llm_hash(rp->walk.json.first
+                                          ? LLM_HASH : rp->turns[m->slot],
+                                          rp->walk.json.text,
+                                          rp->walk.json.len);
+        }
+
+        break;
+
     case LLM_TEXT:
     case LLM_VALUE:
         llm_reply_text(rp, event);

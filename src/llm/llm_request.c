@@ -371,6 +371,7 @@ llm_request_event(llm_request_t *rq, int event)
         return llm_request_word(rq, event);
 
     case LLM_STATE:
+    case LLM_STATE_ID:
         llm_request_state(rq, event);
         return LLM_OK;
 
@@ -1022,14 +1023,43 @@ llm_request_is(const llm_request_t *rq, const char *word)
 }
 
 
+/* by a name as "resp_123", or by an object that has one */
+
 static void
 llm_request_state(llm_request_t *rq, int event)
 {
-    if (event == LLM_JSON_OBJECT
-        || (event == LLM_JSON_STRING && rq->walk.json.len))
-    {
-        rq->facts.stateful = 1;
+    llm_json_t          *js;
+    llm_facts_t         *facts;
+    const llm_member_t  *m;
+
+    m = rq->walk.member;
+    js = &rq->walk.json;
+    facts = &rq->facts;
+
+    if (event != LLM_JSON_OBJECT && event != LLM_JSON_STRING) {
+        return;
     }
+
+    if (event == LLM_JSON_STRING && js->first && js->last && js->len == 0) {
+        return;
+    }
+
+    if (m->kind == LLM_STATE && (event == LLM_JSON_OBJECT || js->first)) {
+        facts->stateful = 1;
+        facts->states++;
+        facts->state = 0;
+        facts->state_cached = (m->slot == LLM_STATE_CACHED);
+    }
+
+    if (event == LLM_JSON_OBJECT
+        || facts->states != 1
+        || (m->kind == LLM_STATE && m->slot == LLM_STATE_OTHER))
+    {
+        return;
+    }
+
+    facts->state = llm_hash(js->first ? LLM_HASH : facts->state, js->text,
+                            js->len);
 }
 
 

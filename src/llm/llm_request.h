@@ -119,6 +119,12 @@ typedef struct {
     llm_geo_t        geo;
     llm_search_t     search;
     unsigned         fast;
+
+    /* what is held upstream: 0 if it has no name, or several */
+
+    uint64_t         state;               /* llm_hash() of its name */
+    unsigned         states;
+    unsigned         state_cached;        /* it is cached content */
     int64_t          images;              /* to make; -1: none asked for */
     int64_t          characters;          /* to speak; -1: none */
     int64_t          media_bytes;         /* of what is to be transcribed */

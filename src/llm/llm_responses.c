@@ -40,6 +40,12 @@ static const llm_member_t  llm_responses_choice[] = {
 };
 
 
+static const llm_member_t  llm_responses_conversation[] = {
+    llm_leaf("id", LLM_STATE_ID, 0),
+    llm_members_end
+};
+
+
 /* "inputs" and "agent_id" are those of Mistral's conversations */
 
 static const llm_member_t  llm_responses_members[] = {
@@ -59,8 +65,9 @@ static const llm_member_t  llm_responses_members[] = {
     llm_fact("text", LLM_SCHEMA, 9, LLM_WALK_ALL, NULL, "an object"),
     llm_fact("service_tier", LLM_TIER, 10, 0, NULL, "a string"),
     llm_fact("background", LLM_BACKGROUND, 11, 0, NULL, "true or false"),
-    llm_leaf("previous_response_id", LLM_STATE, 0),
-    llm_leaf("conversation", LLM_STATE, 0),
+    llm_leaf("previous_response_id", LLM_STATE, LLM_STATE_TURN),
+    { "conversation", sizeof("conversation") - 1, LLM_STATE, LLM_WALK_OBJECT,
+      LLM_STATE_TURN, llm_responses_conversation, NULL, NULL },
     llm_leaf("prompt", LLM_STATE, 0),
     llm_leaf("agent_id", LLM_STATE, 0),
     llm_members_end

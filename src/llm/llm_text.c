@@ -185,6 +185,17 @@ llm_utf8_next(llm_utf8_t *u, unsigned ch)
 }
 
 
+uint64_t
+llm_hash(uint64_t hash, const unsigned char *p, size_t n)
+{
+    while (n--) {
+        hash = (hash ^ *p++) * 1099511628211u;
+    }
+
+    return hash ? hash : 1;
+}
+
+
 unsigned
 llm_hex(unsigned ch)
 {

@@ -72,6 +72,13 @@ int llm_text_printable(const unsigned char *p, size_t n);
 int llm_utf8_next(llm_utf8_t *u, unsigned ch);
 
 
+/* FNV-1a of what may come in pieces, from LLM_HASH on; never 0 at its end */
+
+#define LLM_HASH  14695981039346656037u
+
+uint64_t llm_hash(uint64_t hash, const unsigned char *p, size_t n);
+
+
 /* the value of a hexadecimal digit; 16: it is none */
 
 unsigned llm_hex(unsigned ch);

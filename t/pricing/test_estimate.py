@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from gateway import ROOT, chat, error, ledger_gateway
+from gateway import ROOT, Reply, chat, error, ledger_gateway
 from meter import Scene, cost, estimate, input_tokens
 
 
@@ -29,7 +29,7 @@ LOCATIONS = {
              'cycles_max_estimate 1000;',
     'amounts': 'cycles_max_estimate 1000; cycles_response_headers amounts;',
     'table': TABLE,
-    'xai': TABLE + 'cycles_provider xai;',
+    'gemini': TABLE + 'cycles_provider gemini;',
 }
 
 # 560 tokens or so by our estimate
@@ -157,6 +157,83 @@ def test_context_that_is_held_upstream(scene):
         'previous_response_id': 'resp_1'}).encode(), path='/v1/responses',
         reply=error(400))
     assert x.number('estimate') == 1050000 * 500 + 16 * 2250
+
+
+def respond(scene, reply, **members):
+    """The estimate of a request for a response, without its 16 tokens of
+    output; and whatever it was answered."""
+    x = scene.send('table', json.dumps(dict({
+        'model': 'gpt-4o', 'input': 'Hi', 'max_output_tokens': 16},
+        **members)).encode(), path='/v1/responses', reply=reply)
+    return (x.number('estimate') - 16 * 1000) // 250
+
+
+def response(name, tokens, **members):
+    return Reply(headers=[('Content-Type', 'application/json')],
+                 steps=[json.dumps(dict({
+                     'id': name, 'object': 'response', 'model': 'gpt-4o',
+                     'status': 'completed', 'output': [],
+                     'usage': {'input_tokens': tokens - 40,
+                               'output_tokens': 40,
+                               'total_tokens': tokens}}, **members)
+                     ).encode()])
+
+
+def test_turns_that_have_passed_through_here(scene):
+    own = respond(scene, response('resp_a', 5000))
+
+    assert respond(scene, response('resp_b', 7000),
+                   previous_response_id='resp_a') == own + 5000
+    assert respond(scene, response('resp_c', 9000,
+                                   conversation={'id': 'conv_a'}),
+                   previous_response_id='resp_b') == own + 7000
+    assert respond(scene, response('resp_d', 11000,
+                                   conversation={'id': 'conv_a'}),
+                   conversation={'id': 'conv_a'}) == own + 9000
+    assert respond(scene, response('resp_e', 100),
+                   conversation='conv_a') == own + 11000
+
+    # and one that has not, and one that brings more along
+
+    assert respond(scene, error(400),
+                   previous_response_id='resp_x') == 128000
+    assert respond(scene, error(400), prompt={'id': 'pmpt'},
+                   previous_response_id='resp_a') == 128000
+
+
+def test_turn_of_a_stream(scene):
+    own = respond(scene, response('resp_s', 1000))
+    event = {'type': 'response.completed', 'response': {
+        'id': 'resp_t', 'model': 'gpt-4o', 'status': 'completed',
+        'usage': {'input_tokens': 3000, 'output_tokens': 200,
+                  'total_tokens': 3200}}}
+    respond(scene, Reply(
+        headers=[('Content-Type', 'text/event-stream')],
+        steps=[b'event: response.completed\ndata: '
+               + json.dumps(event).encode() + b'\n\n']), stream=True)
+    assert respond(scene, error(400),
+                   previous_response_id='resp_t') == own + 3200
+
+
+def test_cached_content(scene):
+    def generate(reply):
+        x = scene.send('gemini', json.dumps({
+            'contents': [{'parts': [{'text': 'Hi'}]}],
+            'cachedContent': 'cachedContents/x',
+            'generationConfig': {'maxOutputTokens': 16}}).encode(),
+            path='/v1beta/models/gemini-2.5-flash:generateContent',
+            reply=reply)
+        return x.number('estimate')
+
+    first = generate(Reply(
+        headers=[('Content-Type', 'application/json')],
+        steps=[json.dumps({'candidates': [], 'usageMetadata': {
+            'promptTokenCount': 5003, 'cachedContentTokenCount': 5000,
+            'totalTokenCount': 5003}}).encode()]))
+    then = generate(error(400))
+
+    assert first == 1048576 * 30 + 16 * 250
+    assert 5000 * 30 < then - 16 * 250 < 5020 * 30
 
 
 # what is learned
