@@ -157,6 +157,15 @@ class Blackhole:
             conn.connect_ex(('127.0.0.1', self.port))
             self.fill.append(conn)
 
+    def waiting(self):
+        """How many connect to it right now."""
+
+        with open('/proc/net/tcp') as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        return len([row for row in rows
+                    if row[2].endswith(':%04X' % self.port)
+                    and row[3] == '02'])               # SYN_SENT
+
     def __enter__(self):
         return self
 

@@ -126,8 +126,10 @@ def test_leaves_before_the_request_was_sent(scene, provider, kind):
                 proxy_pass http://127.0.0.1:%%HOLE%%;
             }
         ''')
+        before = hole.waiting()
         left = s.leave('close', path='/hole/')
-        s.story()
+        wait_until(lambda: hole.waiting() > before,
+                   what='nginx to connect to the provider')
         left()
         s.story('release')
         s.ng.wait_error_log('client has left before its request was sent')

@@ -163,9 +163,9 @@ def test_no_beat_behind_the_settlement(server, provider):
     """The commit is the last that the server hears of a reservation."""
 
     ng, who, cycles = server()
-    cycles.fault('extend', extended(3010), times=-1)
+    cycles.fault('extend', extended(3400), times=-1)
     stream = Stream(ng, provider)
-    cycles.wait(lambda: cycles.count('extend') >= 5)
+    cycles.wait(lambda: cycles.count('extend') >= 3, gateway.TIMEOUT)
     stream.finish()
     cycles.wait(lambda: cycles.count('commit') == 1)
     ng.quit()
