@@ -26,7 +26,7 @@ export BUILD
 DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
-.PHONY: build-asan unit unit-asan campaign soak fuzzers
+.PHONY: build-asan unit unit-asan campaign soak crash fuzzers
 
 all: build
 
@@ -182,8 +182,6 @@ fuzz:
 	@$(MAKE) --no-print-directory -j $(JOBS) -s fuzzers
 	@tools/fuzz.sh $(FUZZ)
 
-# API_FUZZ_SEED repeats a run
-
 # half an hour of requests and reloads, for each authority
 
 soak:
@@ -201,6 +199,23 @@ campaign:
 	@$(MAKE) --no-print-directory build
 	FAULTS_REQUESTS=$${FAULTS_REQUESTS:-10000} TEST_LIMIT=3600 \
 	    t/run t/lifecycle/test_faults.py
+
+# kill -9 at any moment, CRASH times in each way
+
+CRASH    ?= 200
+CRASHES   = t/ledger/test_kill.py t/lifecycle/test_crash.py
+
+crash:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory $(VENV)/.done
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -s $(U)/ledger_fold_crash $(U)/ledger_crash
+	$(U)/ledger_fold_crash $(CRASH)
+	$(U)/ledger_crash $(CRASH)
+	CRASH_ROUNDS=$(CRASH) TEST_LIMIT=7200 \
+	    prove --timer --failures --comments --exec t/run $(CRASHES)
+
+# API_FUZZ_SEED repeats a run
 
 api-fuzz:
 	@$(DEPS) build test

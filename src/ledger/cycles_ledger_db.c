@@ -31,6 +31,7 @@ static sqlite3 *cycles_db_connect(cycles_ledger_t *ledger, char *err,
 static int cycles_db_file(cycles_ledger_t *ledger, char *err, size_t errlen);
 static int cycles_db_prepare(cycles_ledger_t *ledger, sqlite3 *db, int create,
     char *err, size_t errlen);
+static int cycles_db_empty(sqlite3 *db);
 static int cycles_db_create(cycles_ledger_t *ledger, sqlite3 *db);
 static int cycles_db_pragma(sqlite3 *db, const char *name, int64_t *value);
 
@@ -384,7 +385,16 @@ cycles_ledger_database(cycles_ledger_t *ledger, char *err, size_t errlen)
         db = NULL;
     }
 
-    return db ? db : cycles_db_open(ledger, 0, err, errlen);
+    if (db == NULL) {
+        db = cycles_db_open(ledger, 0, err, errlen);
+
+        if (db == NULL && err[0] == '\0') {
+            snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\" has no tables "
+                     "yet", ledger->path);
+        }
+    }
+
+    return db;
 }
 
 
@@ -501,7 +511,12 @@ cycles_db_prepare(cycles_ledger_t *ledger, sqlite3 *db, int create, char *err,
         return -1;
     }
 
-    if (create && id == 0 && version == 0) {
+    if (id == 0 && version == 0 && cycles_db_empty(db)) {
+
+        if (!create) {
+            err[0] = '\0';
+            return -1;
+        }
 
         if (cycles_db_create(ledger, db) != SQLITE_OK) {
             cycles_db_error(ledger, db, err, errlen);
@@ -540,6 +555,29 @@ cycles_db_prepare(cycles_ledger_t *ledger, sqlite3 *db, int create, char *err,
     }
 
     return 0;
+}
+
+
+/* who was to create the tables has died over it */
+
+static int
+cycles_db_empty(sqlite3 *db)
+{
+    int            empty;
+    sqlite3_stmt  *st;
+
+    if (sqlite3_prepare_v2(db, "SELECT name FROM sqlite_master LIMIT 1", -1,
+                           &st, NULL)
+        != SQLITE_OK)
+    {
+        return 0;
+    }
+
+    empty = (sqlite3_step(st) == SQLITE_DONE);
+
+    sqlite3_finalize(st);
+
+    return empty;
 }
 
 

@@ -49,7 +49,8 @@ typedef struct {
 
 /*
  * cycles_db_open() opens ledger.db, or with "create" makes an empty one for
- * the uuid of the ledger; NULL and a sentence in err when it can't be used.
+ * the uuid of the ledger; NULL and a sentence in err when it can't be used,
+ * or nothing in err when there is nothing in it.
  * The connection is of the process that opened it, and of one thread at a
  * time.
  */

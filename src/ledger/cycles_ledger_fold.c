@@ -38,6 +38,8 @@ static int cycles_fold_locked(cycles_folder_t *f, int64_t now,
     int64_t retention_ms, cycles_fold_t *fold, char *err, size_t errlen);
 static int cycles_folder_open_db(cycles_folder_t *f, char *err,
     size_t errlen);
+static int cycles_folder_may_create(cycles_folder_t *f, char *err,
+    size_t errlen);
 static int cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now,
     char *err, size_t errlen);
 static int cycles_fold_records(cycles_folder_t *f, uint64_t target, char *err,
@@ -283,7 +285,7 @@ cycles_folder_open_db(cycles_folder_t *f, char *err, size_t errlen)
         cycles_folder_close_db(f);
     }
 
-    if (f->db == NULL) {
+    if (f->db == NULL && cycles_folder_may_create(f, err, errlen)) {
         f->db = cycles_db_open(ledger, 1, err, errlen);
     }
 
@@ -309,6 +311,29 @@ cycles_folder_open_db(cycles_folder_t *f, char *err, size_t errlen)
     }
 
     __atomic_store_n(&ledger->shm->folded, f->meta.folded, __ATOMIC_RELEASE);
+
+    return 0;
+}
+
+
+/* a new one has to begin where the log begins */
+
+static int
+cycles_folder_may_create(cycles_folder_t *f, char *err, size_t errlen)
+{
+    char         name[CYCLES_SEGMENT_NAME];
+    struct stat  st;
+
+    cycles_segment_name(name, 1);
+
+    if (cycles_ledger_folded(f->ledger) == 0 || cycles_db_exists(f->ledger)
+        || fstatat(f->ledger->dir_fd, name, &st, 0) == 0)
+    {
+        return 1;
+    }
+
+    snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\" has been removed: stop "
+             "nginx and restore it from a backup", f->ledger->path);
 
     return 0;
 }
@@ -411,6 +436,19 @@ cycles_fold_segment(cycles_folder_t *f, cycles_reader_t *reader, char *err,
     if (fstatat(f->ledger->dir_fd, name, &st, 0) == 0) {
         f->meta.segment = f->meta.folded + 1;
         f->meta.offset = CYCLES_SEGMENT_HEAD;
+    }
+
+    cycles_segment_name(name, f->meta.segment);
+
+    if (fstatat(f->ledger->dir_fd, name, &st, 0) == -1 && errno == ENOENT) {
+        memset(reader, 0, sizeof(cycles_reader_t));
+        reader->fd = -1;
+
+        snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\" ends with record %"
+                 PRIu64 ", and the log no longer has the next one: stop nginx "
+                 "and restore what is missing from a backup",
+                 f->ledger->path, f->meta.folded);
+        return -1;
     }
 
     return cycles_reader_open(f->ledger, reader, f->meta.segment,

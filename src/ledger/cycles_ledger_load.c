@@ -46,7 +46,7 @@ cycles_tables_load(cycles_ledger_t *ledger, cycles_db_meta_t *meta, char *err,
     db = cycles_db_open(ledger, 0, err, errlen);
 
     if (db == NULL) {
-        return -1;
+        return err[0] ? -1 : 0;
     }
 
     /* all of it as of one moment */

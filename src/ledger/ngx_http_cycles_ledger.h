@@ -31,6 +31,7 @@ typedef struct {
     ngx_path_t                      *path;
     size_t                           zone;
     ngx_uint_t                       sync_mode;
+    size_t                           segment;     /* 0: the default */
     time_t                           retention;
 
     ngx_str_t                        budgets_file;

@@ -18,6 +18,9 @@
 #define NGX_HTTP_CYCLES_LEDGER_ZONE      (32 * 1024 * 1024)
 #define NGX_HTTP_CYCLES_LEDGER_MAX_FILE  (1024 * 1024 * 1024)
 
+#define NGX_HTTP_CYCLES_LEDGER_MIN_SEGMENT    (1024 * 1024)
+#define NGX_HTTP_CYCLES_LEDGER_MAX_SEGMENT    (1024 * 1024 * 1024)
+
 /* in seconds: 30 days, and from one day to ten years */
 #define NGX_HTTP_CYCLES_LEDGER_RETENTION      (30 * 86400)
 #define NGX_HTTP_CYCLES_LEDGER_MIN_RETENTION  86400
@@ -265,6 +268,27 @@ ngx_http_cycles_ledger_option(ngx_conf_t *cf, ngx_http_cycles_ledger_t *l,
         return NGX_CONF_OK;
     }
 
+    if (ngx_strncmp(option->data, "segment=", 8) == 0) {
+        value.data = option->data + 8;
+        value.len = option->len - 8;
+
+        size = ngx_parse_size(&value);
+
+        if (size == NGX_ERROR || size < NGX_HTTP_CYCLES_LEDGER_MIN_SEGMENT
+            || size > NGX_HTTP_CYCLES_LEDGER_MAX_SEGMENT)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid segment size \"%V\" in "
+                               "\"cycles_ledger %V\": it must be from 1m to "
+                               "1024m", &value, &l->name);
+            return NGX_CONF_ERROR;
+        }
+
+        l->segment = size;
+
+        return NGX_CONF_OK;
+    }
+
     if (ngx_strncmp(option->data, "retention=", 10) == 0) {
         value.data = option->data + 10;
         value.len = option->len - 10;
@@ -287,8 +311,8 @@ ngx_http_cycles_ledger_option(ngx_conf_t *cf, ngx_http_cycles_ledger_t *l,
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid parameter \"%V\" in \"cycles_ledger %V\": "
                        "there are path=DIR, zone=SIZE, budgets=FILE, "
-                       "sync=interval|always and retention=TIME", option,
-                       &l->name);
+                       "sync=interval|always, segment=SIZE and "
+                       "retention=TIME", option, &l->name);
     return NGX_CONF_ERROR;
 }
 
@@ -659,6 +683,7 @@ ngx_http_cycles_ledger_open(ngx_http_cycles_ledger_t *l, ngx_log_t *log)
 
     conf.path = (char *) l->path->name.data;
     conf.zone_size = l->zone;
+    conf.segment_size = l->segment;
     conf.upgrade = (ngx_inherited && ngx_is_init_cycle(ngx_cycle));
     conf.log = ngx_http_cycles_ledger_log;
 

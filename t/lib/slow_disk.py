@@ -44,6 +44,29 @@ class Disk:
         return {'LD_PRELOAD': ' '.join(runtime() + [self.library]),
                 'SLOW_SYNC': self.gate}
 
+    def note(self):
+        """From now on fail_power() knows what has been synced."""
+
+        with open(self.gate + '.log', 'w'):
+            pass
+        os.chmod(self.gate + '.log', 0o666)
+
+    def fail_power(self, paths):
+        """The files lose what was not synced; all processes are dead."""
+
+        synced = {}
+        with open(self.gate + '.log') as file:
+            for line in file:
+                path, _, size = line.rpartition(' ')
+                synced[path] = max(synced.get(path, 0), int(size))
+
+        with open(self.gate + '.log', 'w') as log:
+            for path in paths:
+                size = min(synced.get(path, 0), os.path.getsize(path))
+                with open(path, 'r+b') as file:
+                    file.truncate(size)
+                log.write('%s %d\n' % (path, size))
+
     def hold(self, what=''):
         open(self.gate + what, 'w').close()
 

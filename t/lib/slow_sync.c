@@ -5,7 +5,8 @@
  * LD_PRELOAD: a disk that takes its time.  While the file SLOW_SYNC exists,
  * fdatasync() does not return; while SLOW_SYNC.fail exists, it fails; while
  * SLOW_SYNC.read exists, pread() does not return.  Who waits makes a file of
- * the same name with ".here" behind it.
+ * the same name with ".here" behind it.  If SLOW_SYNC.log exists, it gets a
+ * line "NAME SIZE" for each file that has been synced.
  */
 
 
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 
@@ -24,6 +26,7 @@
 
 static char  slow_sync[4096];
 static char  slow_sync_fail[4096 + 8];
+static char  slow_sync_log[4096 + 8];
 static char  slow_sync_read[4096 + 8];
 
 
@@ -38,6 +41,7 @@ slow_sync_init(void)
     if (name) {
         snprintf(slow_sync, sizeof(slow_sync), "%s", name);
         snprintf(slow_sync_fail, sizeof(slow_sync_fail), "%s.fail", name);
+        snprintf(slow_sync_log, sizeof(slow_sync_log), "%s.log", name);
         snprintf(slow_sync_read, sizeof(slow_sync_read), "%s.read", name);
     }
 }
@@ -67,10 +71,43 @@ slow_sync_wait(const char *name)
 }
 
 
+/* what is behind the size by now may have been synced, or not */
+
+static void
+slow_sync_note(int fd, off_t size)
+{
+    int      log, n;
+    char     link[64], path[4096], line[4200];
+    ssize_t  len;
+
+    log = slow_sync_log[0] ? open(slow_sync_log, O_WRONLY|O_APPEND) : -1;
+
+    if (log == -1) {
+        return;
+    }
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    len = readlink(link, path, sizeof(path) - 1);
+
+    if (len > 0) {
+        path[len] = '\0';
+        n = snprintf(line, sizeof(line), "%s %lld\n", path,
+                     (long long) size);
+
+        if (write(log, line, n) != n) {
+            abort();
+        }
+    }
+
+    close(log);
+}
+
+
 int
 fdatasync(int fd)
 {
-    int  (*real)(int);
+    int          rc, (*real)(int);
+    struct stat  st;
 
     slow_sync_wait(slow_sync);
 
@@ -81,7 +118,16 @@ fdatasync(int fd)
 
     *(void **) &real = dlsym(RTLD_NEXT, "fdatasync");
 
-    return real(fd);
+    st.st_size = 0;
+    (void) fstat(fd, &st);
+
+    rc = real(fd);
+
+    if (rc == 0) {
+        slow_sync_note(fd, st.st_size);
+    }
+
+    return rc;
 }
 
 
