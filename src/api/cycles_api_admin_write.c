@@ -211,8 +211,11 @@ cycles_admin_write_key_members(cycles_json_t *js,
     cycles_json_member_string(js, "tenant_id", def->tenant_id);
     cycles_admin_write_prefix(js, def);
 
+    /* the others would not be valid here: introspection tells them */
+
     cycles_json_key(js, "permissions", 11);
-    cycles_api_write_permissions(js, def->permissions);
+    cycles_api_write_permissions(js,
+                             def->permissions & CYCLES_NAMED_PERMISSIONS);
 
     cycles_admin_write_time(js, "created_at", def->created_ms);
 

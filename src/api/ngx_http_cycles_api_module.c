@@ -508,13 +508,17 @@ ngx_http_cycles_api_run(ngx_http_request_t *r,
     key = ngx_http_cycles_api_header(r, "X-Idempotency-Key");
 
     if (key && ctx->route->operation == CYCLES_ADMIN_FUND_BUDGET
-        && name->len == 0)
+        && name->len == 0
+        && cycles_utf8_length(key->data, key->len)
+           <= CYCLES_MAX_IDEMPOTENCY_KEY)
     {
         *name = ngx_http_cycles_api_str(key->data, key->len);
         return ctx->route->run(r, ctx);
     }
 
-    if (key && (ctx->adm == NULL || name->len)
+    if (key
+        && (ctx->adm == NULL
+            || ctx->route->operation == CYCLES_ADMIN_FUND_BUDGET)
         && (key->len != name->len
             || ngx_memcmp(key->data, name->data, key->len) != 0))
     {

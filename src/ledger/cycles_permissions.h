@@ -58,6 +58,10 @@ typedef enum {
 
 #define CYCLES_ALL_PERMISSIONS     (CYCLES_PERMIT(CYCLES_PERMISSIONS) - 1)
 
+/* the ones that the specification knows */
+
+#define CYCLES_NAMED_PERMISSIONS   (CYCLES_PERMIT(CYCLES_MAY_DECIDE) - 1)
+
 /* of a key in the budgets file: all that the runtime API can do */
 
 #define CYCLES_FILE_PERMISSIONS                                               \

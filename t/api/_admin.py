@@ -103,12 +103,12 @@ class Admin(Api):
         return self.admin('POST', 'budgets/' + action, body, as_key=as_key,
                           scope=scope, unit=unit)
 
-    def all(self, path, name, **query):
+    def all(self, path, name, as_key=None, **query):
         """The items of all pages."""
 
         found = []
         while True:
-            body = ok(self.admin('GET', path, **query))
+            body = ok(self.admin('GET', path, as_key=as_key, **query))
             found += body[name]
             assert body['has_more'] == ('next_cursor' in body)
             if not body['has_more']:
