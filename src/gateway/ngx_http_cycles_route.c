@@ -112,7 +112,10 @@ ngx_http_cycles_upstream_host(ngx_http_request_t *r)
         return NULL;
     }
 
-    if (uscf->servers && uscf->servers->nelts) {
+    if (uscf->servers && uscf->servers->nelts
+        && llm_host_provider(uscf->host.data, uscf->host.len)
+           == LLM_PROVIDERS)
+    {
         server = uscf->servers->elts;
         return &server[0].name;
     }

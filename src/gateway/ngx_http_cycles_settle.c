@@ -265,12 +265,13 @@ ngx_http_cycles_reported(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
         ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
     }
 
-    if ((reply->early || (reply->later && !(ctx->complete && reply->done)))
-        && usage->output < reply->output_tokens)
+    if (reply->early
+        || (reply->later && !(ctx->complete && reply->done)
+            && usage->output < reply->output_tokens))
     {
         /* a running total, or less, that broke off behind what has passed */
 
-        usage->output = reply->output_tokens;
+        usage->output = ngx_max(usage->output, reply->output_tokens);
         ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
     }
 

@@ -56,7 +56,6 @@ static void llm_route_model(llm_route_t *route, const unsigned char *p,
 static void llm_route_arn(llm_route_t *route);
 static unsigned llm_route_guess(const llm_part_t *path,
     const llm_path_t *known);
-static unsigned llm_route_host(const unsigned char *host, size_t len);
 static unsigned llm_route_stream_usage(const llm_route_t *route,
     const unsigned char *path, size_t len);
 static unsigned llm_route_family(unsigned provider);
@@ -274,7 +273,7 @@ llm_route(llm_route_t *route, unsigned provider,
     }
 
     if (provider == LLM_PROVIDER_AUTO) {
-        provider = llm_route_host(host, host_len);
+        provider = llm_host_provider(host, host_len);
     }
 
     family = llm_route_family(provider);
@@ -568,8 +567,8 @@ llm_route_guess(const llm_part_t *path, const llm_path_t *known)
 }
 
 
-static unsigned
-llm_route_host(const unsigned char *host, size_t len)
+unsigned
+llm_host_provider(const unsigned char *host, size_t len)
 {
     size_t                i, n;
     unsigned              suffix;

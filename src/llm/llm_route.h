@@ -56,4 +56,9 @@ int llm_region(llm_provider_t provider, const unsigned char *host,
     const unsigned char **region, size_t *region_len);
 
 
+/* the provider whose host that is; LLM_PROVIDERS: it is not known */
+
+unsigned llm_host_provider(const unsigned char *host, size_t len);
+
+
 #endif /* _LLM_ROUTE_H_INCLUDED_ */
