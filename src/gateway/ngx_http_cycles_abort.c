@@ -21,6 +21,8 @@ static void ngx_http_cycles_guard_connection(ngx_http_request_t *r);
 static void ngx_http_cycles_test_client(ngx_http_request_t *r);
 static void ngx_http_cycles_left(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_err_t err);
+static ngx_uint_t ngx_http_cycles_drains_enough(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_err_t err);
 static void ngx_http_cycles_drain_handler(ngx_event_t *ev);
 static void ngx_http_cycles_give_up(ngx_http_request_t *r);
 
@@ -205,14 +207,7 @@ ngx_http_cycles_left(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return;
     }
 
-    if (ngx_http_cycles_draining >= ctx->conf->drain_number) {
-
-        ngx_log_error(NGX_LOG_WARN, r->connection->log, err,
-                      "cycles: client has left, and as many replies as "
-                      "\"cycles_drain\" allows are read to their end already: "
-                      "reservation \"%V\" is settled by estimate",
-                      &ctx->reservation_id);
-
+    if (ngx_http_cycles_drains_enough(r, ctx, err)) {
         ngx_http_cycles_give_up(r);
         return;
     }
@@ -230,6 +225,24 @@ ngx_http_cycles_left(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ctx->drain.log = r->connection->log;
 
     ngx_add_timer(&ctx->drain, ctx->conf->drain_timeout);
+}
+
+
+static ngx_uint_t
+ngx_http_cycles_drains_enough(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_err_t err)
+{
+    if (ngx_http_cycles_draining < ctx->conf->drain_number) {
+        return 0;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, err,
+                  "cycles: client has left, and as many replies as "
+                  "\"cycles_drain\" allows are read to their end already: "
+                  "reservation \"%V\" is settled by estimate",
+                  &ctx->reservation_id);
+
+    return 1;
 }
 
 
@@ -309,7 +322,7 @@ ngx_http_cycles_lost(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     if (!ctx->left) {
 
-        if (ngx_http_cycles_draining >= ctx->conf->drain_number) {
+        if (ngx_http_cycles_drains_enough(r, ctx, 0)) {
             return NGX_ERROR;
         }
 
