@@ -10,6 +10,7 @@
  *     ngx_http_cycles_api_operations.c  what each route does with the ledger
  *     ngx_http_cycles_api_balances.c    the list of balances
  *     ngx_http_cycles_api_reservations.c  reservations, one and the list
+ *     ngx_http_cycles_api_args.c        query parameters
  *     ngx_http_cycles_api_answer.c      ids, headers, what goes out
  *     ngx_http_cycles_api_thread.c      what would block the event loop
  *     cycles_api_read.c, _write.c       the JSON, without nginx
@@ -54,6 +55,10 @@ typedef void (*ngx_http_cycles_api_write_pt)(cycles_json_t *js,
 #define NGX_HTTP_CYCLES_API_BOTH     (NGX_HTTP_CYCLES_API_TENANT              \
                                       |NGX_HTTP_CYCLES_API_ADMIN)
 
+/* items of a page, if the request does not say */
+
+#define NGX_HTTP_CYCLES_API_PAGE     50
+
 /* it changes something, so a closed tenant learns why it can't */
 
 #define NGX_HTTP_CYCLES_API_CHANGES  0x04
@@ -88,7 +93,7 @@ typedef struct {
     cycles_credential_t             *credential;
     ngx_str_t                        filters[CYCLES_LEVELS];
     ngx_array_t                      items;       /* cycles_balance_t */
-    ngx_uint_t                       limit;
+    unsigned                         limit;
     uint64_t                         position;    /* budgets looked at */
     unsigned                         more:1;
     unsigned                         failed:1;
@@ -216,6 +221,26 @@ cycles_str_t ngx_http_cycles_api_str(u_char *data, size_t len);
 
 ngx_int_t ngx_http_cycles_api_arg(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
+ngx_int_t ngx_http_cycles_api_str_arg(ngx_http_request_t *r, char *name,
+    cycles_str_t *value);
+
+/*
+ * Parameters of lists: "limit", by default NGX_HTTP_CYCLES_API_PAGE; one that
+ * is true or false, which leaves the flag alone if it is absent; "sort_dir".
+ * NGX_DECLINED: it is right, otherwise it is answered.
+ */
+
+ngx_int_t ngx_http_cycles_api_limit_arg(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, ngx_uint_t max, unsigned *limit);
+ngx_int_t ngx_http_cycles_api_flag_arg(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, char *name, int *flag);
+ngx_int_t ngx_http_cycles_api_ascending_arg(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, unsigned *ascending);
+
+/* answers that the parameter must be something else */
+
+ngx_int_t ngx_http_cycles_api_bad_arg(ngx_http_request_t *r,
+    ngx_http_cycles_api_ctx_t *ctx, char *name, char *what);
 
 /* the first header of this name, NULL if there is none */
 

@@ -154,41 +154,6 @@ ngx_http_cycles_api_header(ngx_http_request_t *r, char *name)
 
 
 ngx_int_t
-ngx_http_cycles_api_arg(ngx_http_request_t *r, char *name, ngx_str_t *value)
-{
-    u_char     *src, *dst;
-    size_t      i;
-    ngx_str_t   raw;
-
-    ngx_str_null(value);
-
-    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), &raw) != NGX_OK
-        || raw.len == 0)
-    {
-        return NGX_OK;
-    }
-
-    src = ngx_pnalloc(r->pool, 2 * raw.len);
-    if (src == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < raw.len; i++) {
-        src[i] = (raw.data[i] == '+') ? ' ' : raw.data[i];
-    }
-
-    value->data = src + raw.len;
-    dst = value->data;
-
-    ngx_unescape_uri(&dst, &src, raw.len, 0);
-
-    value->len = dst - value->data;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
 ngx_http_cycles_api_send(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, ngx_uint_t status,
     ngx_http_cycles_api_write_pt write)

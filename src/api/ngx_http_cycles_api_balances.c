@@ -14,13 +14,11 @@
 #include "ngx_http_cycles_api.h"
 
 
-#define NGX_HTTP_CYCLES_API_LIMIT      50
 #define NGX_HTTP_CYCLES_API_MAX_LIMIT  200
 
 /* budgets looked at under the lock at once, and for one answer */
 #define NGX_HTTP_CYCLES_API_BATCH      128
 #define NGX_HTTP_CYCLES_API_SCAN       65536
-
 
 
 static ngx_int_t ngx_http_cycles_api_filters(ngx_http_request_t *r,
@@ -143,49 +141,35 @@ static ngx_int_t
 ngx_http_cycles_api_balance_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    ngx_int_t  n;
-    ngx_str_t  limit, cursor, children;
+    int        children;
+    ngx_int_t  n, rc;
+    ngx_str_t  cursor;
 
-    if (ngx_http_cycles_api_arg(r, "limit", &limit) != NGX_OK
-        || ngx_http_cycles_api_arg(r, "cursor", &cursor) != NGX_OK
-        || ngx_http_cycles_api_arg(r, "include_children", &children)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
+    rc = ngx_http_cycles_api_limit_arg(r, ctx, NGX_HTTP_CYCLES_API_MAX_LIMIT,
+                                       &ctx->page.limit);
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_cycles_api_flag_arg(r, ctx, "include_children",
+                                          &children);
     }
 
-    ctx->page.limit = NGX_HTTP_CYCLES_API_LIMIT;
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
 
-    if (limit.len) {
-        n = ngx_atoi(limit.data, limit.len);
-
-        if (n < 1 || n > NGX_HTTP_CYCLES_API_MAX_LIMIT) {
-            return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
-                              "\"limit\" must be a number from 1 to 200");
-        }
-
-        ctx->page.limit = n;
+    if (ngx_http_cycles_api_arg(r, "cursor", &cursor) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (cursor.len) {
         n = ngx_atoi(cursor.data, cursor.len);
 
         if (n < 1 || n > NGX_MAX_INT32_VALUE) {
-            return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
-                              "\"cursor\" is not one that an earlier answer "
-                              "gave");
+            return ngx_http_cycles_api_bad_arg(r, ctx, "cursor",
+                              "one that an earlier answer gave");
         }
 
         ctx->page.position = n;
-    }
-
-    if (children.len
-        && !(children.len == 4 && ngx_strncmp(children.data, "true", 4) == 0)
-        && !(children.len == 5
-             && ngx_strncmp(children.data, "false", 5) == 0))
-    {
-        return ngx_http_cycles_api_fail(r, ctx, CYCLES_INVALID_REQUEST,
-                              "\"include_children\" must be true or false");
     }
 
     return NGX_DECLINED;

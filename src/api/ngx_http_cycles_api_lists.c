@@ -15,7 +15,6 @@
 #include "ngx_http_cycles_api_admin.h"
 
 
-#define NGX_HTTP_CYCLES_API_PAGE        50
 #define NGX_HTTP_CYCLES_API_MAX_PAGE    100
 #define NGX_HTTP_CYCLES_API_MAX_SEARCH  128
 
@@ -39,14 +38,8 @@ static ngx_int_t ngx_http_cycles_api_status(ngx_http_request_t *r,
     char *text);
 static ngx_int_t ngx_http_cycles_api_budget_filters(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
-static ngx_int_t ngx_http_cycles_api_flag(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, char *name, int *flag);
 static ngx_int_t ngx_http_cycles_api_utilization(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx, char *name, int64_t *value);
-static ngx_int_t ngx_http_cycles_api_str_arg(ngx_http_request_t *r,
-    char *name, cycles_str_t *str);
-static ngx_int_t ngx_http_cycles_api_invalid(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, char *name, char *what);
 
 static void ngx_http_cycles_api_collect_page(ngx_http_cycles_api_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_api_send_page(ngx_http_request_t *r,
@@ -204,36 +197,28 @@ ngx_http_cycles_api_paging(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx,
     const ngx_http_cycles_api_order_t *orders)
 {
-    ngx_int_t             n;
-    ngx_str_t             limit;
+    ngx_int_t             rc;
     cycles_page_query_t  *q;
 
     q = &ctx->adm->query;
 
-    if (ngx_http_cycles_api_arg(r, "limit", &limit) != NGX_OK
-        || ngx_http_cycles_api_str_arg(r, "cursor", &q->cursor) != NGX_OK
+    rc = ngx_http_cycles_api_limit_arg(r, ctx, NGX_HTTP_CYCLES_API_MAX_PAGE,
+                                       &q->limit);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ngx_http_cycles_api_str_arg(r, "cursor", &q->cursor) != NGX_OK
         || ngx_http_cycles_api_str_arg(r, "search", &q->search) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    q->limit = NGX_HTTP_CYCLES_API_PAGE;
-
-    if (limit.len) {
-        n = ngx_atoi(limit.data, limit.len);
-
-        if (n < 1 || n > NGX_HTTP_CYCLES_API_MAX_PAGE) {
-            return ngx_http_cycles_api_invalid(r, ctx, "limit",
-                                               "a number from 1 to 100");
-        }
-
-        q->limit = n;
-    }
-
     if (cycles_utf8_length(q->search.data, q->search.len)
         > NGX_HTTP_CYCLES_API_MAX_SEARCH)
     {
-        return ngx_http_cycles_api_invalid(r, ctx, "search",
+        return ngx_http_cycles_api_bad_arg(r, ctx, "search",
                                            "at most 128 characters");
     }
 
@@ -248,26 +233,22 @@ ngx_http_cycles_api_order(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx,
     const ngx_http_cycles_api_order_t *orders)
 {
-    ngx_str_t                           by, dir;
-    ngx_uint_t                          ascending;
+    unsigned                            ascending;
+    ngx_int_t                           rc;
+    ngx_str_t                           by;
     cycles_page_query_t                *q;
     const ngx_http_cycles_api_order_t  *order;
 
     q = &ctx->adm->query;
 
-    if (ngx_http_cycles_api_arg(r, "sort_by", &by) != NGX_OK
-        || ngx_http_cycles_api_arg(r, "sort_dir", &dir) != NGX_OK)
-    {
-        return NGX_ERROR;
+    rc = ngx_http_cycles_api_ascending_arg(r, ctx, &ascending);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
-    ascending = (dir.len == 3 && ngx_strncmp(dir.data, "asc", 3) == 0);
-
-    if (dir.len && !ascending
-        && !(dir.len == 4 && ngx_strncmp(dir.data, "desc", 4) == 0))
-    {
-        return ngx_http_cycles_api_invalid(r, ctx, "sort_dir",
-                                           "asc or desc");
+    if (ngx_http_cycles_api_arg(r, "sort_by", &by) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (by.len == 0) {
@@ -285,7 +266,7 @@ ngx_http_cycles_api_order(ngx_http_request_t *r,
         }
     }
 
-    return ngx_http_cycles_api_invalid(r, ctx, "sort_by",
+    return ngx_http_cycles_api_bad_arg(r, ctx, "sort_by",
                                        "a member that this list can be "
                                        "sorted by");
 }
@@ -309,7 +290,7 @@ ngx_http_cycles_api_status(ngx_http_request_t *r,
         q->status = find(value);
 
         if (q->status == -1) {
-            return ngx_http_cycles_api_invalid(r, ctx, "status", text);
+            return ngx_http_cycles_api_bad_arg(r, ctx, "status", text);
         }
     }
 
@@ -342,16 +323,16 @@ ngx_http_cycles_api_budget_filters(ngx_http_request_t *r,
         q->unit = cycles_unit_find(unit.data, unit.len);
 
         if (q->unit == -1) {
-            return ngx_http_cycles_api_invalid(r, ctx, "unit",
+            return ngx_http_cycles_api_bad_arg(r, ctx, "unit",
                               "USD_MICROCENTS, TOKENS, CREDITS or "
                               "RISK_POINTS");
         }
     }
 
-    rc = ngx_http_cycles_api_flag(r, ctx, "over_limit", &q->over_limit);
+    rc = ngx_http_cycles_api_flag_arg(r, ctx, "over_limit", &q->over_limit);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_cycles_api_flag(r, ctx, "has_debt", &q->has_debt);
+        rc = ngx_http_cycles_api_flag_arg(r, ctx, "has_debt", &q->has_debt);
     }
 
     if (rc == NGX_DECLINED) {
@@ -367,37 +348,11 @@ ngx_http_cycles_api_budget_filters(ngx_http_request_t *r,
     if (rc == NGX_DECLINED && q->utilization_max != -1
         && q->utilization_min > q->utilization_max)
     {
-        return ngx_http_cycles_api_invalid(r, ctx, "utilization_min",
+        return ngx_http_cycles_api_bad_arg(r, ctx, "utilization_min",
                                            "at most utilization_max");
     }
 
     return rc;
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_flag(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, char *name, int *flag)
-{
-    ngx_str_t  value;
-
-    if (ngx_http_cycles_api_arg(r, name, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (value.len == 0) {
-        return NGX_DECLINED;
-    }
-
-    *flag = (value.len == 4 && ngx_strncmp(value.data, "true", 4) == 0);
-
-    if (!*flag
-        && !(value.len == 5 && ngx_strncmp(value.data, "false", 5) == 0))
-    {
-        return ngx_http_cycles_api_invalid(r, ctx, name, "true or false");
-    }
-
-    return NGX_DECLINED;
 }
 
 
@@ -431,40 +386,13 @@ ngx_http_cycles_api_utilization(ngx_http_request_t *r,
     /* not a number is neither */
 
     if (!(number >= 0 && number <= 1)) {
-        return ngx_http_cycles_api_invalid(r, ctx, name,
+        return ngx_http_cycles_api_bad_arg(r, ctx, name,
                                            "a number from 0 to 1");
     }
 
     *value = (int64_t) llround(number * CYCLES_PAGE_ONE);
 
     return NGX_DECLINED;
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_str_arg(ngx_http_request_t *r, char *name,
-    cycles_str_t *str)
-{
-    ngx_str_t  value;
-
-    if (ngx_http_cycles_api_arg(r, name, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    *str = ngx_http_cycles_api_str(value.data, value.len);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_invalid(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, char *name, char *what)
-{
-    cycles_api_error_init(&ctx->error, CYCLES_INVALID_REQUEST,
-                          "\"%s\" must be %s", name, what);
-
-    return ngx_http_cycles_api_send_error(r, ctx, NGX_HTTP_BAD_REQUEST);
 }
 
 
@@ -487,7 +415,7 @@ ngx_http_cycles_api_send_page(ngx_http_request_t *r,
     ngx_http_cycles_ledger_wrote(ctx->ledger);
 
     if (ctx->adm->code == CYCLES_INVALID_REQUEST) {
-        return ngx_http_cycles_api_invalid(r, ctx, "cursor",
+        return ngx_http_cycles_api_bad_arg(r, ctx, "cursor",
                                            "one that an earlier answer to "
                                            "the same query gave");
     }

@@ -15,7 +15,6 @@
 #include "../cycles_time.h"
 
 
-#define NGX_HTTP_CYCLES_API_ROWS      50
 #define NGX_HTTP_CYCLES_API_MAX_ROWS  200
 
 
@@ -65,10 +64,6 @@ static ngx_int_t ngx_http_cycles_api_list_order(ngx_http_request_t *r,
 static ngx_int_t ngx_http_cycles_api_list_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
 static unsigned ngx_http_cycles_api_list_include(ngx_str_t *tokens);
-static ngx_int_t ngx_http_cycles_api_list_arg(ngx_http_request_t *r,
-    char *name, cycles_str_t *value);
-static ngx_int_t ngx_http_cycles_api_list_fail(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, char *name, char *what);
 static void ngx_http_cycles_api_list_read(ngx_http_cycles_api_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_api_list_send(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx);
@@ -330,7 +325,7 @@ ngx_http_cycles_api_list_tenant(ngx_http_request_t *r,
     list = &ctx->query->list;
     tenant = &list->tenant;
 
-    if (ngx_http_cycles_api_list_arg(r, "tenant", tenant) != NGX_OK) {
+    if (ngx_http_cycles_api_str_arg(r, "tenant", tenant) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -378,7 +373,7 @@ ngx_http_cycles_api_list_filters(ngx_http_request_t *r,
 
     for (level = CYCLES_WORKSPACE; level < CYCLES_LEVELS; level++) {
 
-        if (ngx_http_cycles_api_list_arg(r,
+        if (ngx_http_cycles_api_str_arg(r,
                                          (char *) cycles_level_name(level),
                                          &list->levels[level])
             != NGX_OK)
@@ -387,10 +382,10 @@ ngx_http_cycles_api_list_filters(ngx_http_request_t *r,
         }
     }
 
-    if (ngx_http_cycles_api_list_arg(r, "idempotency_key",
+    if (ngx_http_cycles_api_str_arg(r, "idempotency_key",
                                      &list->idempotency_key)
         != NGX_OK
-        || ngx_http_cycles_api_list_arg(r, "status", &status) != NGX_OK)
+        || ngx_http_cycles_api_str_arg(r, "status", &status) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -399,8 +394,8 @@ ngx_http_cycles_api_list_filters(ngx_http_request_t *r,
                            list->idempotency_key.len)
         > CYCLES_MAX_IDEMPOTENCY_KEY)
     {
-        return ngx_http_cycles_api_list_fail(r, ctx, "idempotency_key",
-                                             "have at most 256 characters");
+        return ngx_http_cycles_api_bad_arg(r, ctx, "idempotency_key",
+                                             "at most 256 characters");
     }
 
     list->status = -1;
@@ -409,8 +404,8 @@ ngx_http_cycles_api_list_filters(ngx_http_request_t *r,
         list->status = cycles_status_find(status);
 
         if (list->status == -1) {
-            return ngx_http_cycles_api_list_fail(r, ctx, "status",
-                              "be ACTIVE, COMMITTED, RELEASED or EXPIRED");
+            return ngx_http_cycles_api_bad_arg(r, ctx, "status",
+                              "ACTIVE, COMMITTED, RELEASED or EXPIRED");
         }
     }
 
@@ -457,8 +452,8 @@ ngx_http_cycles_api_list_windows(ngx_http_request_t *r,
         }
 
         if (window->from > window->to) {
-            return ngx_http_cycles_api_list_fail(r, ctx, windows[i].from,
-                                             "not be later than its end");
+            return ngx_http_cycles_api_bad_arg(r, ctx, windows[i].from,
+                                             "before its end");
         }
     }
 
@@ -473,7 +468,7 @@ ngx_http_cycles_api_list_bound(ngx_http_request_t *r,
 {
     cycles_str_t  value;
 
-    if (ngx_http_cycles_api_list_arg(r, name, &value) != NGX_OK) {
+    if (ngx_http_cycles_api_str_arg(r, name, &value) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -482,8 +477,8 @@ ngx_http_cycles_api_list_bound(ngx_http_request_t *r,
     }
 
     if (cycles_time_parse(value.data, value.len, up, bound) != 0) {
-        return ngx_http_cycles_api_list_fail(r, ctx, name,
-                              "be a date-time such as 2026-01-31T12:00:00Z");
+        return ngx_http_cycles_api_bad_arg(r, ctx, name,
+                              "a date-time such as 2026-01-31T12:00:00Z");
     }
 
     window->limited = 1;
@@ -497,14 +492,19 @@ ngx_http_cycles_api_list_order(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
     int             sort;
-    cycles_str_t    by, dir;
+    ngx_int_t       rc;
+    cycles_str_t    by;
     cycles_list_t  *list;
 
     list = &ctx->query->list;
 
-    if (ngx_http_cycles_api_list_arg(r, "sort_by", &by) != NGX_OK
-        || ngx_http_cycles_api_list_arg(r, "sort_dir", &dir) != NGX_OK)
-    {
+    rc = ngx_http_cycles_api_ascending_arg(r, ctx, &list->ascending);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ngx_http_cycles_api_str_arg(r, "sort_by", &by) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -514,22 +514,12 @@ ngx_http_cycles_api_list_order(ngx_http_request_t *r,
         sort = cycles_reservation_sort_find(by);
 
         if (sort == -1) {
-            return ngx_http_cycles_api_list_fail(r, ctx, "sort_by",
-                              "be reservation_id, tenant, scope_path, status, "
+            return ngx_http_cycles_api_bad_arg(r, ctx, "sort_by",
+                              "reservation_id, tenant, scope_path, status, "
                               "reserved, created_at_ms or expires_at_ms");
         }
 
         list->sort = sort;
-    }
-
-    if (dir.len == 3 && ngx_strncmp(dir.data, "asc", 3) == 0) {
-        list->ascending = 1;
-
-    } else if (dir.len
-               && !(dir.len == 4 && ngx_strncmp(dir.data, "desc", 4) == 0))
-    {
-        return ngx_http_cycles_api_list_fail(r, ctx, "sort_dir",
-                                             "be asc or desc");
     }
 
     return NGX_DECLINED;
@@ -540,31 +530,23 @@ static ngx_int_t
 ngx_http_cycles_api_list_page(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
-    ngx_int_t       n;
-    ngx_str_t       limit, include;
+    ngx_int_t       rc;
+    ngx_str_t       include;
     cycles_list_t  *list;
 
     list = &ctx->query->list;
 
-    if (ngx_http_cycles_api_arg(r, "limit", &limit) != NGX_OK
-        || ngx_http_cycles_api_arg(r, "include", &include) != NGX_OK
-        || ngx_http_cycles_api_list_arg(r, "cursor", &list->cursor)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
+    rc = ngx_http_cycles_api_limit_arg(r, ctx, NGX_HTTP_CYCLES_API_MAX_ROWS,
+                                       &list->limit);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
-    list->limit = NGX_HTTP_CYCLES_API_ROWS;
-
-    if (limit.len) {
-        n = ngx_atoi(limit.data, limit.len);
-
-        if (n < 1 || n > NGX_HTTP_CYCLES_API_MAX_ROWS) {
-            return ngx_http_cycles_api_list_fail(r, ctx, "limit",
-                                                 "be a number from 1 to 200");
-        }
-
-        list->limit = n;
+    if (ngx_http_cycles_api_arg(r, "include", &include) != NGX_OK
+        || ngx_http_cycles_api_str_arg(r, "cursor", &list->cursor) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     ctx->query->rows.include = ngx_http_cycles_api_list_include(&include);
@@ -615,33 +597,6 @@ ngx_http_cycles_api_list_include(ngx_str_t *tokens)
 }
 
 
-static ngx_int_t
-ngx_http_cycles_api_list_arg(ngx_http_request_t *r, char *name,
-    cycles_str_t *value)
-{
-    ngx_str_t  text;
-
-    if (ngx_http_cycles_api_arg(r, name, &text) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    *value = ngx_http_cycles_api_str(text.data, text.len);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_cycles_api_list_fail(ngx_http_request_t *r,
-    ngx_http_cycles_api_ctx_t *ctx, char *name, char *what)
-{
-    cycles_api_error_init(&ctx->error, CYCLES_INVALID_REQUEST,
-                          "\"%s\" must %s", name, what);
-
-    return ngx_http_cycles_api_send_error(r, ctx, NGX_HTTP_BAD_REQUEST);
-}
-
-
 static void
 ngx_http_cycles_api_list_read(ngx_http_cycles_api_ctx_t *ctx)
 {
@@ -662,8 +617,9 @@ ngx_http_cycles_api_list_send(ngx_http_request_t *r,
     ngx_http_cycles_api_ctx_t *ctx)
 {
     if (ctx->query->code == CYCLES_INVALID_REQUEST) {
-        return ngx_http_cycles_api_list_fail(r, ctx, "cursor",
-                              "come from an answer to the same question");
+        return ngx_http_cycles_api_bad_arg(r, ctx, "cursor",
+                              "one that an earlier answer to the same query "
+                              "gave");
     }
 
     if (ctx->query->code != CYCLES_OK) {

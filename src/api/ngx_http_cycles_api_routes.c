@@ -59,7 +59,8 @@ static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
       NGX_HTTP_CYCLES_API_TENANT|NGX_HTTP_CYCLES_API_CHANGES,
       CYCLES_MAY_CREATE_EVENTS, CYCLES_API_EVENT, ngx_http_cycles_api_event },
 
-    { ngx_string("/balances"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
+    { ngx_string("/balances"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ,
       NGX_HTTP_CYCLES_API_TENANT, CYCLES_MAY_READ_BALANCES, 0,
       ngx_http_cycles_api_balances },
 
@@ -73,12 +74,14 @@ static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
       CYCLES_PERMISSIONS, CYCLES_ADMIN_CREATE_TENANT,
       ngx_http_cycles_api_tenant_create },
 
-    { ngx_string("/admin/tenants"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
+    { ngx_string("/admin/tenants"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ,
       NGX_HTTP_CYCLES_API_ADMIN,
       CYCLES_PERMISSIONS, 0,
       ngx_http_cycles_api_tenants },
 
-    { ngx_string("/admin/tenants/"), ngx_null_string, 1, NGX_HTTP_CYCLES_API_READ,
+    { ngx_string("/admin/tenants/"), ngx_null_string, 1,
+      NGX_HTTP_CYCLES_API_READ,
       NGX_HTTP_CYCLES_API_ADMIN,
       CYCLES_PERMISSIONS, 0,
       ngx_http_cycles_api_tenant_get },
@@ -93,7 +96,8 @@ static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
       CYCLES_PERMISSIONS, CYCLES_ADMIN_CREATE_KEY,
       ngx_http_cycles_api_key_create },
 
-    { ngx_string("/admin/api-keys"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
+    { ngx_string("/admin/api-keys"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ,
       NGX_HTTP_CYCLES_API_ADMIN,
       CYCLES_PERMISSIONS, 0,
       ngx_http_cycles_api_keys },
@@ -113,7 +117,8 @@ static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
       CYCLES_MAY_WRITE_BUDGETS, CYCLES_ADMIN_CREATE_BUDGET,
       ngx_http_cycles_api_budget_create },
 
-    { ngx_string("/admin/budgets"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
+    { ngx_string("/admin/budgets"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ,
       NGX_HTTP_CYCLES_API_BOTH,
       CYCLES_MAY_READ_BUDGETS, 0,
       ngx_http_cycles_api_budgets },
@@ -123,7 +128,8 @@ static const ngx_http_cycles_api_route_t  ngx_http_cycles_api_routes[] = {
       CYCLES_PERMISSIONS, CYCLES_ADMIN_UPDATE_BUDGET,
       ngx_http_cycles_api_budget_update },
 
-    { ngx_string("/admin/budgets/lookup"), ngx_null_string, 0, NGX_HTTP_CYCLES_API_READ,
+    { ngx_string("/admin/budgets/lookup"), ngx_null_string, 0,
+      NGX_HTTP_CYCLES_API_READ,
       NGX_HTTP_CYCLES_API_BOTH,
       CYCLES_MAY_READ_BUDGETS, 0,
       ngx_http_cycles_api_budget_get },
