@@ -147,7 +147,7 @@ typedef struct {
     int64_t          input_audio;         /* part of input */
     int64_t          input_image;         /* part of input */
     int64_t          input_video;         /* part of input */
-    int64_t          cached_audio;        /* part of cached_input, input_audio */
+    int64_t          cached_audio;        /* part of both of these */
     int64_t          output_audio;        /* part of output */
     int64_t          output_image;        /* part of output */
     int64_t          citations;           /* beside input */

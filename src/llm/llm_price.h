@@ -7,7 +7,8 @@
  * upward.
  *
  *     llm_price_field.c  names of fields, and what a value may be
- *     llm_price_table.c  a table's text, and what an operator sets over it
+ *     llm_price_table.c  a table's text
+ *     llm_price_row.c    rows in memory, and what an operator sets in them
  *     llm_price_find.c   which row is the price of a model
  *     llm_price_cost.c   what a usage costs
  *     llm_decimal.c      decimal text

@@ -645,32 +645,6 @@ llm_find_base(const llm_price_t *row, unsigned field)
 }
 
 
-const llm_price_t *
-llm_price_row(const llm_price_hash_t *hash, const char *key, size_t len)
-{
-    uint32_t      value;
-    llm_price_t  *row;
-
-    if (hash->size == 0) {
-        return NULL;
-    }
-
-    value = llm_price_key_hash(key, len);
-
-    for (row = hash->buckets[value % hash->size]; row; row = row->next) {
-
-        if (row->hash == value
-            && row->len == len
-            && memcmp(row->key, key, len) == 0)
-        {
-            return row;
-        }
-    }
-
-    return NULL;
-}
-
-
 int
 llm_price_is_set(const llm_price_t *price)
 {

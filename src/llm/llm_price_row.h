@@ -170,6 +170,19 @@ struct llm_prices_s {
 };
 
 
+/* a row that is being made */
+
+typedef struct {
+    llm_rate_t           rates[LLM_PRICE_RATES];
+    unsigned             nrates;
+    uint32_t             family;
+    unsigned             prefixed:1;
+    unsigned             pictures:1;
+    unsigned             per_query:1;
+    unsigned             per_prompt:1;
+} llm_draft_t;
+
+
 /* a field and a column by the table's name for both */
 
 typedef struct {
@@ -196,12 +209,25 @@ const char *llm_field_value(unsigned field, const char *text, size_t len,
 uint32_t llm_family_find(const char *text, size_t len);
 
 
-/* llm_price_table.c */
+/* llm_price_row.c */
+
+/* LLM_ERROR: there is no room for it */
+
+int llm_draft_add(llm_draft_t *draft, const llm_rate_t *rate);
+
+/* what another row says, all of it or only what the operator has set there */
+
+void llm_draft_copy(llm_draft_t *draft, const llm_price_t *row, int all);
+
+/* the row takes the place of the one of its key; LLM_ERROR: no memory */
+
+int llm_draft_put(llm_prices_t *prices, llm_price_hash_t *hash,
+    const llm_draft_t *draft, const char *key, size_t len,
+    const char *target, size_t target_len);
 
 uint32_t llm_price_key_hash(const char *key, size_t len);
 
-
-/* llm_price_find.c */
+/* NULL: there is none of that key */
 
 const llm_price_t *llm_price_row(const llm_price_hash_t *hash,
     const char *key, size_t len);
