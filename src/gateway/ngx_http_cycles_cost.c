@@ -13,6 +13,17 @@
 #include "ngx_http_cycles_module.h"
 
 
+/* that one reply can have */
+
+#define NGX_HTTP_CYCLES_MOST_IMAGES  1000000
+
+/* of an image whose size was not asked for, in pixels */
+
+#define NGX_HTTP_CYCLES_SIDE         ((int64_t) 1024)
+
+
+static void ngx_http_cycles_image_price(ngx_http_cycles_ctx_t *ctx,
+    llm_price_query_t *query, const char **key);
 static void ngx_http_cycles_price_query(ngx_http_cycles_ctx_t *ctx,
     llm_price_query_t *query);
 static void ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx);
@@ -50,6 +61,12 @@ ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ctx->price = llm_prices_find(conf->prices, &query, &key);
 
+    if (ctx->route.api == LLM_API_IMAGES
+        && (ctx->price == NULL || !llm_price_has_tokens(ctx->price)))
+    {
+        ngx_http_cycles_image_price(ctx, &query, &key);
+    }
+
     if (ctx->price == NULL
         && conf->unknown_price == NGX_HTTP_CYCLES_PRICE_MODEL)
     {
@@ -83,6 +100,58 @@ ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                   query.model_len, query.model);
 
     return NGX_OK;
+}
+
+
+/*
+ * A price of an image may be that of its size and quality: the table has rows
+ * as "hd/1024-x-1792/dall-e-3" and "1024-x-1024/dall-e-2".
+ */
+
+static void
+ngx_http_cycles_image_price(ngx_http_cycles_ctx_t *ctx,
+    llm_price_query_t *query, const char **key)
+{
+    u_char              *p, *last, name[LLM_MODEL_MAX];
+    ngx_str_t            quality;
+    ngx_uint_t           i;
+    llm_facts_t         *facts;
+    const char          *found;
+    llm_price_query_t    sized;
+    const llm_price_t   *price;
+
+    facts = ctx->facts;
+    last = name + sizeof(name);
+
+    quality.data = facts->quality;
+    quality.len = facts->quality_len;
+
+    if (quality.len == 0) {
+        ngx_str_set(&quality, "standard");
+    }
+
+    sized = *query;
+
+    for (i = 0; i < 2; i++) {
+
+        p = (i == 0) ? ngx_slprintf(name, last, "%V/", &quality) : name;
+        p = ngx_slprintf(p, last, "%L-x-%L/%*s",
+                         facts->width ? facts->width : NGX_HTTP_CYCLES_SIDE,
+                         facts->width ? facts->height : NGX_HTTP_CYCLES_SIDE,
+                         facts->model_len, facts->model);
+
+        sized.model = name;
+        sized.model_len = p - name;
+
+        price = llm_prices_find(ctx->conf->prices, &sized, &found);
+
+        if (price) {
+            ctx->price = price;
+            ctx->image_price = 1;
+            *key = found;
+            return;
+        }
+    }
 }
 
 
@@ -283,6 +352,7 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
 
     if (ctx->reply.model_len == 0
         || ctx->conf->prices == NULL
+        || ctx->image_price
         || ctx->route.model_len)
     {
         return;
@@ -407,6 +477,13 @@ ngx_http_cycles_complete_usage(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
 
     if (!usage->tier_known) {
         usage->tier = facts->tier;
+    }
+
+    if (usage->images > 0 && usage->pixels < 0) {
+        usage->pixels = ngx_min(usage->images, NGX_HTTP_CYCLES_MOST_IMAGES)
+                        * (facts->width ? facts->width * facts->height
+                                        : NGX_HTTP_CYCLES_SIDE
+                                          * NGX_HTTP_CYCLES_SIDE);
     }
 
     if (usage->search == LLM_SEARCH_MEDIUM) {

@@ -337,6 +337,7 @@ typedef struct {
 
     unsigned                         unreserved:1;  /* in an outage */
     unsigned                         price_assumed:1;  /* another model's */
+    unsigned                         image_price:1;    /* of a size */
     unsigned                         stable_key:1;  /* the client's */
     unsigned                         reused_key:1;  /* it is taken */
     unsigned                         hide_usage:1;/* we asked, not the client */

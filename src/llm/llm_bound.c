@@ -160,7 +160,10 @@ llm_bound_pieces(const llm_bound_t *bound, const llm_facts_t *facts,
 
     case LLM_API_IMAGES:
         usage->images = (facts->images > 0) ? facts->images : 1;
-        usage->pixels = llm_bound_times(usage->images, LLM_BOUND_PIXELS);
+        usage->pixels = llm_bound_times(usage->images,
+                                        facts->width
+                                        ? facts->width * facts->height
+                                        : LLM_BOUND_PIXELS);
         usage->output = llm_bound_times(usage->images, LLM_BOUND_IMAGE);
         usage->output_image = usage->output;
         return;

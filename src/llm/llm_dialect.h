@@ -53,6 +53,8 @@ typedef enum {
     LLM_CACHE_TTL,
     LLM_SEARCH,                           /* the model may search the web */
     LLM_SEARCH_SIZE,
+    LLM_MADE_SIZE,                        /* "1024x1792" */
+    LLM_MADE_QUALITY,
     LLM_GEO,
     LLM_SPEED,
     LLM_TOOL_USES,

@@ -138,6 +138,11 @@ int llm_prices_is_alias(const llm_prices_t *prices,
     const unsigned char *name, size_t len);
 
 
+/* whether tokens have a price, and not only what is made of them */
+
+int llm_price_has_tokens(const llm_price_t *price);
+
+
 /* whether the operator has set any field of it */
 
 int llm_price_is_set(const llm_price_t *price);

@@ -646,6 +646,13 @@ llm_find_base(const llm_price_t *row, unsigned field)
 
 
 int
+llm_price_has_tokens(const llm_price_t *price)
+{
+    return (price->measures & LLM_MEASURE_TOKENS) != 0;
+}
+
+
+int
 llm_price_is_set(const llm_price_t *price)
 {
     return price->set;

@@ -366,6 +366,8 @@ llm_request_event(llm_request_t *rq, int event)
     case LLM_GEO:
     case LLM_SPEED:
     case LLM_SEARCH_SIZE:
+    case LLM_MADE_SIZE:
+    case LLM_MADE_QUALITY:
     case LLM_CACHE_TTL:
     case LLM_MIME:
         return llm_request_word(rq, event);
@@ -990,6 +992,14 @@ llm_request_word(llm_request_t *rq, int event)
         rq->facts.fast = llm_request_is(rq, "fast");
         break;
 
+    case LLM_MADE_SIZE:
+        llm_request_size(rq);
+        break;
+
+    case LLM_MADE_QUALITY:
+        llm_request_quality(rq);
+        break;
+
     case LLM_SEARCH_SIZE:
         rq->facts.search = llm_search_size(rq->word, rq->text.len);
         break;
@@ -1012,6 +1022,48 @@ llm_request_word(llm_request_t *rq, int event)
     }
 
     return LLM_OK;
+}
+
+
+/* "1024x1792"; "auto" and whatever else is not said */
+
+void
+llm_request_size(llm_request_t *rq)
+{
+    size_t   i;
+    int64_t  each[2], *n;
+
+    each[0] = 0;
+    each[1] = 0;
+    n = each;
+
+    for (i = 0; i < rq->text.len && i < sizeof(rq->word); i++) {
+
+        if (rq->word[i] == 'x' && n == each) {
+            n++;
+
+        } else if (rq->word[i] >= '0' && rq->word[i] <= '9' && *n < 100000) {
+            *n = *n * 10 + (rq->word[i] - '0');
+
+        } else {
+            return;
+        }
+    }
+
+    if (each[0] && each[1] && rq->text.len <= sizeof(rq->word)) {
+        rq->facts.width = each[0];
+        rq->facts.height = each[1];
+    }
+}
+
+
+void
+llm_request_quality(llm_request_t *rq)
+{
+    if (rq->text.len <= LLM_QUALITY) {
+        memcpy(rq->facts.quality, rq->word, rq->text.len);
+        rq->facts.quality_len = rq->text.len;
+    }
 }
 
 

@@ -57,6 +57,7 @@ typedef enum {
 
 
 #define LLM_LIMITS     4
+#define LLM_QUALITY    16
 #define LLM_TOOL_NAME  128
 
 
@@ -126,6 +127,10 @@ typedef struct {
     unsigned         states;
     unsigned         state_cached;        /* it is cached content */
     int64_t          images;              /* to make; -1: none asked for */
+    int64_t          width;               /* of each, in pixels; 0: not said */
+    int64_t          height;
+    size_t           quality_len;
+    unsigned char    quality[LLM_QUALITY];
     int64_t          characters;          /* to speak; -1: none */
     int64_t          media_bytes;         /* of what is to be transcribed */
     int64_t          tool_uses;           /* bound of a search; -1: none */

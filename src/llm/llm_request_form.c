@@ -19,6 +19,8 @@ typedef enum {
     LLM_PART_MODEL,
     LLM_PART_STREAM,
     LLM_PART_N,
+    LLM_PART_SIZE,
+    LLM_PART_QUALITY,
     LLM_PART_TEXT,
     LLM_PART_FILE
 } llm_part_t;
@@ -90,6 +92,14 @@ llm_request_form(llm_request_t *rq, const unsigned char *p, size_t n)
                 return LLM_ERROR;
             }
 
+            if (rq->form_part == LLM_PART_SIZE) {
+                llm_request_size(rq);
+            }
+
+            if (rq->form_part == LLM_PART_QUALITY) {
+                llm_request_quality(rq);
+            }
+
             if (rq->form_part == LLM_PART_STREAM) {
                 rq->facts.stream = (rq->text.len == 4
                                     && memcmp(rq->word, "true", 4) == 0);
@@ -111,6 +121,8 @@ llm_form_part(llm_request_t *rq)
                     : llm_form_is(form, "model") ? LLM_PART_MODEL
                     : llm_form_is(form, "stream") ? LLM_PART_STREAM
                     : llm_form_is(form, "n") ? LLM_PART_N
+                    : llm_form_is(form, "size") ? LLM_PART_SIZE
+                    : llm_form_is(form, "quality") ? LLM_PART_QUALITY
                     : llm_form_is(form, "prompt") ? LLM_PART_TEXT
                     : LLM_PART_OTHER;
 

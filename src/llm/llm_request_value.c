@@ -13,12 +13,13 @@
 
 
 /*
- * Tokens of what is not text.  Tools come with nine (the chat template).  The
- * rest is judgement: the dearest usual image; speech at 64 kbit/s and 10
+ * Tokens of what is not text.  Tools come with nine (the chat template), and
+ * with a prompt of their own on Claude.  The rest is judgement: the dearest usual image; speech at 64 kbit/s and 10
  * tokens for a second; a page of a PDF with 20 KB and 1,250 tokens.
  */
 
 #define LLM_TOOLS_TOKENS  9
+#define LLM_TOOLS_CLAUDE  350
 #define LLM_IMAGE_TOKENS  1500
 #define LLM_VIDEO_TOKENS  8000
 #define LLM_AUDIO_TOKENS  100
@@ -105,7 +106,10 @@ llm_request_schema(llm_request_t *rq, int event)
         }
 
         if (tools && !rq->has_tools) {
-            llm_estimate_add(&rq->estimate, LLM_TOOLS_TOKENS);
+            llm_estimate_add(&rq->estimate,
+                             (rq->api == LLM_API_MESSAGES
+                              || rq->api == LLM_API_CONVERSE)
+                             ? LLM_TOOLS_CLAUDE : LLM_TOOLS_TOKENS);
             rq->has_tools = 1;
         }
     }

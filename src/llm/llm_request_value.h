@@ -28,6 +28,12 @@ int llm_request_fail(llm_request_t *rq, const char *error);
 int llm_request_wrong(llm_request_t *rq);
 
 
+/* what rq->text has collected into rq->word is said of images to be made */
+
+void llm_request_size(llm_request_t *rq);
+void llm_request_quality(llm_request_t *rq);
+
+
 /* llm_request_value.c: each takes an event of a member of its kind */
 
 void llm_request_text(llm_request_t *rq, int event);

@@ -82,6 +82,8 @@ static const llm_member_t  llm_images_members[] = {
     llm_fact("model", LLM_MODEL, 1, 0, NULL, "a string"),
     llm_leaf("prompt", LLM_TEXT, 0),
     llm_fact("n", LLM_MADE, 2, 0, NULL, "a whole number from 1 to 128"),
+    llm_fact("size", LLM_MADE_SIZE, 4, 0, NULL, "a string"),
+    llm_fact("quality", LLM_MADE_QUALITY, 5, 0, NULL, "a string"),
     llm_fact("stream", LLM_STREAM, 3, 0, NULL, "true or false"),
     llm_members_end
 };

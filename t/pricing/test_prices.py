@@ -35,6 +35,7 @@ LOCATIONS = {
     'alias': 'cycles_model_alias deployment gpt-4o-mini;',
     'unknown_allow': 'cycles_unknown_price allow;',
     'unknown_model': 'cycles_unknown_price gpt-4o-mini;',
+    'azure': TABLE + 'cycles_provider azure;',
     'vertex': TABLE + 'cycles_provider vertex;',
     'whisper': TABLE + 'cycles_provider openai-audio; '
                'cycles_price gpt-4o-mini input_cost_per_token=1e-06;',
@@ -257,6 +258,33 @@ def test_seconds_of_a_model_by_the_token_are_not_free(scene):
     assert x.spent == x.number('estimate') > 0
     assert 'price "gpt-4o-mini" has none for what the reply has used' in \
         scene.ng.error_log()
+
+
+# images
+
+
+def images(scene, path='/v1/images/generations', made=2, **members):
+    return scene.send('azure', json.dumps(dict(
+        {'model': 'dall-e-3', 'prompt': 'A cat'}, **members)).encode(),
+        path=path, reply=answer(created=1, data=[
+            {'url': 'http://x/'} for _ in range(made)]))
+
+
+def test_image_of_a_size(scene):
+    x = images(scene, n=2)
+    assert x.log['cycles_price_key'] == 'azure/standard/1024-x-1024/dall-e-3'
+    assert x.spent == -(-2 * 1024 * 1024 * 41962 // 10000)
+
+    x = images(scene, n=2, size='1024x1792', quality='hd')
+    assert x.log['cycles_price_key'] == 'hd/1024-x-1792/dall-e-3'
+    assert x.number('estimate') == x.spent
+    assert x.spent == -(-2 * 1024 * 1792 * 65390 // 10000)
+
+
+def test_image_of_no_size_that_is_known(scene):
+    x = images(scene, size='640x480')
+    assert x.log['cycles_price_key'] == 'dall-e-3'
+    assert x.spent == 2 * 4000000
 
 
 # reload

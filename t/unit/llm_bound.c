@@ -192,6 +192,13 @@ test_pieces(void)
     is_int(cost_of("{\"prompt\":\"A cat\"}"), 7700061,
            "an image by its pixels");
 
+    bound_of("{\"prompt\":\"A cat\",\"size\":\"1024x512\",\"n\":2}");
+    is_int(usage.pixels, 2 * 1024 * 512, "of the size that is asked for");
+    bound_of("{\"prompt\":\"A cat\",\"size\":\"auto\"}");
+    is_int(usage.pixels, 1792 * 1024, "or the largest that is usual");
+    bound_of("{\"prompt\":\"A cat\",\"size\":\"9999999x99999999\"}");
+    is_int(usage.pixels, 1792 * 1024, "and not of one that is none");
+
     begin(LLM_API_SPEECH, "tts-1");
     is_int(cost_of("{\"model\":\"m\",\"input\":\"Hello.\",\"voice\":\"a\"}"),
            6 * 1500, "speech by its characters");

@@ -20,6 +20,7 @@
 static void test_paths(void);
 static void test_free(void);
 static void test_models(void);
+static void test_regions(void);
 static void route(llm_route_t *rt, unsigned provider, const char *method,
     const char *host, const char *path);
 
@@ -30,6 +31,8 @@ main(void)
     test_paths();
     test_free();
     test_models();
+
+    test_regions();
 
     return done_testing();
 }
@@ -390,4 +393,55 @@ route(llm_route_t *rt, unsigned provider, const char *method,
               (const unsigned char *) host, strlen(host), copy, len);
 
     free(copy);
+}
+
+
+static void
+test_regions(void)
+{
+    int                   rc;
+    size_t                i, len;
+    const unsigned char  *region;
+
+    static const struct {
+        llm_provider_t  provider;
+        const char     *host;
+        const char     *path;
+        const char     *region;           /* NULL: it is not told */
+    } cases[] = {
+        { LLM_OPENAI, "eu.api.openai.com", "/v1/chat/completions", "eu" },
+        { LLM_OPENAI_RESPONSES, "US.API.OpenAI.com:443", "/", "US" },
+        { LLM_OPENAI, "api.openai.com", "/", NULL },
+        { LLM_OPENAI, ".api.openai.com", "/", NULL },
+        { LLM_OPENAI, "a.eu.api.openai.com", "/", NULL },
+        { LLM_OPENAI, "", "", NULL },
+        { LLM_OPENAI, ":", "", NULL },
+        { LLM_ANTHROPIC, "eu.api.openai.com", "/", NULL },
+        { LLM_BEDROCK_CONVERSE, "bedrock-runtime.us-east-1.amazonaws.com",
+          "/", "us-east-1" },
+        { LLM_BEDROCK_INVOKE, "bedrock-runtime.amazonaws.com", "/", NULL },
+        { LLM_BEDROCK, "bedrock-mantle.eu-west-1.api.aws", "/",
+          "eu-west-1" },
+        { LLM_VERTEX, "x", "/v1/projects/p/locations/us-east5/publishers/x",
+          "us-east5" },
+        { LLM_VERTEX, "x", "/v1/projects/p/locations/global?x", "global" },
+        { LLM_VERTEX, "x", "/v1/projects/p/locations/", NULL },
+        { LLM_VERTEX, "x", "/v1/projects/p/locations//x", NULL },
+        { LLM_VERTEX_ANTHROPIC, "x", "/locations/eu", "eu" },
+        { LLM_VERTEX, "x", "", NULL }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+
+        rc = llm_region(cases[i].provider,
+                        (const unsigned char *) cases[i].host,
+                        strlen(cases[i].host),
+                        (const unsigned char *) cases[i].path,
+                        strlen(cases[i].path), &region, &len);
+
+        ok(cases[i].region ? rc == LLM_OK && len == strlen(cases[i].region)
+                             && memcmp(region, cases[i].region, len) == 0
+                           : rc == LLM_NOT_FOUND,
+           "region of \"%s%s\"", cases[i].host, cases[i].path);
+    }
 }
