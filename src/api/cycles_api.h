@@ -97,6 +97,7 @@ typedef struct {
     int64_t            requested;
     int64_t            remaining;
     int64_t            held;
+    int64_t            reset_at_ms;       /* 0: not known */
 } cycles_api_error_t;
 
 

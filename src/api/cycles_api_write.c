@@ -208,6 +208,7 @@ cycles_api_refused(cycles_api_error_t *error, cycles_code_t code,
         error->requested = denial->requested;
         error->remaining = denial->remaining;
         error->held = denial->held;
+        error->reset_at_ms = denial->reset_at_ms;
     }
 }
 
@@ -253,6 +254,10 @@ cycles_api_write_details(cycles_json_t *js, const cycles_api_error_t *error)
         cycles_json_member_integer(js, "requested", error->requested);
         cycles_json_member_integer(js, "remaining", error->remaining);
         cycles_json_member_integer(js, "held", error->held);
+    }
+
+    if (error->reset_at_ms) {
+        cycles_json_member_integer(js, "reset_at_ms", error->reset_at_ms);
     }
 
     if (error->unit != -1) {

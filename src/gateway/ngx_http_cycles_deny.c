@@ -391,6 +391,12 @@ ngx_http_cycles_denial_message(ngx_http_request_t *r,
                     "to. Lower its limit of output tokens, or shorten its "
                     "input.");
 
+    } else if (refusal->no_retry && refusal->retry_after != -1) {
+        ngx_str_set(&refusal->message,
+                    "The budget for this request is used up for its period. "
+                    "Trying again will not help until the next one begins, "
+                    "or until it is raised.");
+
     } else if (refusal->no_retry) {
         ngx_str_set(&refusal->message,
                     "The budget for this request is used up or not "
@@ -425,13 +431,19 @@ ngx_http_cycles_denial_status(ngx_http_cycles_ctx_t *ctx)
 static ngx_int_t
 ngx_http_cycles_until_reset(ngx_http_cycles_ctx_t *ctx)
 {
-    int64_t  left;
+    int64_t      left;
+    ngx_time_t  *tp;
 
     if (ctx->denial == NULL || ctx->denial->reset_at_ms == 0) {
         return -1;
     }
 
-    left = ctx->denial->reset_at_ms / 1000 - (int64_t) ngx_time();
+    /* up: who waits so long must not come too early */
+
+    tp = ngx_timeofday();
+
+    left = ctx->denial->reset_at_ms - (int64_t) tp->sec * 1000 - tp->msec;
+    left = (left + 999) / 1000;
 
     return (ngx_int_t) ngx_max(left, 1);
 }
