@@ -162,6 +162,10 @@ ngx_http_cycles_api_admin_refuse(ngx_http_request_t *r,
 {
     ngx_uint_t  operation, status;
 
+    if (code == CYCLES_LOOK_UP) {
+        return ngx_http_cycles_api_refuse(r, ctx, code, NULL);
+    }
+
     operation = ctx->route->operation;
     status = cycles_api_status(code);
 

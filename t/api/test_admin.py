@@ -664,6 +664,18 @@ def test_freeze_and_close(admin):
     assert [rec.reason for rec in records if rec.kind == 'status'][-1] == ''
 
 
+def test_funding_is_repeated_after_a_start(admin):
+    first = ok(admin.fund('tenant:acme', 'CREDIT', 50, idempotency_key='k'))
+    before = same_after_restarts(admin)
+    again = ok(admin.fund('tenant:acme', 'CREDIT', 50, idempotency_key='k'))
+    assert again == first
+    refused(admin.fund('tenant:acme', 'CREDIT', 51, idempotency_key='k'), 409,
+            'IDEMPOTENCY_MISMATCH')
+    assert admin.everything() == before
+    ok(admin.fund('tenant:acme', 'CREDIT', 5, idempotency_key='other'))
+    assert admin.everything() != before
+
+
 # the file and the admin plane
 
 def test_what_the_file_repeats_is_left_alone(make):
