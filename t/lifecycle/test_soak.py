@@ -32,6 +32,8 @@ TENANTS = 5
 SLACK_KB = 4096
 SLACK_FDS = 16
 
+FIRST_SEGMENT = 'ledger/log-%020d.bin' % 1
+
 
 def reply(rq):
     stream = bool((rq.json or {}).get('stream'))
@@ -138,7 +140,14 @@ def test_soak(nginx, provider, kind):
 
         journal.wait_empty(60)
         wait_until(lambda: who.live() == 0, 60, 'nothing live')
-        sums = who.audit()
+
+        # a ledger removes what it has folded: not all can be followed then
+
+        if kind != 'ledger' or os.path.exists(ng.path(FIRST_SEGMENT)):
+            who.audit()
+        budgets = [who.budget(scope) for scope in scopes]
+        assert [b['reserved'] for b in budgets] == [0] * TENANTS
+        charged = sum(b['spent'] + b['debt'] for b in budgets)
 
         whole = sum(c.whole for c in clients)
         left = sum(c.left for c in clients)
@@ -146,9 +155,8 @@ def test_soak(nginx, provider, kind):
 
         # each whole reply is paid, and of the others what they have cost
 
-        assert sums['charged'] >= whole * cost(10, 5)
-        assert sums['charged'] <= (whole + left + 4 * len(master)) * cost(
-            10, 12)
+        assert charged >= whole * cost(10, 5)
+        assert charged <= (whole + left + 4 * len(master)) * cost(10, 12)
 
         print('# %d whole replies, %d clients left, %d reloads; master %d to '
               '%d kB, workers up to %d kB, %d to %d descriptors' % (
