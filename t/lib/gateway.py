@@ -1541,7 +1541,11 @@ def process_title(pid):
 
             return 'zombie' if int(fields[17]) > 1 else ''
         with open('/proc/%d/cmdline' % pid, 'rb') as file:
-            return file.read().decode('latin-1').replace('\0', ' ').strip()
+            title = file.read().decode('latin-1').replace('\0', ' ').strip()
+
+        # one that ends gives back its memory before it closes its files
+
+        return title or 'ending'
     except OSError:
         return ''
 
