@@ -79,6 +79,17 @@ def test_client_abort_reaches_provider(proxy, provider):
     assert not provider.requests[0].finished.is_set()
 
 
+@pytest.mark.parametrize('framing', ['length', 'chunked'])
+def test_head_has_no_body(provider, framing):
+    provider.script(chat(framing=framing), chat())
+
+    with Conn(provider.port) as conn:
+        conn.send(gateway.build_request('HEAD')
+                  + gateway.build_request('GET'))
+        assert conn.read_response('HEAD').status == 200
+        assert conn.read_response().json['object'] == 'chat.completion'
+
+
 @pytest.mark.parametrize('mark', [RESET, CLOSE])
 def test_cut_streams(proxy, provider, mark):
     provider.script(chat_stream(4, cut=(3, mark)))

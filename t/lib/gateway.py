@@ -856,7 +856,9 @@ class _ProviderConn(asyncio.Protocol):
 
         self._write(reply.head())
 
-        for step in reply.steps:
+        # a body would be taken for the reply to the next request
+
+        for step in reply.steps if rq.method != 'HEAD' else []:
             if self.closed.is_set():
                 return False
             if isinstance(step, Gate):
@@ -870,7 +872,7 @@ class _ProviderConn(asyncio.Protocol):
             rq.sent += 1
             await asyncio.sleep(0)
 
-        if reply.framing == 'chunked':
+        if reply.framing == 'chunked' and rq.method != 'HEAD':
             self._write(b'0\r\n\r\n')
 
         rq.finished.set()
