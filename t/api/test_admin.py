@@ -422,7 +422,8 @@ def test_close_of_much(make):
     """More than fits into one record, of each kind."""
 
     admin = make(*[('tenant:acme/app:a%d' % i, 1000) for i in range(300)],
-                 ('tenant:acme', 10 ** 6), tenants=['acme'], api_keys=keys(acme=KEYS['acme']))
+                 ('tenant:acme', 10 ** 6), tenants=['acme'],
+                 api_keys=keys(acme=KEYS['acme']))
     with_app = [ok(admin.reserve(1, subject={'tenant': 'acme',
                                              'app': 'a%d' % i},
                                  ttl_ms=3600000)) for i in range(150)]

@@ -519,7 +519,8 @@ touch_balances(cycles_ledger_t *l, const char *id, int64_t now)
 {
     (void) id;
 
-    return strcmp(balance(l, now), "r950 h50 s0 d0") == 0 ? CYCLES_OK : CYCLES_CODES;
+    return strcmp(balance(l, now), "r950 h50 s0 d0") == 0 ? CYCLES_OK
+                                                          : CYCLES_CODES;
 }
 
 

@@ -214,9 +214,12 @@ static struct {
     { "{\"response_format\":[]}",
       "member \"response_format\" must be an object" },
 
-    { "{\"Model\":\"a\"}", "a member that matters is written with other capital letters" },
-    { "{\"MAX_TOKENS\":1}", "a member that matters is written with other capital letters" },
-    { "{\"\\u004e\":1}", "a member that matters is written with other capital letters" }
+    { "{\"Model\":\"a\"}",
+      "a member that matters is written with other capital letters" },
+    { "{\"MAX_TOKENS\":1}",
+      "a member that matters is written with other capital letters" },
+    { "{\"\\u004e\":1}",
+      "a member that matters is written with other capital letters" }
 };
 
 
