@@ -73,8 +73,8 @@ size_t cycles_event_body(unsigned char *buf, size_t size,
 
 /*
  * The path of an operation.  CYCLES_OP_RESERVE, CYCLES_OP_EVENT and
- * CYCLES_OP_DECIDE need no id.  With escape, bytes of the id that a path can't hold are
- * percent-encoded.
+ * CYCLES_OP_DECIDE need no id.  With escape, bytes of the id that a path can't
+ * hold are percent-encoded.
  */
 
 size_t cycles_path(unsigned char *buf, size_t size, cycles_op_t op,

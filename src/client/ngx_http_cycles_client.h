@@ -49,12 +49,13 @@ ngx_http_cycles_server_t *ngx_http_cycles_client_server(ngx_conf_t *cf,
 /*
  * reserve(): while the server's breaker is open it is an outage at once; one
  * such request in a while is shown to the server, as a "decide" that nobody
- * waits for, to learn if it answers again.  A 4xx is an answer.  A lost, late, 5xx or invalid reply is
- * followed at once by one more try with the same key and bytes, unless it
- * has opened the breaker; then it is an outage.  What the reply leaves out: reserved.reserved is the estimate;
- * reserved.expires_at_ms and remaining_ttl_ms are -1.  rsv->id is the id,
- * which need not fit reserved.id.  When the server asks to wait,
- * reserved.denial.reset_at_ms says until when.
+ * waits for, to learn if it answers again.  A 4xx is an answer.  A lost, late,
+ * 5xx or invalid reply is followed at once by one more try with the same key
+ * and bytes, unless it has opened the breaker; then it is an outage.  What the
+ * reply leaves out: reserved.reserved is the estimate; reserved.expires_at_ms
+ * and remaining_ttl_ms are -1.  rsv->id is the id, which need not fit
+ * reserved.id.  When the server asks to wait, reserved.denial.reset_at_ms says
+ * until when.
  *
  * extend(): one try.  extended.expires_at_ms and remaining_ttl_ms are -1 when
  * the reply has none.

@@ -824,7 +824,8 @@ ngx_http_cycles_journal_again(ngx_http_cycles_journal_t *journal)
     }
 
     if (!journal->leads) {
-        delay = ngx_min(NGX_HTTP_CYCLES_JOURNAL_LEAD, journal->conf->replay_time);
+        delay = ngx_min(NGX_HTTP_CYCLES_JOURNAL_LEAD,
+                        journal->conf->replay_time);
 
     } else if (journal->scan.from[0]) {
         delay = 1;

@@ -81,7 +81,7 @@ static const char *const  cycles_row_statuses[] = {
 };
 
 
-/* by cycles_reservation_sort_t: what is sorted by, and whether it is a number */
+/* by cycles_reservation_sort_t: what is sorted by, and if that is a number */
 
 static const struct {
     const char        *column;

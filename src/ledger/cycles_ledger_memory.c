@@ -60,8 +60,8 @@ static void cycles_heap_down(cycles_ledger_t *ledger, uint32_t i);
 
 
 /*
- * Empties the state, but for the filters.  Pages are given back rather than written with zeroes,
- * so that a large zone costs nothing before it is used.
+ * Empties the state, but for the filters.  Pages are given back rather than
+ * written with zeroes, so that a large zone costs nothing before it is used.
  */
 
 void

@@ -216,8 +216,8 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     "UPDATE reservations SET status = 'COMMITTED', finalized_at_ms = ?,"
     " settle_seq = ?, settle_key = ?, settle_digest = ?,"
     " settle_trace_id = ?, settle_remaining = ?, actual = ?, charged = ?,"
-    " settle_by_operator = 0, committed_metadata = ?, (" CYCLES_METRICS_COLUMNS ") ="
-    " (?, ?, ?, ?, ?, ?)"
+    " settle_by_operator = 0, committed_metadata = ?,"
+    " (" CYCLES_METRICS_COLUMNS ") = (?, ?, ?, ?, ?, ?)"
     " WHERE reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_RELEASED */

@@ -14,8 +14,9 @@
 
 /*
  * Tokens of what is not text.  Tools come with nine (the chat template), and
- * with a prompt of their own on Claude.  The rest is judgement: the dearest usual image; speech at 64 kbit/s and 10
- * tokens for a second; a page of a PDF with 20 KB and 1,250 tokens.
+ * with a prompt of their own on Claude.  The rest is judgement: the dearest
+ * usual image; speech at 64 kbit/s and 10 tokens for a second; a page of a PDF
+ * with 20 KB and 1,250 tokens.
  */
 
 #define LLM_TOOLS_TOKENS  9

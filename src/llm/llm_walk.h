@@ -76,9 +76,10 @@ void llm_walk_again(llm_walk_t *w);
 
 /*
  * As llm_json_next(), but only of values of members in the tree, w->member
- * being the one, and no objects and arrays of kind 0 below the root.  An object or array that is not looked into gives only its
- * begin.  LLM_JSON_KEY comes below LLM_WALK_ALL, and with w->member NULL
- * for a member of the root that the tree does not have.
+ * being the one, and no objects and arrays of kind 0 below the root.  An
+ * object or array that is not looked into gives only its begin.  LLM_JSON_KEY
+ * comes below LLM_WALK_ALL, and with w->member NULL for a member of the root
+ * that the tree does not have.
  */
 
 int llm_walk_next(llm_walk_t *w, const unsigned char **pos,

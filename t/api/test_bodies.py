@@ -279,7 +279,8 @@ def test_not_json(api, raw, message):
 
 def test_an_amount_is_exact_however_it_is_written(api):
     want = None
-    for number in b'90071992547409', b'90071992547409.0', b'0.90071992547409e14':
+    for number in (b'90071992547409', b'90071992547409.0',
+                   b'0.90071992547409e14'):
         r = api.send('reserve', raw=text().encode().replace(
             b'"amount": 1', b'"amount": ' + number).replace(b'raw', b'exact'))
         body = ok(r)

@@ -226,7 +226,8 @@ A, S, C, W = map(chat_tool, ('add', 'shell', 'calc', 'web_search'))
 
 TOOLS = [
     # tenant, path, body, the same without the tools
-    ('deny', CHAT, '"tools":[%s,%s,%s]' % (A, S, C), '"tools":[%s,%s]' % (A, C)),
+    ('deny', CHAT, '"tools":[%s,%s,%s]' % (A, S, C),
+     '"tools":[%s,%s]' % (A, C)),
     ('deny', CHAT, '"tools":[%s, %s]' % (S, A), '"tools":[%s]' % A),
     ('deny', CHAT, '"tools":[%s, %s ]' % (A, S), '"tools":[%s ]' % A),
     ('deny', CHAT, '"tools":[%s,%s,%s,%s]' % (S, W, A, S), '"tools":[%s]' % A),

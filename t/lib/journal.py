@@ -16,7 +16,8 @@ from gateway import wait_until
 def identity(base_url, tenant=None, api_key=''):
     """The directory of what one principal owes to one server."""
 
-    who = 'tenant\n' + tenant if tenant and tenant.strip() else 'key\n' + api_key
+    who = ('tenant\n' + tenant if tenant and tenant.strip()
+           else 'key\n' + api_key)
     digest = hashlib.pbkdf2_hmac('sha256', who.encode(),
                                  b'runcycles-commit-journal\n'
                                  + base_url.encode(), 30000)

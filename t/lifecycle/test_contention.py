@@ -39,7 +39,8 @@ def test_exactly_as_many_as_are_paid_for(nginx, provider, kind):
     with authority(kind, scopes) as who:
         ng = who.attach(nginx(workers=4, **who.gateway(
             provider, location='cycles_estimate %d; cycles_actual %d;'
-            'cycles_timeout 60s; cycles_connect_timeout 60s;' % (ESTIMATE, ESTIMATE))))
+            'cycles_timeout 60s; cycles_connect_timeout 60s;'
+            % (ESTIMATE, ESTIMATE))))
 
         for run in range(RUNS):
             tenant = 't%d' % run

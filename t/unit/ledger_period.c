@@ -389,7 +389,8 @@ touch_excess(cycles_ledger_t *l, const char *id, int64_t now)
 
     code = led_commit(l, id, "t", 1000, now);
 
-    return led_st.charged == 1000 && led_st.remaining == 0 ? code : CYCLES_CODES;
+    return led_st.charged == 1000 && led_st.remaining == 0 ? code
+                                                           : CYCLES_CODES;
 }
 
 
