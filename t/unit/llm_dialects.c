@@ -619,8 +619,8 @@ test_forms(void)
         "application/json", "multipart/mixed; boundary=b",
         "multipart/form-data", "multipart/form-data; boundary=",
         "multipart/form-data; boundary=\"b", "multipart/form-data;xboundary=b",
-        "multipart/form-data; boundary=01234567890123456789012345678901234567"
-        "890123456789012345678901234567890"
+        ("multipart/form-data; boundary=0123456789012345678901234567890123456"
+         "7890123456789012345678901234567890")
     };
 
     for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {

@@ -714,8 +714,8 @@ test_inside(void)
         "{\"tiered_pricing\":[{\"range\":[-1,2]}]}",
         "{\"tiered_pricing\":[{\"range\":[0,2],\"input_cost_per_token\":1}]}",
         "{\"tiered_pricing\":[{\"range\":[0,2],\"input_cost_per_token\":[]}]}",
-        "{\"search_context_cost_per_query\":"
-        "{\"search_context_size_low\":101}}",
+        ("{\"search_context_cost_per_query\":"
+         "{\"search_context_size_low\":101}}"),
         "{\"provider_specific_entry\":{\"fast\":0}}",
         "{\"regional_processing_uplift_multiplier_eu\":101}",
         "{\"input_cost_per_second\":-1}",
