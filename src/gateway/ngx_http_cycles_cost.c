@@ -285,7 +285,7 @@ ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
 
 /*
  * The provider's own word on the cost is over the table's, but not over a
- * price that the operator has set.
+ * price that the operator has set; which one that is only assumed is not.
  */
 
 void
@@ -304,7 +304,8 @@ ngx_http_cycles_set_actual(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     if (usage->cost >= 0
         && ctx->usage_source == NGX_HTTP_CYCLES_USAGE_REPORTED
-        && (ctx->price == NULL || !llm_price_is_set(ctx->price)))
+        && (ctx->price == NULL || ctx->price_assumed
+            || !llm_price_is_set(ctx->price)))
     {
         ctx->actual = llm_microcents(usage->cost);
         ctx->usage_source = NGX_HTTP_CYCLES_USAGE_PROVIDER_COST;
@@ -376,6 +377,7 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
 
     if (price) {
         ctx->price = price;
+        ctx->price_assumed = 0;
         ctx->price_key.data = (u_char *) key;
         ctx->price_key.len = ngx_strlen(key);
     }
