@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))
 
+import daemon as background                               # noqa: E402
 import gateway                                            # noqa: E402
 import slow_disk                                          # noqa: E402
 
@@ -41,10 +42,21 @@ def nginx(request):
     """Starts an Nginx: nginx(http=..., server=...); at the end of the test
     each is stopped, its logs are checked, its directory removed."""
 
+    yield from starter(request, gateway.Nginx)
+
+
+@pytest.fixture
+def daemon(request):
+    """As nginx(), for one in the background; see t/lib/daemon.py."""
+
+    yield from starter(request, background.Daemon)
+
+
+def starter(request, kind):
     started = []
 
     def start(**kw):
-        server = gateway.Nginx(**kw)
+        server = kind(**kw)
         started.append(server)
         return server.start()
 

@@ -11,8 +11,9 @@ import subprocess
 import pytest
 
 import gateway
+from daemon import running
 from gateway import (Gate, HarnessError, Nginx, USER, budgets, chat_stream,
-                     ledger_gateway, process_title, wait_until)
+                     ledger_gateway, wait_until)
 
 
 COST = 4500000                  # of one answer of the fake provider
@@ -300,88 +301,6 @@ def test_a_second_nginx(nginx, provider):
         other.close()
 
     ask(ng)
-
-
-def running(pid):
-    try:
-        with open('/proc/%d/stat' % pid) as file:
-            return file.read().rsplit(')', 1)[1].split()[0] != 'Z'
-    except OSError:
-        return False
-
-
-def children(pid):
-    with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
-        return [int(p) for p in file.read().split()]
-
-
-class Daemon(Nginx):
-    """Without a parent: only then nginx changes its binary."""
-
-    pid = None
-
-    @property
-    def master(self):
-        return self.pid
-
-    def _started(self, old=None):
-        try:
-            with open(self.path('nginx.pid')) as file:
-                pid = int(file.read())
-            workers = [p for p in children(pid)
-                       if 'worker process' in process_title(p)]
-        except (OSError, ValueError):
-            return None
-        return pid if pid != old and len(workers) == self.nworkers else None
-
-    def start(self):
-        script = '"$@" & while ! [ -s "$0" ]; do sleep 0.01; done'
-        subprocess.run(['sh', '-c', script, self.path('nginx.pid')]
-                       + self._argv(), timeout=gateway.TIMEOUT,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, env=self._environ(),
-                       check=True)
-        self.pid = wait_until(self._started, what='nginx')
-        return self
-
-    def upgrade(self):
-        """A new binary beside this one; returns its master's pid."""
-
-        self.send_signal(signal.SIGUSR2)
-        return wait_until(lambda: self._started(self.pid),
-                          what='the new nginx')
-
-    def end(self, pid, number=signal.SIGQUIT):
-        os.kill(pid, number)
-        wait_until(lambda: not running(pid), what='nginx to end')
-
-    def stop(self, timeout=None):
-        if self.pid and running(self.pid):
-            self.end(self.pid, signal.SIGTERM)
-
-    def kill9(self):
-        if self.pid and running(self.pid):
-            for pid in children(self.pid) + [self.pid]:
-                os.kill(pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def daemon(provider):
-    started = []
-
-    def start(**kw):
-        ng = Daemon(**kw)
-        started.append(ng)
-        return ng.start()
-
-    yield start
-
-    for ng in started:
-        try:
-            ng.stop()
-            ng.check()
-        finally:
-            ng.close()
 
 
 def test_binary_upgrade(daemon, provider):
