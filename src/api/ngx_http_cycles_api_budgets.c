@@ -194,13 +194,17 @@ ngx_http_cycles_api_budget_fund(ngx_http_request_t *r,
 
     rc = ngx_http_cycles_api_admin_scope(r, ctx, &rq->scope, &rq->unit);
 
-    if (rc == NGX_DECLINED) {
-        rc = ngx_http_cycles_api_funded_tenant(r, ctx, &tenant_id);
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
 
-    if (rc == NGX_DECLINED) {
-        rc = ngx_http_cycles_api_budget_unit(r, ctx, rq->unit);
+    rc = ngx_http_cycles_api_funded_tenant(r, ctx, &tenant_id);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
     }
+
+    rc = ngx_http_cycles_api_budget_unit(r, ctx, rq->unit);
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_cycles_api_admin_may(r, ctx, rq->scope, tenant_id);

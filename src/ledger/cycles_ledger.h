@@ -346,6 +346,14 @@ int cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now,
     int64_t retention_ms, cycles_fold_t *fold, char *err, size_t errlen);
 
 uint64_t cycles_ledger_folded(const cycles_ledger_t *ledger);
+
+/*
+ * How many milliseconds ago it was folded by anybody, since the ledger was
+ * opened; *mine: by this process, which has the pages of the tables at hand.
+ */
+
+int64_t cycles_ledger_fold_age(const cycles_ledger_t *ledger, unsigned *mine);
+
 void cycles_ledger_want_folded(cycles_ledger_t *ledger, uint64_t record);
 
 /*

@@ -423,6 +423,8 @@ typedef struct {
 
     uint64_t              folded;         /* the last record in ledger.db */
     uint64_t              fold_wanted;    /* somebody waits for it */
+    int64_t               fold_pid;       /* who has folded last, and when, */
+    int64_t               fold_time;      /* by the clock since boot */
 
     /* of who folds: see cycles_ledger_filter.c */
 

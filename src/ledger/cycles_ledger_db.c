@@ -142,6 +142,15 @@ static const char  cycles_db_schema[] =
     "  closed_at_ms INTEGER NOT NULL,"
     "  PRIMARY KEY (budget, seq)) WITHOUT ROWID;"
 
+    "CREATE TABLE status_changes ("
+    "  budget INTEGER NOT NULL,"
+    "  seq INTEGER NOT NULL,"
+    "  status TEXT NOT NULL,"
+    "  reason TEXT,"
+    "  metadata TEXT,"
+    "  changed_at_ms INTEGER NOT NULL,"
+    "  PRIMARY KEY (budget, seq)) WITHOUT ROWID;"
+
     "CREATE TABLE api_keys ("
     "  id INTEGER PRIMARY KEY,"
     "  tenant_id TEXT NOT NULL,"

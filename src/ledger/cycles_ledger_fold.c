@@ -106,6 +106,20 @@ cycles_ledger_folded(const cycles_ledger_t *ledger)
 }
 
 
+int64_t
+cycles_ledger_fold_age(const cycles_ledger_t *ledger, unsigned *mine)
+{
+    const cycles_shm_t  *shm;
+
+    shm = ledger->shm;
+
+    *mine = (__atomic_load_n(&shm->fold_pid, __ATOMIC_RELAXED) == getpid());
+
+    return cycles_fold_clock()
+           - __atomic_load_n(&shm->fold_time, __ATOMIC_RELAXED);
+}
+
+
 void
 cycles_ledger_want_folded(cycles_ledger_t *ledger, uint64_t record)
 {
@@ -248,6 +262,10 @@ cycles_fold_locked(cycles_folder_t *f, int64_t now, int64_t retention_ms,
     }
 
     fold->folded = f->meta.folded;
+
+    __atomic_store_n(&ledger->shm->fold_pid, f->pid, __ATOMIC_RELAXED);
+    __atomic_store_n(&ledger->shm->fold_time, cycles_fold_clock(),
+                     __ATOMIC_RELAXED);
 
     if (cycles_fold_trim(f, err, errlen) != 0) {
         return -1;

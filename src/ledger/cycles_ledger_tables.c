@@ -176,6 +176,10 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     /* CYCLES_FOLD_STATUS */
     "UPDATE budgets SET status = ?, updated_at_ms = ? WHERE id = ?",
 
+    /* CYCLES_FOLD_CHANGE */
+    "INSERT INTO status_changes (budget, seq, status, reason, metadata,"
+    " changed_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+
     /* CYCLES_FOLD_ALLOCATED */
     "UPDATE budgets SET allocated = ?, updated_at_ms = ? WHERE id = ?",
 
@@ -625,6 +629,24 @@ cycles_fold_status(cycles_folder_t *f, const cycles_record_t *rec,
         cycles_bind_name(&b, cycles_budget_statuses[rec->status]);
         cycles_bind_int(&b, rec->time);
         cycles_bind_int(&b, rec->budgets[i]);
+
+        if (cycles_fold_run(f, st, 1) != 0) {
+            return -1;
+        }
+
+        st = cycles_fold_statement(f, CYCLES_FOLD_CHANGE);
+
+        if (st == NULL) {
+            return -1;
+        }
+
+        cycles_bind_init(&b, st);
+        cycles_bind_int(&b, rec->budgets[i]);
+        cycles_bind_int(&b, rec->seq);
+        cycles_bind_name(&b, cycles_budget_statuses[rec->status]);
+        cycles_bind_opt_str(&b, rec->reason);
+        cycles_bind_opt_str(&b, rec->metadata);
+        cycles_bind_int(&b, rec->time);
 
         if (cycles_fold_run(f, st, 1) != 0) {
             return -1;

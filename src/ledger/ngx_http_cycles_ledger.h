@@ -53,7 +53,6 @@ typedef struct {
     ngx_event_t                      folded;      /* without a thread */
     ngx_queue_t                      unfolded;    /* waiting for it */
     void                            *folding;
-    time_t                           fold_time;
     time_t                           fold_complained;
     ngx_uint_t                       looking;     /* in ledger.db */
 

@@ -3,7 +3,8 @@
  * Copyright (C) nginx-cycles authors
  *
  * The log becomes ledger.db in the background.  Every worker has a timer, and
- * whichever comes first folds for all of them, in a thread.
+ * whichever comes first folds for all of them, in a thread, and goes on to do
+ * so: the pages that it needs are in its cache.
  */
 
 
@@ -21,8 +22,11 @@
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_PAUSE 100
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_POLL  5
 
-/* without anything new, for what gets old: in seconds */
-#define NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE  60
+/* of another worker, which is taken to be gone then */
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER 3000
+
+/* without anything new, for what gets old */
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE  60000
 
 /* after a failure, and how long others wait for the end of it */
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_RETRY 5000
@@ -127,13 +131,21 @@ ngx_http_cycles_ledger_wait_folded(void *data, uint64_t record,
 static void
 ngx_http_cycles_ledger_fold_timer(ngx_event_t *ev)
 {
-    ngx_http_cycles_ledger_t  *l;
+    int64_t                            age;
+    unsigned                           mine;
+    ngx_http_cycles_ledger_t          *l;
+    ngx_http_cycles_ledger_folding_t  *folding;
 
     l = (ngx_http_cycles_ledger_t *)
             ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, fold));
 
-    if (cycles_ledger_synced(l->core) > cycles_ledger_folded(l->core)
-        || ngx_time() - l->fold_time >= NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE
+    folding = l->folding;
+    age = cycles_ledger_fold_age(l->core, &mine);
+
+    if ((cycles_ledger_synced(l->core) > cycles_ledger_folded(l->core)
+         && (mine || age >= NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER))
+        || (mine && folding->fold.more)
+        || age >= NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE
         || !ngx_queue_empty(&l->unfolded))
     {
         ngx_http_cycles_ledger_fold(l);
@@ -160,8 +172,6 @@ ngx_http_cycles_ledger_fold(ngx_http_cycles_ledger_t *l)
     }
 
     l->folds = 1;
-
-    l->fold_time = ngx_time();
 
     folding = l->folding;
     folding->now = ngx_http_cycles_ledger_now();

@@ -2,9 +2,12 @@
 
 """The admin plane: tenants, budgets and API keys while the ledger runs."""
 
+import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import time
 
@@ -664,6 +667,21 @@ def test_freeze_and_close(admin):
     records = Log(admin.nginx.path('ledger')).records()
     assert [rec.reason for rec in records if rec.kind == 'status'][-1] == ''
 
+    # why, also when the log has been cut
+
+    wait_until(lambda: admin.nginx.status()['ledgers']['main'][
+        'fold_lag'] == 0)
+    db = sqlite3.connect('file:%s?mode=ro' % admin.nginx.path(
+        'ledger/ledger.db'), uri=True)
+    with contextlib.closing(db):
+        rows = db.execute(
+            'SELECT status_changes.status, reason, status_changes.metadata,'
+            ' changed_at_ms = updated_at_ms FROM status_changes'
+            ' JOIN budgets ON budgets.id = budget'
+            " WHERE scope = 'tenant:acme' ORDER BY seq").fetchall()
+    assert rows == [('FROZEN', 'a review', '{"by":"me"}', 0),
+                    ('ACTIVE', None, None, 0), ('CLOSED', None, None, 1)]
+
 
 def test_funding_is_repeated_after_a_start(admin):
     first = ok(admin.fund('tenant:acme', 'CREDIT', 50, idempotency_key='k'))
@@ -749,15 +767,69 @@ def test_caps_from_80_percent_on(make):
 
 # sync=always
 
-def test_sync_always(nginx, disk):
-    """No answer before its record is on the disk."""
+CHANGES = [
+    ('POST', 'tenants', '', {'tenant_id': 'new-one', 'name': 'New'}, 201),
+    ('PATCH', 'tenants/new-one', '', {'name': 'Newer'}, 200),
+    ('PATCH', 'tenants/new-one', '', {'status': 'CLOSED'}, 200),
+    ('POST', 'budgets', '', {
+        'tenant_id': 'acme', 'scope': 'tenant:acme/app:new',
+        'unit': 'USD_MICROCENTS', 'allocated': amount(1)}, 201),
+    ('PATCH', 'budgets', 'SCOPE', {'overdraft_limit': amount(7)}, 200),
+    ('POST', 'budgets/fund', 'SCOPE&tenant_id=acme', {
+        'operation': 'CREDIT', 'amount': amount(5),
+        'idempotency_key': 'k'}, 200),
+    ('POST', 'budgets/freeze', 'SCOPE', {'reason': 'x'}, 200),
+    ('POST', 'budgets/unfreeze', 'SCOPE', None, 200),
+    ('POST', 'budgets/close', 'SCOPE', None, 200),
+    ('POST', 'api-keys', '', {'tenant_id': 'acme', 'name': 'k'}, 201),
+    ('PATCH', 'api-keys/KEY', '', {'name': 'l'}, 200),
+    ('DELETE', 'api-keys/KEY', '', None, 200),
+]
 
-    args = plane(('tenant:acme', 1000), ledger='sync=always')
-    admin = Admin(nginx(**args))
-    assert ok(admin.tenant('acme-corp'), 201)
-    ok(admin.fund('tenant:acme', 'CREDIT', 1))
-    secret = admin.secret(tenant_id='acme-corp')
+
+def test_sync_always(nginx, disk):
+    """No answer before its record is on the disk: while the disk does not
+    answer, nobody is answered; what was answered is there after a failure of
+    power; where the disk fails, it was not answered."""
+
+    admin = Admin(nginx(env=disk.env(), **plane(('tenant:acme', 1000),
+                                                ledger='sync=always')))
+    key_id = ok(admin.api_key(), 201)['key_id']
+    disk.note()
+
+    def main():
+        return admin.nginx.status()['ledgers']['main']
+
+    def send(method, path, query, body):
+        return admin.call(
+            method, '/v1/admin/' + path.replace('KEY', key_id), body,
+            key=None, headers={'X-Admin-API-Key': ADMIN_KEY},
+            query=query.replace('SCOPE',
+                                'scope=tenant:acme&unit=USD_MICROCENTS'))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for method, path, query, body, status in CHANGES:
+            wait_until(lambda: main()['synced'] == main()['records'])
+            records = main()['records']
+            disk.hold()
+            answer = pool.submit(send, method, path, query, body)
+            wait_until(lambda: main()['records'] > records)
+            assert not concurrent.futures.wait([answer], 0.1).done
+            disk.go()
+            ok(answer.result(), status)
+
+    before = admin.everything()
+    assert ok(admin.lookup('tenant:acme'))['status'] == 'CLOSED'
     admin.nginx.kill9()
+    disk.fail_power([admin.nginx.path('ledger/' + name) for name in os.listdir(
+        admin.nginx.path('ledger')) if name.startswith('log-')])
     admin.nginx.start()
-    ok(admin.call('GET', '/v1/auth/introspect', key=secret))
-    assert admin.ledger('tenant:acme')['allocated'] == 1001
+    assert admin.everything() == before
+
+    admin.nginx.allow.append('sync')
+    disk.fail()
+    refused(admin.budget_create('tenant:acme/app:last', 1), 500,
+            'INTERNAL_ERROR')
+    disk.mend()
+    refused(admin.budget_create('tenant:acme/app:last', 1), 409,
+            'DUPLICATE_RESOURCE')

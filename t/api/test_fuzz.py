@@ -1,10 +1,11 @@
 # Copyright (C) nginx-cycles authors
 
 """schemathesis makes up requests from the OpenAPI document, good ones and bad
-ones, and checks each answer against it.
+ones, and checks each answer against it: from the protocol's for the API, from
+the governance specification's for the admin plane.
 
 Here it is a few hundred with a fixed seed; "make api-fuzz" asks for
-API_FUZZ_CASES of them, with API_FUZZ_SEED to repeat a run.
+API_FUZZ_CASES of them from each, with API_FUZZ_SEED to repeat a run.
 """
 
 import glob
@@ -15,7 +16,8 @@ import subprocess
 import sys
 
 import ledger_log
-from _api import KEYS, SPEC, Api, amount, conf, ok, sha256
+from _admin import ADMIN_KEY, Admin, plane
+from _api import DOCUMENTS, KEYS, OPENAPI, amount, ok
 
 
 CASES = int(os.environ.get('API_FUZZ_CASES', 0))
@@ -23,6 +25,16 @@ SEED = int(os.environ.get('API_FUZZ_SEED')
            or (random.randrange(10 ** 6) if CASES else 1))
 
 UNITS = ('USD_MICROCENTS', 'TOKENS', 'CREDITS', 'RISK_POINTS')
+
+# what there is of the governance specification, and what of it the key of a
+# tenant may do
+
+OF_TENANTS = ('createBudget', 'listBudgets', 'lookupBudget', 'fundBudget')
+
+OF_OPERATOR = OF_TENANTS + (
+    'createTenant', 'listTenants', 'getTenant', 'updateTenant',
+    'updateBudget', 'freezeBudget', 'unfreezeBudget', 'createApiKey',
+    'listApiKeys', 'updateApiKey', 'revokeApiKey', 'introspectAuth')
 
 # nginx itself answers TRACE; the two public resources are not there, so
 # neither are other methods on them
@@ -46,7 +58,7 @@ checks.unsupported_method.enabled = false
 '''
 
 
-def schemathesis(directory, url, *args):
+def schemathesis(directory, url, document, *args):
     """One run; returns its report."""
 
     with open(os.path.join(directory, 'schemathesis.toml'), 'w') as file:
@@ -57,8 +69,9 @@ def schemathesis(directory, url, *args):
                PYTHONPATH=os.path.dirname(os.path.abspath(__file__)))
 
     process = subprocess.run(
-        [os.path.join(os.path.dirname(sys.executable), 'st'), 'run', SPEC,
-         '--url', url, '-H', 'X-Cycles-API-Key: ' + KEYS['acme'], *args,
+        [os.path.join(os.path.dirname(sys.executable), 'st'), 'run',
+         os.path.join(OPENAPI, document),
+         '--url', url, *args,
          '--generation-database', 'none', '--warnings', 'off', '--no-color',
          '--report', 'json', '--report-dir', reports],
         cwd=directory, env=env, stdout=subprocess.PIPE,
@@ -74,41 +87,58 @@ def schemathesis(directory, url, *args):
     return report
 
 
-def test_schemathesis(nginx, tmp_path, capsys):
-    entries = [('tenant:acme', 10 ** 12, {
-        'unit': unit, 'allocated': amount(10 ** 12, unit),
-        'overdraft_limit': amount(10 ** 6, unit)}) for unit in UNITS]
-    kw = conf(*entries)
-    kw['files']['budgets.json'] = json.dumps(dict(
-        json.loads(kw['files']['budgets.json']),
-        admin_key_sha256=sha256('operator')))
-    ng = nginx(workers=1, **kw)
-    url = 'http://127.0.0.1:%d' % ng.port
+def known(directory, reservations=()):
+    """What the hooks know of."""
 
-    api = Api(ng)
-    with open(tmp_path / 'reservations.json', 'w') as file:
-        json.dump([(ok(api.reserve(100, unit=unit, ttl_ms=86400000))[
-            'reservation_id'], unit) for unit in UNITS * 50], file)
+    with open(os.path.join(directory, 'state.json'), 'w') as file:
+        json.dump({'reservations': dict(reservations), 'api_key': KEYS['acme'],
+                   'admin_key': ADMIN_KEY}, file)
 
-    report = schemathesis(tmp_path, url, '--seed', str(SEED), '-n',
-                          '100' if CASES else '5')
+
+def campaign(directory, url, document, header, least, only=(),
+             phases='examples,coverage,fuzzing,stateful', wanted=CASES):
+    """One run of all phases, then as many requests as were asked for; returns
+    the number of requests."""
+
+    args = ['-H', header]
+    for operation in only:
+        args += ['--include-operation-id', operation]
+
+    report = schemathesis(directory, url, document, *args, '--seed',
+                          str(SEED), '-n', '100' if CASES else '5',
+                          '--phases', phases)
     cases = report['test_cases']['generated']
-    assert cases >= 300
+    assert cases >= least
 
     # the requests went all the way, and not only to the first check
 
     for name, phases in report['valid_rates'].items():
         if 'evidence' not in name and 'well-known' not in name:
-            assert sum(p['accepted'] for p in phases.values()), name
+            assert sum(p['accepted'] for p in phases.values()), (name, phases)
 
     seed = SEED
-    while cases < CASES:
+    while cases < wanted:
         seed += 1
-        report = schemathesis(tmp_path, url, '--seed', str(seed), '-n', '200',
-                              '--phases', 'fuzzing,stateful')
+        report = schemathesis(directory, url, document, *args, '--seed',
+                              str(seed), '-n', '200', '--phases',
+                              'fuzzing,stateful')
         cases += report['test_cases']['generated']
+    return cases
+
+
+def test_api(nginx, tmp_path, capsys):
+    ng = nginx(workers=1, **plane(*(('tenant:acme', 10 ** 12, {
+        'unit': unit, 'allocated': amount(10 ** 12, unit),
+        'overdraft_limit': amount(10 ** 6, unit)}) for unit in UNITS)))
+
+    api = Admin(ng)
+    known(tmp_path, [(ok(api.reserve(100, unit=unit, ttl_ms=86400000))[
+        'reservation_id'], unit) for unit in UNITS * 50])
+
+    cases = campaign(tmp_path, 'http://127.0.0.1:%d' % ng.port, DOCUMENTS[0],
+                     'X-Cycles-API-Key: ' + KEYS['acme'], 300)
     with capsys.disabled():
-        print('# %d requests, seed %d' % (cases, SEED))
+        print('# %d requests to the API, seed %d' % (cases, SEED))
 
     # and no sum was lost
 
@@ -125,3 +155,36 @@ def test_schemathesis(nginx, tmp_path, capsys):
     for name in 'spent', 'reserved', 'debt':
         assert sum(b[name]['amount'] for b in found) \
             == state.budgets['tenant:acme'][name]
+
+
+def test_admin_plane(nginx, tmp_path, capsys):
+    ng = nginx(workers=1, **plane(*(('tenant:acme', 10 ** 12, {
+        'unit': unit, 'allocated': amount(10 ** 12, unit)})
+        for unit in UNITS)))
+
+    admin = Admin(ng)
+    secret = admin.secret('budgets:read', 'budgets:write')
+    url = 'http://127.0.0.1:%d' % ng.port
+    known(tmp_path)
+
+    # first, as long as the budgets are active
+
+    cases = campaign(tmp_path, url, DOCUMENTS[1], 'X-Cycles-API-Key: '
+                     + secret, 20, OF_TENANTS, 'examples,fuzzing', CASES // 10)
+    cases += campaign(tmp_path, url, DOCUMENTS[1], 'X-Admin-API-Key: '
+                      + ADMIN_KEY, 300, OF_OPERATOR)
+    with capsys.disabled():
+        print('# %d requests to the admin plane, seed %d' % (cases, SEED))
+
+    # and what was answered is what a start finds
+
+    before = admin.everything()
+    assert len(before['tenants']) > 2 and len(before['keys']) > 2 \
+        and len(before['ledgers']) > len(UNITS)
+    for item in before['ledgers']:
+        assert item['remaining']['amount'] == item['allocated']['amount'] \
+            - item['spent']['amount'] - item['reserved']['amount'] \
+            - item['debt']['amount']
+    ng.stop()
+    ng.start()
+    assert admin.everything() == before
