@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), 'lib'))
 import daemon as background                               # noqa: E402
 import gateway                                            # noqa: E402
 import slow_disk                                          # noqa: E402
+import wall_clock                                         # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -33,6 +34,15 @@ def disk():
     """See t/lib/slow_disk.py; after the test nothing waits for it."""
 
     found = slow_disk.Disk()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def clock():
+    """See t/lib/wall_clock.py."""
+
+    found = wall_clock.Clock()
     yield found
     found.close()
 

@@ -42,8 +42,14 @@
 
 
 struct cycles_journal_s {
-    int     base;
-    int     lock;
+    int       base;
+    int       lock;
+
+    /* records that are to wait for too long: since when, and in this walk */
+
+    uint64_t  far_since;
+    unsigned  far:1;
+    unsigned  far_met:1;
 };
 
 
@@ -72,6 +78,8 @@ static int cycles_journal_walk(cycles_journal_t *journal,
 static int cycles_journal_look(cycles_journal_t *journal,
     cycles_journal_scan_t *scan, int dir, const char *identity,
     const char *name);
+static int cycles_journal_due(cycles_journal_t *journal,
+    cycles_journal_scan_t *scan, const cycles_journal_record_t *rec);
 static int cycles_journal_claim(cycles_journal_t *journal, int dir,
     const cycles_journal_record_t *rec, const unsigned char *text, size_t len);
 static int cycles_journal_wanted(cycles_journal_scan_t *scan,
@@ -106,6 +114,8 @@ cycles_journal_open(const char *base, char *err, size_t errlen)
 
     journal->lock = -1;
     journal->base = -1;
+    journal->far = 0;
+    journal->far_met = 0;
 
     if (cycles_journal_mkdirs(base) == 0) {
         journal->base = open(base, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
@@ -607,6 +617,10 @@ cycles_journal_scan(cycles_journal_t *journal, cycles_journal_scan_t *scan)
     memcpy(from, scan->from, sizeof(from));
     scan->from[0] = '\0';
 
+    if (from[0] == '\0') {
+        journal->far_met = 0;
+    }
+
     slash = strchr(from, '/');
 
     if (slash) {
@@ -637,6 +651,10 @@ cycles_journal_scan(cycles_journal_t *journal, cycles_journal_scan_t *scan)
     }
 
     free(names);
+
+    if (scan->from[0] == '\0') {
+        journal->far = journal->far_met;
+    }
 }
 
 
@@ -754,14 +772,7 @@ cycles_journal_look(cycles_journal_t *journal, cycles_journal_scan_t *scan,
         goto failed;
     }
 
-    if (found->record.not_before_ms > scan->now) {
-
-        if (scan->next_ms == 0
-            || found->record.not_before_ms < scan->next_ms)
-        {
-            scan->next_ms = found->record.not_before_ms;
-        }
-
+    if (!cycles_journal_due(journal, scan, &found->record)) {
         goto failed;
     }
 
@@ -782,6 +793,42 @@ failed:
 
     cycles_journal_found_free(found);
     free(text);
+
+    return 0;
+}
+
+
+/*
+ * A floor that is farther away than any that was ever asked for comes from a
+ * clock that was ahead: it counts from when it was met.
+ */
+
+static int
+cycles_journal_due(cycles_journal_t *journal, cycles_journal_scan_t *scan,
+    const cycles_journal_record_t *rec)
+{
+    int64_t  wait;
+
+    wait = rec->not_before_ms - scan->now;
+
+    if (wait <= 0) {
+        return 1;
+    }
+
+    if (wait > CYCLES_JOURNAL_MAX_WAIT) {
+        journal->far_met = 1;
+
+        if (!journal->far) {
+            journal->far = 1;
+            journal->far_since = scan->uptime;
+        }
+
+        return scan->uptime - journal->far_since >= CYCLES_JOURNAL_MAX_WAIT;
+    }
+
+    if (scan->next_ms == 0 || rec->not_before_ms < scan->next_ms) {
+        scan->next_ms = rec->not_before_ms;
+    }
 
     return 0;
 }

@@ -38,6 +38,9 @@
 /* files that a dying process has left half written are removed after that */
 #define CYCLES_JOURNAL_STALE      3600
 
+/* nobody is told to wait for longer, in milliseconds */
+#define CYCLES_JOURNAL_MAX_WAIT   3600000
+
 
 typedef enum {
     CYCLES_JOURNAL_COMMIT = 0,
@@ -183,6 +186,9 @@ void cycles_journal_found_free(cycles_journal_found_t *found);
 typedef struct {
     unsigned                  max;         /* records to find */
     int64_t                   now;
+
+    /* milliseconds of a clock that only goes forward */
+    uint64_t                  uptime;
 
     /*
      * Where the walk begins and, after it, where the next one is to begin;

@@ -747,6 +747,7 @@ ngx_http_cycles_journal_timer(ngx_event_t *ev)
 
     journal->scan.max = NGX_HTTP_CYCLES_JOURNAL_FOUND;
     journal->scan.now = (int64_t) tv.tv_sec * 1000 + tv.tv_usec / 1000;
+    journal->scan.uptime = ngx_current_msec;
     journal->scan.base_urls = journal->base_urls;
     journal->scan.nbase_urls = journal->nbase_urls;
     journal->scan.trouble = ngx_http_cycles_journal_trouble;

@@ -629,6 +629,43 @@ scans(void)
 
     unlink(at(name));
 
+    /* a clock that was ahead of the time has written it */
+
+    (void) text_of(text, sizeof(text), "later", CYCLES_JOURNAL_COMMIT,
+                   NOW + CYCLES_JOURNAL_MAX_WAIT + 1);
+    put(at(name), text);
+
+    sc.uptime = 7000;
+    is_int(scan(journal, &sc, 10, 0), 0, "a floor beyond any has to wait");
+    is_int(sc.next_ms, 0, "and there is no time to come back for it");
+
+    sc.uptime += CYCLES_JOURNAL_MAX_WAIT - 1;
+    is_int(scan(journal, &sc, 10, 0), 0, "for an hour");
+    sc.uptime++;
+    is_int(scan(journal, &sc, 10, 0), 1, "and no longer");
+    is_int(scan(journal, &sc, 10, 0), 1, "it is as good as any other then");
+
+    unlink(at(name));
+
+    is_int(scan(journal, &sc, 10, 0), 0, "once there are no such records");
+
+    put(at(name), text);
+
+    is_int(scan(journal, &sc, 10, 0), 0, "the next one has its own hour");
+    sc.uptime += CYCLES_JOURNAL_MAX_WAIT;
+    is_int(scan(journal, &sc, 10, 0), 1, "and is found after it");
+
+    unlink(at(name));
+    (void) text_of(text, sizeof(text), "later", CYCLES_JOURNAL_COMMIT,
+                   NOW + CYCLES_JOURNAL_MAX_WAIT);
+    put(at(name), text);
+    sc.uptime += 2 * CYCLES_JOURNAL_MAX_WAIT;
+
+    is_int(scan(journal, &sc, 10, 0), 0, "one within the hour waits for it");
+    is_int(sc.next_ms, NOW + CYCLES_JOURNAL_MAX_WAIT, "as it says");
+
+    unlink(at(name));
+
     /* of another server */
 
     put(at(name), "{\"version\":1,\"reservation_id\":\"later\",\"base_url\":"
