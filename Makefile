@@ -27,6 +27,7 @@ DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
 .PHONY: build-asan unit unit-asan campaign soak crash fuzzers
+.PHONY: package package-test matrix test-plain
 
 all: build
 
@@ -144,12 +145,17 @@ fuzzers: $(FUZZERS:%=$(F)/fuzz-%)
 # the tests: each file by its name, and again as asan:NAME
 
 SUITES   := $(sort $(shell find t -name '*.py' ! -path 't/lib/*' \
-                     ! -path 't/fuzz/*' ! -name 'conftest.py' \
+                     ! -path 't/fuzz/*' ! -path 't/package/*' \
+                     ! -name 'conftest.py' \
                      ! -name '_*.py' 2>/dev/null) \
                    $(shell find t -name '*.t' 2>/dev/null))
+# the package is for the nginx of the distribution
+
+ONCE     := t/examples/test_package.py
+
 TESTS    ?= $(UNITS:%=t/unit/%.c) $(UNITS:%=asan:t/unit/%.c) \
             $(FUZZERS:%=asan:t/fuzz/%.c) \
-            $(SUITES:%=asan:%) $(SUITES)
+            $(patsubst %,asan:%,$(filter-out $(ONCE),$(SUITES))) $(SUITES)
 
 test:
 	@$(DEPS) build test
@@ -158,6 +164,18 @@ test:
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory build-asan
 	@$(MAKE) --no-print-directory -j $(JOBS) -s unit unit-asan
+	prove -j $(JOBS) --timer --failures --comments --exec t/run $(TESTS)
+
+# the same but for the sanitizers, for a release whose nginx is to be tested
+
+test-plain: TESTS = $(UNITS:%=t/unit/%.c) $(SUITES)
+
+test-plain:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(NODE)/.done \
+	    $(RUST)/.done
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -j $(JOBS) -s unit
 	prove -j $(JOBS) --timer --failures --comments --exec t/run $(TESTS)
 
 demo:
@@ -174,6 +192,23 @@ bench:
 lint:
 	@$(DEPS) build lint
 	@tools/lint.sh
+
+# a Debian package for the nginx of this machine
+
+package:
+	@$(DEPS) build package
+	@tools/package.sh $(BUILD)/package
+
+# in roots of other releases, which only root can make: the package is built
+# and installed; the suite, but for what runs with sanitizers, is run
+
+RELEASES ?= bookworm trixie forky
+
+package-test:
+	@tools/package-test.sh $(RELEASES)
+
+matrix:
+	@tools/matrix.sh $(RELEASES)
 
 # FUZZ=NAME is one of them
 

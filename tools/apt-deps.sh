@@ -11,12 +11,19 @@ packages_of() {
         build) echo gcc make libc6-dev nginx nginx-dev libjansson-dev \
                     libsqlite3-dev libssl-dev zlib1g-dev ;;
         demo)  echo python3 python3-venv ca-certificates ;;
-        test)  echo clang perl python3 python3-venv curl jq wrk \
+        test)  echo build-essential clang debhelper perl python3 python3-venv curl jq wrk \
                     ca-certificates dpkg-dev libpcre2-dev pkg-config procps \
                     sqlite3 tzdata ;;
-        rust)  echo cargo-web rustc-web ;;
+        rust)  if apt-cache show cargo-web > /dev/null 2>&1; then
+                   echo cargo-web rustc-web
+               else
+                   echo cargo rustc
+               fi ;;
         bench) echo wrk python3 util-linux ;;
         fuzz)  echo clang libclang-rt-dev ;;
+        package)
+               echo build-essential debhelper ;;
+        roots) echo debootstrap iproute2 ;;
         lint)  echo clang shellcheck python3 ;;
         *)     die "no package group \"$1\"" ;;
     esac

@@ -36,17 +36,7 @@ flags=(
 write_apt_root() {
     local apt=$dir/apt uri
 
-    uri=$( { cat /etc/apt/sources.list.d/*.sources 2> /dev/null || true; } \
-           | awk '/^URIs:/ { print $2; exit }')
-
-    if [ -z "$uri" ]; then
-        uri=$( { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list \
-                 2> /dev/null || true; } \
-               | sed -n 's/^deb *\(\[[^]]*\]\)\? *\([^ ]*\).*/\2/p' | head -1)
-    fi
-
-    [ "$uri" ] || die "no Debian archive in /etc/apt/sources.list: the" \
-                      "sanitizer build needs one to get nginx's sources"
+    uri=$(archive_uri)
 
     mkdir -p "$apt"/{state/lists/partial,cache/archives/partial}
     mkdir -p "$apt"/etc/{sources.list.d,preferences.d}

@@ -55,6 +55,25 @@ quiet() {
 }
 
 
+# the archive that this machine installs from
+
+archive_uri() {
+    local uri
+
+    uri=$( { cat /etc/apt/sources.list.d/*.sources 2> /dev/null || true; } \
+           | awk '/^URIs:/ { print $2; exit }')
+
+    if [ -z "$uri" ]; then
+        uri=$( { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list \
+                 2> /dev/null || true; } \
+               | sed -n 's/^deb *\(\[[^]]*\]\)\? *\([^ ]*\).*/\2/p' | head -1)
+    fi
+
+    [ "$uri" ] || die "no Debian archive in /etc/apt/sources.list"
+    echo "$uri"
+}
+
+
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"

@@ -11,20 +11,12 @@ import re
 import pytest
 
 import gateway
+import test_commands
+from documents import BLOCKS, DOCS, name_of, read
 from gateway import Gate, ROOT, chat, nginx_t
 
 
-DOCS = sorted(glob.glob(ROOT + '/*.md') + glob.glob(ROOT + '/docs/*.md'))
 REFERENCE = os.path.join(ROOT, 'docs', 'directives.md')
-
-
-def read(path):
-    with open(path) as file:
-        return file.read()
-
-
-def name_of(path):
-    return os.path.relpath(path, ROOT)
 
 
 # the code
@@ -377,33 +369,28 @@ def test_links(path):
             assert anchor in anchors(target), link
 
 
-def blocks():
-    """Each fenced block with what is said before it: (file and line, kind,
-    the test's words or None, text)."""
+# what tests a block: here, or in test_commands.py
 
-    found = []
-    for path in DOCS:
-        if name_of(path) == 'docs/ledger-format.md':
-            continue
-
-        text = read(path)
-        for match in re.finditer(
-                r'(?:<!-- (test|fragment): (.*?) -->\n)?^```(\w*)\n(.*?)^```$',
-                text, re.M | re.S):
-            line = text.count('\n', 0, match.start(3)) + 1
-            found.append(('%s:%d' % (name_of(path), line), match.group(3),
-                          match.group(1), match.group(2), match.group(4)))
-    return found
-
-
-BLOCKS = blocks()
+TESTED = {'nginx': {'http', 'server', 'location', 'example'},
+          'json': {'budgets', 'denial terminal', 'denial transient'},
+          'http': {'denial reply'},
+          'sh': test_commands.KINDS}
 
 
 def test_blocks_are_tested_or_say_why_not():
     for where, kind, how, words_, _ in BLOCKS:
-        if kind in ('nginx', 'json', 'http'):
-            assert how, where + ' has no "test:" or "fragment:" before it'
-            assert words_.strip(), where
+        assert how, where + ' has no "test:" or "fragment:" before it'
+        assert words_.strip(), where
+        if how == 'test':
+            assert words_ in TESTED[kind], where
+
+
+@pytest.mark.parametrize('path', DOCS, ids=name_of)
+def test_blocks_have_fences(path):
+    """What is indented looks like a block, and no test would see it."""
+
+    text = re.sub(r'^```.*?^```$', '', read(path), flags=re.M | re.S)
+    assert not re.findall(r'^    \S.*', text, re.M)
 
 
 SCAFFOLD = '''

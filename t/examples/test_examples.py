@@ -7,8 +7,6 @@ import glob
 import os
 import re
 import shutil
-import ssl
-import subprocess
 
 import pytest
 
@@ -16,6 +14,7 @@ import gateway
 from gateway import (FakeProvider, Nginx, Reply, ROOT, chat, chat_stream,
                      sse_events, wait_until)
 from fake_cycles import FakeCycles
+from tls import TlsProvider, make_certificates
 
 
 EXAMPLES = os.path.join(ROOT, 'conf-examples')
@@ -30,46 +29,20 @@ COST = 10 * 15 + 5 * 60
 
 @pytest.fixture(scope='module')
 def certificates(tmp_path_factory):
-    """A directory with ca.pem, and cert.pem and key.pem for NAMES."""
-
-    path = tmp_path_factory.mktemp('certificates')
-
-    def openssl(*args):
-        subprocess.run(('openssl',) + args, check=True, cwd=path,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-    key = ('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1',
-           '-nodes')
-    openssl('req', '-x509', *key, '-keyout', 'ca.key', '-out', 'ca.pem',
-            '-subj', '/CN=test CA', '-days', '2')
-    openssl('req', *key, '-keyout', 'key.pem', '-out', 'req.pem',
-            '-subj', '/CN=' + NAMES[0])
-    (path / 'names').write_text('subjectAltName=' + ','.join(
-        'DNS:' + name for name in NAMES))
-    openssl('x509', '-req', '-in', 'req.pem', '-CA', 'ca.pem', '-CAkey',
-            'ca.key', '-CAcreateserial', '-out', 'cert.pem', '-days', '2',
-            '-extfile', 'names')
-    return path
+    return make_certificates(tmp_path_factory.mktemp('certificates'), NAMES)
 
 
-class TlsProvider(FakeProvider):
-    """A FakeProvider that only speaks TLS; .names are those asked for."""
+# the part of Debian's nginx.conf that matters to a file of conf.d
 
-    def __init__(self, certificates):
-        self.names = []
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.load_cert_chain(certificates / 'cert.pem',
-                                     certificates / 'key.pem')
-        self.context.sni_callback = (
-            lambda sock, name, context: self.names.append(name))
-        super().__init__()
-
-    def listen(self):
-        async def start():
-            self._server = await self._loop.create_server(
-                self._connect, '127.0.0.1', self.port, ssl=self.context)
-
-        self._call(start())
+DROP_IN = '''
+load_module modules/ngx_http_cycles_module.so;
+worker_processes auto;
+error_log /var/log/nginx/error.log notice;
+events { worker_connections 768; }
+http {
+%s
+}
+'''
 
 
 class Example(Nginx):
@@ -87,6 +60,12 @@ class Example(Nginx):
 
         with open(os.path.join(EXAMPLES, self.name)) as file:
             text = file.read()
+
+        if 'http {\n' not in text:
+            text = DROP_IN % text
+            os.makedirs(self.path('cycles'), exist_ok=True)
+            for name in 'budgets.json', 'prices.json':
+                shutil.copy(os.path.join(EXAMPLES, name), self.path('cycles'))
 
         for old, new in self.replacements(text):
             assert old in text, '%s has no "%s"' % (self.name, old)
@@ -209,6 +188,27 @@ def test_openai(example):
     assert r.status == 429
     assert r.header('X-Cycles-Reason') == 'BUDGET_NOT_FOUND'
     assert len(provider.requests) == 2
+
+
+def test_site(example):
+    ng, provider = example('site.conf', 'api.openai.com:443')
+
+    r = ng.chat(tenant='acme', headers={'Authorization': 'Bearer sk-user'})
+    assert r.status == 200
+    assert int(r.header('X-Cycles-Remaining')) < 5000000000
+    assert provider.requests[0].header('Authorization') == 'Bearer sk-user'
+    assert provider.names == ['api.openai.com']
+
+    ng.wait_access_log(1)
+    assert acme(ng)['spent'] == COST
+
+    r = ng.chat(tenant='nobody')
+    assert r.status == 429
+    assert r.header('X-Cycles-Reason') == 'BUDGET_NOT_FOUND'
+    assert len(provider.requests) == 1
+
+    r = gateway.request(ng.port, path='/cycles?format=json')
+    assert r.json['live_reservations'] == 0
 
 
 def test_api_keys(example):

@@ -1,0 +1,134 @@
+# Copyright (C) nginx-cycles authors
+
+"""The commands in the documents: each block of a shell says what runs it."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import gateway
+from documents import BLOCKS, blocks_for
+from gateway import Nginx, ROOT, wait_until
+
+
+KINDS = {'make', 'newcomer', 'ledger', 'copy of the tables',
+         'copy with the log', 'secret'}
+
+
+def shell(text, check=True, **environ):
+    return subprocess.run(
+        ['bash', '-euo', 'pipefail', '-c', text], cwd=ROOT, check=check,
+        env=dict(os.environ, **environ), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        universal_newlines=True, timeout=gateway.TIMEOUT)
+
+
+def one(how, number=0):
+    found = blocks_for(how)
+    assert found, how
+    return found[number][1]
+
+
+def test_each_kind_is_used():
+    assert {words for _, kind, mark, words, _ in BLOCKS
+            if kind == 'sh' and mark == 'test'} == KINDS
+
+
+@pytest.mark.parametrize('where, text', blocks_for('make'),
+                         ids=lambda value: str(value)[:40])
+def test_make(where, text):
+    """What takes from minutes to hours is not run here: make knows what to
+    do for it, and what t/run is given is there."""
+
+    for line in text.splitlines():
+        line = line.split('#')[0].strip()
+        if line.startswith('make '):
+            done = shell(line + ' -n SKIP_DEPS=1', check=False)
+            assert done.returncode == 0, '%s: %s' % (where, done.stdout)
+        else:
+            run, file = line.split()
+            assert run == 't/run'
+            assert os.path.exists(os.path.join(
+                ROOT, file.replace('asan:', ''))), line
+
+
+def test_newcomer():
+    """Runs in bare roots, by make package-test; here it is only read."""
+
+    for where, text in blocks_for('newcomer'):
+        shell('set -n\n' + text)
+
+    for path in re.findall(r'/examples/([\w.-]+)', one('newcomer')):
+        assert os.path.exists(os.path.join(ROOT, 'conf-examples', path))
+
+
+def test_secret():
+    for where, text in blocks_for('secret'):
+        assert shell(text, secret='s3cret').stdout.split()[0] == \
+            hashlib.sha256(b's3cret').hexdigest()
+
+
+FOLDED = 'tenant:acme|USD_MICROCENTS|999550'
+
+
+def tables(ng):
+    done = shell(one('ledger'), check=False, DIR=ng.path('ledger'))
+    print(repr(done.stdout))
+    return done.stdout.split()
+
+
+def test_tables_of_a_ledger(nginx, provider):
+    ng = nginx(**gateway.ledger_gateway(
+        provider, ('tenant:acme', 1000000),
+        location='cycles_subject app chatbot;'))
+    assert ng.chat(tenant='acme').status == 200
+
+    wait_until(lambda: tables(ng) == [FOLDED, 'chatbot|450'])
+
+
+def copied(tmp_path, ng):
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    return {'DIR': ng.path('ledger'), 'COPY': str(copy)}
+
+
+def starts_with(made_of, places):
+    """A second nginx, on the copy: what it has left for acme."""
+
+    other = Nginx(**made_of)
+    try:
+        shutil.rmtree(other.path('ledger'))
+        shutil.copytree(places['COPY'], other.path('ledger'))
+        if os.geteuid() == 0:
+            shell('chown -R %s "$COPY"' % gateway.USER,
+                  COPY=other.path('ledger'))
+        other.start()
+        left = other.budget('tenant:acme')['remaining']
+        other.stop()
+        other.check()
+        return left
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize('how', ['copy of the tables', 'copy with the log'])
+def test_backup(nginx, provider, tmp_path, how):
+    made_of = gateway.ledger_gateway(provider, ('tenant:acme', 1000000))
+    ng = nginx(**made_of)
+    assert ng.chat(tenant='acme').status == 200
+
+    if how == 'copy of the tables':
+
+        # what is not folded yet is not in it
+
+        wait_until(lambda: FOLDED in tables(ng))
+
+    places = copied(tmp_path, ng)
+    for where, text in blocks_for(how):
+        shell(text, **places)
+
+    assert starts_with(made_of, places) == 999550

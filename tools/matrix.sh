@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Copyright (C) nginx-cycles authors
+#
+# tools/matrix.sh SUITE...: the tests, but for those with sanitizers, in a root
+# of each of these releases, with its nginx, and with each compiler of CCS.
+# TESTS are some of them.
+
+. tools/common.sh
+
+roots=${ROOTS:-$BUILD/roots}
+
+
+in_root() {
+    tools/root.sh run "$roots/$1/test" bash -e -c "cd /src; $2"
+}
+
+
+test_suite() {
+    local suite=$1 dir=$roots/$1/test cc
+
+    [ -d "$dir" ] || tools/root.sh fresh "$suite" test
+
+    mkdir -p "$dir/src"
+    find "$dir/src" -mindepth 1 -maxdepth 1 ! -name build -exec rm -r {} +
+    tools/root.sh sources "$dir/src"
+    in_root "$suite" "command -v make > /dev/null \
+        || { apt-get -q update && apt-get -q -y install make; } > /dev/null"
+
+    for cc in ${CCS:-gcc clang}; do
+        in_root "$suite" "tools/apt-deps.sh build test"
+        say "$suite: $(in_root "$suite" "nginx -v 2>&1; $cc --version" \
+                       | head -n 2 | tr '\n' ' ')"
+        in_root "$suite" "make test-plain CC=$cc \
+            ${TESTS:+TESTS=\"$TESTS\"}"
+    done
+}
+
+
+command -v debootstrap > /dev/null || tools/apt-deps.sh roots
+
+for suite in "$@"; do
+    test_suite "$suite"
+done
+
+say "the tests pass in: $*"
