@@ -124,7 +124,7 @@ SCENARIOS = {
     'json': Scenario(traffic.request(), traffic.COMPLETION, 20, 120),
     'sse100': Scenario(traffic.stream_request(), traffic.stream(100), 5, 25),
     'sse1m': Scenario(traffic.stream_request(),
-                      traffic.stream(5000, 1 << 20), 1, 3),
+                      traffic.stream(5000), 1, 3),
     'trickle': Scenario(traffic.stream_request(), '', 2, 8,
                         steps=traffic.events(100)),
     'long': Scenario(traffic.long_request(), traffic.COMPLETION, 2, 8),

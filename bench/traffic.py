@@ -41,13 +41,19 @@ def long_request(size=100 * 1024):
     return request(messages=[{'role': 'user', 'content': text}])
 
 
-def events(number, word='word '):
-    """The events of a stream; the last but one has the usage."""
+def events(number):
+    """The events of a stream as OpenAI sends them, some 210 bytes each, of
+    which the text is five; the last but one has the usage."""
 
-    base = {'id': 'chatcmpl-bench', 'object': 'chat.completion.chunk',
-            'created': 1700000000, 'model': MODEL}
-    lines = [dict(base, choices=[{'index': 0, 'delta': {'content': word}}],
-                  usage=None)] * (number - 1)
+    base = {'id': 'chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG',
+            'object': 'chat.completion.chunk', 'created': 1741570283,
+            'model': MODEL}
+    lines = []
+    for i in range(number - 1):
+        delta = {'content': ' word'} if i else {
+            'role': 'assistant', 'content': ''}
+        lines.append(dict(base, choices=[{'index': 0, 'delta': delta}],
+                          usage=None, obfuscation='aK3xQ9zP'[i % 7:]))
     lines.append(dict(base, choices=[], usage={
         'prompt_tokens': 230, 'completion_tokens': number,
         'total_tokens': 230 + number}))
@@ -55,11 +61,5 @@ def events(number, word='word '):
             for line in lines] + ['data: [DONE]\n\n']
 
 
-def stream(number, size=0):
-    """The text of a stream of so many events and about that many bytes."""
-
-    word = 'word '
-    if size:
-        spare = size // number - len(events(2)[0])
-        word = 'words '[:6] * (spare // 6 + 1)
-    return ''.join(events(number, word))
+def stream(number):
+    return ''.join(events(number))

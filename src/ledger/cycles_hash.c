@@ -112,35 +112,40 @@ cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key)
 }
 
 
+/* a word may begin anywhere in the data: its bytes come from two of theirs */
+
 void
 cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
 {
+    uint64_t              word, tail;
+    unsigned              bits;
     const unsigned char  *p;
 
     p = data;
-
-    while (len && (h->total & 7)) {
-        h->tail |= (uint64_t) *p++ << (8 * (h->total & 7));
-        h->total++;
-        len--;
-
-        if ((h->total & 7) == 0) {
-            cycles_siphash_word(h, h->tail);
-            h->tail = 0;
-        }
-    }
+    tail = h->tail;
+    bits = 8 * (h->total & 7);
+    h->total += len;
 
     while (len >= 8) {
-        cycles_siphash_word(h, cycles_load64(p));
-        h->total += 8;
+        word = cycles_load64(p);
+        cycles_siphash_word(h, tail | (word << bits));
+        tail = bits ? word >> (64 - bits) : 0;
         p += 8;
         len -= 8;
     }
 
     while (len--) {
-        h->tail |= (uint64_t) *p++ << (8 * (h->total & 7));
-        h->total++;
+        tail |= (uint64_t) *p++ << bits;
+        bits += 8;
+
+        if (bits == 64) {
+            cycles_siphash_word(h, tail);
+            tail = 0;
+            bits = 0;
+        }
     }
+
+    h->tail = tail;
 }
 
 

@@ -9,11 +9,12 @@
  */
 
 
+#include <string.h>
+
 #include "llm_estimate.h"
 
 
 #define LLM_CLASS_NEWLINE  4
-#define LLM_CLASS_TAIL     6
 #define LLM_CLASSES        17
 
 /*
@@ -31,40 +32,68 @@ static unsigned llm_estimate_lead(unsigned code);
 
 
 /*
- * 0 lower case, 1 upper case, 2 digit, 3 space, 4 newline, 5 punctuation,
- * 6 tail of a UTF-8 sequence, 7 and above: lead bytes as in LLM_LEADS.
+ * What a byte is, 0 lower case, 1 upper case, 2 digit, 3 space, 4 newline,
+ * 5 punctuation, 6 tail of a UTF-8 sequence, 7 and above lead bytes as in
+ * LLM_LEADS, and the row of what comes before the next byte.
  */
 
-static const unsigned char  llm_class[256] = {
-     5,  5,  5,  5,  5,  5,  5,  5,  5,  3,  4,  5,  5,  4,  5,  5,
-     5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,
-     3,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,  5,
-     2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  5,  5,  5,  5,  5,  5,
-     5,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,
-     1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  5,  5,  5,  5,  5,
-     5,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
-     0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  5,  5,  5,  5,  5,
-     6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,
-     6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,
-     6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,
-     6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,
-     7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  7,  8,  8,  8,  8,
-     9,  9,  9,  9,  9,  9, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10,
-    11, 12, 13, 14, 14, 14, 14, 14, 14, 14, 15, 15, 15, 15, 13, 13,
-    16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16
+#define LLM_ROW(n)      ((n) * LLM_CLASSES)
+
+#define A  { 0, LLM_ROW(0) }
+#define U  { 1, LLM_ROW(1) }
+#define D  { 2, LLM_ROW(2) }
+#define S  { 3, LLM_ROW(3) }
+#define N  { 4, LLM_ROW(4) }
+#define P  { 5, LLM_ROW(5) }
+#define T  { 6, LLM_ROW(6) }
+#define L(lead)  { 7 + lead, LLM_ROW(6) }
+
+static const struct {
+    unsigned char        class;
+    unsigned char        row;
+} llm_class[256] = {
+    P, P, P, P, P, P, P, P, P, S, N, P, P, N, P, P,
+    P, P, P, P, P, P, P, P, P, P, P, P, P, P, P, P,
+    S, P, P, P, P, P, P, P, P, P, P, P, P, P, P, P,
+    D, D, D, D, D, D, D, D, D, D, P, P, P, P, P, P,
+    P, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U,
+    U, U, U, U, U, U, U, U, U, U, U, P, P, P, P, P,
+    P, A, A, A, A, A, A, A, A, A, A, A, A, A, A, A,
+    A, A, A, A, A, A, A, A, A, A, A, P, P, P, P, P,
+    T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T,
+    T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T,
+    T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T,
+    T, T, T, T, T, T, T, T, T, T, T, T, T, T, T, T,
+    L(0), L(0), L(0), L(0), L(0), L(0), L(0), L(0),
+    L(0), L(0), L(0), L(0), L(1), L(1), L(1), L(1),
+    L(2), L(2), L(2), L(2), L(2), L(2), L(3), L(3),
+    L(3), L(3), L(3), L(3), L(3), L(3), L(3), L(3),
+    L(4), L(5), L(6), L(7), L(7), L(7), L(7), L(7),
+    L(7), L(7), L(8), L(8), L(8), L(8), L(6), L(6),
+    L(9), L(9), L(9), L(9), L(9), L(9), L(9), L(9),
+    L(9), L(9), L(9), L(9), L(9), L(9), L(9), L(9)
 };
+
+#undef A
+#undef U
+#undef D
+#undef S
+#undef N
+#undef P
+#undef T
+#undef L
 
 
 /* a row for each class that comes before; all from the tail on are alike */
 
-static const uint16_t  llm_weight[LLM_CLASS_TAIL + 1][LLM_CLASSES] = {
-    {  24, 177, 394,  1, 257, 144, 0, LLM_LEADS },
-    {  24, 140, 394,  1, 257, 144, 0, LLM_LEADS },
-    { 235, 171,   8,  1, 257, 144, 0, LLM_LEADS },
-    { 235, 171, 394, 12, 257, 144, 0, LLM_LEADS },
-    { 235, 171, 394, 12,   1, 144, 0, LLM_LEADS },
-    { 235, 171, 394,  1, 257,   4, 0, LLM_LEADS },
-    { 235, 171, 394,  1, 257, 144, 0, LLM_LEADS }
+static const uint16_t  llm_weight[] = {
+    24, 177, 394,  1, 257, 144, 0, LLM_LEADS,
+    24, 140, 394,  1, 257, 144, 0, LLM_LEADS,
+    235, 171,   8,  1, 257, 144, 0, LLM_LEADS,
+    235, 171, 394, 12, 257, 144, 0, LLM_LEADS,
+    235, 171, 394, 12,   1, 144, 0, LLM_LEADS,
+    235, 171, 394,  1, 257,   4, 0, LLM_LEADS,
+    235, 171, 394,  1, 257, 144, 0, LLM_LEADS
 };
 
 
@@ -79,7 +108,7 @@ llm_estimate_init(llm_estimate_t *e)
 void
 llm_estimate_string(llm_estimate_t *e)
 {
-    e->previous = LLM_CLASS_NEWLINE;
+    e->previous = LLM_ROW(LLM_CLASS_NEWLINE);
     e->code_point = 0;
     e->escape = 0;
     e->digits = 0;
@@ -89,9 +118,9 @@ llm_estimate_string(llm_estimate_t *e)
 void
 llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n)
 {
-    unsigned              class, previous;
+    unsigned              row;
     uint64_t              sum;
-    const unsigned char  *last;
+    const unsigned char  *last, *slash;
 
     last = p + n;
 
@@ -102,17 +131,30 @@ llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n)
             continue;
         }
 
-        sum = 0;
-        previous = e->previous;
+        slash = memchr(p, '\\', (size_t) (last - p));
 
-        for ( /* void */ ; p < last && *p != '\\'; p++) {
-            class = llm_class[*p];
-            sum += llm_weight[previous][class];
-            previous = (class < LLM_CLASS_TAIL) ? class : LLM_CLASS_TAIL;
+        if (slash == NULL) {
+            slash = last;
+        }
+
+        sum = 0;
+        row = e->previous;
+
+        for ( /* void */ ; slash - p >= 4; p += 4) {
+            sum += llm_weight[row + llm_class[p[0]].class]
+                   + llm_weight[llm_class[p[0]].row + llm_class[p[1]].class]
+                   + llm_weight[llm_class[p[1]].row + llm_class[p[2]].class]
+                   + llm_weight[llm_class[p[2]].row + llm_class[p[3]].class];
+            row = llm_class[p[3]].row;
+        }
+
+        for ( /* void */ ; p < slash; p++) {
+            sum += llm_weight[row + llm_class[*p].class];
+            row = llm_class[*p].row;
         }
 
         e->sum += sum;
-        e->previous = previous;
+        e->previous = row;
 
         if (p < last) {
             e->escape = 1;
@@ -189,11 +231,9 @@ llm_estimate_escape(llm_estimate_t *e, unsigned ch)
 static void
 llm_estimate_byte(llm_estimate_t *e, unsigned ch)
 {
-    unsigned  class;
-
-    class = llm_class[ch & 0xff];
-    e->sum += llm_weight[e->previous][class];
-    e->previous = (class < LLM_CLASS_TAIL) ? class : LLM_CLASS_TAIL;
+    ch &= 0xff;
+    e->sum += llm_weight[e->previous + llm_class[ch].class];
+    e->previous = llm_class[ch].row;
 }
 
 

@@ -20,7 +20,7 @@
 
 typedef struct {
     uint64_t         sum;                 /* 1/256 token */
-    unsigned         previous;            /* class of the byte before */
+    unsigned         previous;            /* row of the byte before */
     unsigned         code_point;
     unsigned char    escape;
     unsigned char    digits;

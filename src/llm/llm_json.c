@@ -3,11 +3,15 @@
  * Copyright (C) nginx-cycles authors
  *
  * Most bytes of a body are inside strings, and most strings are of no
- * interest: these are passed eight bytes at a time.
+ * interest: these are passed many bytes at a time.
  */
 
 
 #include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "llm_json.h"
 
@@ -508,17 +512,51 @@ llm_json_contents(llm_json_t *js, const unsigned char *p,
 }
 
 
-/*
- * The first byte that is not plain contents of a string.  The test for a zero
- * byte may be wrong only above a byte for which it is right, so the lowest
- * one is always the first.
- */
+/* the first byte that is not plain contents of a string */
 
 static const unsigned char *
 llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
 {
     unsigned  ch;
+
+#if defined(__SSE2__)
+
+    unsigned       found;
+    const __m128i  quote = _mm_set1_epi8('"');
+    const __m128i  slash = _mm_set1_epi8('\\');
+    __m128i        bytes, other;
+
+    while (last - p >= 16) {
+
+        bytes = _mm_loadu_si128((const __m128i *) p);
+        other = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote),
+                             _mm_cmpeq_epi8(bytes, slash));
+
+        if (strict) {
+
+            /* as signed numbers, bytes above 0x7f are below 0x20, too */
+
+            other = _mm_or_si128(other, _mm_cmpgt_epi8(
+                                            _mm_set1_epi8(0x20), bytes));
+        }
+
+        found = (unsigned) _mm_movemask_epi8(other);
+
+        if (found) {
+            return p + __builtin_ctz(found);
+        }
+
+        p += 16;
+    }
+
+#else
+
     uint64_t  word, quote, slash, found;
+
+    /*
+     * The test for a zero byte may be wrong only above a byte for which it is
+     * right, so the lowest one is always the first.
+     */
 
     while (last - p >= 8) {
 
@@ -546,6 +584,8 @@ llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
         p += 8;
     }
 
+#endif
+
     for ( /* void */ ; p < last; p++) {
 
         ch = *p;
@@ -560,6 +600,35 @@ llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
     }
 
     return p;
+}
+
+
+const unsigned char *
+llm_json_string_end(const unsigned char *p, const unsigned char *last)
+{
+    unsigned  ch;
+
+    while (p < last) {
+
+        ch = *p++;
+
+        if (ch == '"') {
+            return p - 1;
+        }
+
+        if (ch < 0x20) {
+            return NULL;
+        }
+
+        if (ch == '\\'
+            && (p == last || *p == '\0'
+                || strchr("\"\\/bfnrt", (int) *p++) == NULL))
+        {
+            return NULL;
+        }
+    }
+
+    return NULL;
 }
 
 

@@ -129,6 +129,15 @@ int llm_json_in_array(const llm_json_t *js);
 
 
 /*
+ * The closing quote of a string that begins at p, behind its opening one.
+ * NULL: it is not there, or something precedes it that wants a closer look.
+ */
+
+const unsigned char *llm_json_string_end(const unsigned char *p,
+    const unsigned char *last);
+
+
+/*
  * The value of a number's text when it is whole, as in 100, 1e2 and 100.0,
  * and at most 2^53.  -1: negative, a fraction, too large, or text is NULL.
  */

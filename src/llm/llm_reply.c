@@ -28,6 +28,11 @@ typedef enum {
 
 
 static void llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n);
+static const unsigned char *llm_reply_repeated(llm_reply_t *rp,
+    const unsigned char *p, const unsigned char *last);
+static void llm_reply_whole_line(llm_reply_t *rp, const unsigned char *p,
+    const unsigned char *last);
+static uint64_t llm_reply_state(const llm_reply_t *rp);
 static void llm_reply_line(llm_reply_t *rp, const unsigned char *p,
     const unsigned char *last);
 static const unsigned char *llm_reply_field(llm_reply_t *rp,
@@ -76,9 +81,13 @@ llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
 
     llm_walk_init(&rp->walk, llm_dialect(api)->reply, 0);
 
+    if (format == LLM_REPLY_SSE) {
+        llm_repeat_init(&rp->u.repeat);
+    }
+
     if (format == LLM_REPLY_EVENTSTREAM) {
-        llm_eventstream_init(&rp->frames);
-        llm_walk_init(&rp->chunk, &llm_invoke_chunk, 0);
+        llm_eventstream_init(&rp->u.es.frames);
+        llm_walk_init(&rp->u.es.chunk, &llm_invoke_chunk, 0);
     }
 
     memset(rp->fresh, 0xff, sizeof(rp->fresh));
@@ -236,7 +245,7 @@ llm_reply_finish(llm_reply_t *rp)
 static void
 llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n)
 {
-    const unsigned char  *last, *end;
+    const unsigned char  *last, *end, *next;
 
     last = p + n;
 
@@ -251,19 +260,147 @@ llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n)
             }
         }
 
+        next = llm_reply_repeated(rp, p, last);
+
+        if (next) {
+            p = next;
+            continue;
+        }
+
         end = llm_sse_line_end(p, last);
 
         if (end == NULL) {
+            rp->u.repeat.changed = 1;
             llm_reply_line(rp, p, last);
             return;
         }
 
-        llm_reply_line(rp, p, end);
-        llm_reply_line_end(rp);
+        llm_reply_whole_line(rp, p, end);
 
         rp->cr = (*end == '\r');
         p = end + 1;
     }
+}
+
+
+/* an event that need not be parsed: returns its end, blank line included */
+
+static const unsigned char *
+llm_reply_repeated(llm_reply_t *rp, const unsigned char *p,
+    const unsigned char *last)
+{
+    size_t                len;
+    llm_repeat_t         *rt;
+    const unsigned char  *end, *text;
+
+    rt = &rp->u.repeat;
+
+    if (!rt->ready || rp->started || rp->line != sw_field || rp->field_len
+        || rp->named_error)
+    {
+        return NULL;
+    }
+
+    /* others may have done something since */
+
+    if (rt->changed) {
+        rt->changed = 0;
+        rt->ready = (rt->state == llm_reply_state(rp));
+    }
+
+    end = llm_repeat_match(rt, p, last, &text, &len);
+
+    if (end == NULL) {
+        return NULL;
+    }
+
+    if (last - end >= 2 && memcmp(end, "\n\n", 2) == 0) {
+        end += 2;
+
+    } else if (last - end >= 4 && memcmp(end, "\r\n\r\n", 4) == 0) {
+        end += 4;
+
+    } else {
+        return NULL;
+    }
+
+    if (text) {
+        llm_reply_add_text(rp, rt->choice, text, len);
+    }
+
+    return end;
+}
+
+
+/*
+ * What it does depends only on its bytes and on what is known before: if that
+ * is the same behind it, then another one with these bytes does nothing, too.
+ */
+
+static void
+llm_reply_whole_line(llm_reply_t *rp, const unsigned char *p,
+    const unsigned char *last)
+{
+    uint64_t       before, after;
+    llm_repeat_t  *rt;
+
+    rt = &rp->u.repeat;
+
+    if (rp->started || rp->line != sw_field || rp->field_len
+        || last - p < 6 || memcmp(p, "data:", 5) != 0)
+    {
+        rt->changed = 1;
+        llm_reply_line(rp, p, last);
+        llm_reply_line_end(rp);
+        return;
+    }
+
+    before = llm_reply_state(rp);
+    llm_repeat_begin(rt, p, last);
+
+    llm_reply_line(rp, p, last);
+    llm_reply_line_end(rp);
+
+    after = llm_reply_state(rp);
+    llm_repeat_end(rt, after, before == after && rp->object && !rp->broken
+                              && llm_json_complete(&rp->walk.json));
+}
+
+
+/* a digest of all that an event may change, but for the text that passed */
+
+static uint64_t
+llm_reply_state(const llm_reply_t *rp)
+{
+    uint64_t  *w, words[4 + LLM_REPLY_TURNS + 2 * LLM_REPLY_CALLS
+                        + 2 * LLM_REPLY_COUNTS];
+
+    w = words;
+
+    *w++ = rp->early | rp->later << 1 | rp->done << 2 | rp->error << 3
+           | rp->pending << 4 | rp->unreadable << 5 | rp->byok << 6
+           | rp->usage.fast << 7 | rp->usage.tier_known << 8
+           | (uint64_t) rp->usage.tier << 16 | (uint64_t) rp->usage.geo << 24
+           | (uint64_t) rp->model_len << 32;
+    *w++ = (uint64_t) rp->cost;
+    *w++ = (uint64_t) rp->upstream_cost;
+    *w++ = (uint64_t) rp->pictures;
+
+    memcpy(w, rp->turns, sizeof(rp->turns));
+    w += LLM_REPLY_TURNS;
+
+    memcpy(w, rp->calls, sizeof(rp->calls));
+    w += LLM_REPLY_CALLS;
+
+    memcpy(w, rp->listed, sizeof(rp->listed));
+    w += LLM_REPLY_CALLS;
+
+    memcpy(w, rp->fresh, sizeof(rp->fresh));
+    w += LLM_REPLY_COUNTS;
+
+    memcpy(w, rp->counts, sizeof(rp->counts));
+
+    return llm_repeat_digest(words, sizeof(words) / sizeof(words[0]));
 }
 
 
@@ -525,7 +662,7 @@ llm_reply_frames(llm_reply_t *rp, const unsigned char *p, size_t n)
 
     for ( ;; ) {
 
-        switch (llm_eventstream_next(&rp->frames, &p, last)) {
+        switch (llm_eventstream_next(&rp->u.es.frames, &p, last)) {
 
         case LLM_EVENTSTREAM_AGAIN:
             return;
@@ -539,7 +676,7 @@ llm_reply_frames(llm_reply_t *rp, const unsigned char *p, size_t n)
             break;
 
         case LLM_EVENTSTREAM_PAYLOAD:
-            llm_reply_payload(rp, rp->frames.text, rp->frames.len);
+            llm_reply_payload(rp, rp->u.es.frames.text, rp->u.es.frames.len);
             break;
 
         default: /* LLM_EVENTSTREAM_END */
@@ -556,7 +693,7 @@ llm_reply_frame_header(llm_reply_t *rp)
     llm_eventstream_t   *es;
     const unsigned char *value;
 
-    es = &rp->frames;
+    es = &rp->u.es.frames;
     value = es->value;
     len = es->value_len;
 
@@ -577,7 +714,7 @@ llm_reply_frame_end(llm_reply_t *rp)
 {
     if (!rp->broken
         && (!llm_reply_whole(&rp->walk.json)
-            || (rp->base64 && !llm_reply_whole(&rp->chunk.json))))
+            || (rp->base64 && !llm_reply_whole(&rp->u.es.chunk.json))))
     {
         rp->unreadable = 1;
     }
@@ -618,7 +755,7 @@ llm_reply_payload(llm_reply_t *rp, const unsigned char *p, size_t n)
 
     while (!rp->broken) {
 
-        event = llm_walk_next(&rp->chunk, &p, last);
+        event = llm_walk_next(&rp->u.es.chunk, &p, last);
 
         if (event == LLM_JSON_AGAIN) {
             return;
@@ -630,10 +767,11 @@ llm_reply_payload(llm_reply_t *rp, const unsigned char *p, size_t n)
             return;
         }
 
-        if (event == LLM_JSON_STRING && rp->chunk.member
-            && rp->chunk.member->kind == LLM_BASE64)
+        if (event == LLM_JSON_STRING && rp->u.es.chunk.member
+            && rp->u.es.chunk.member->kind == LLM_BASE64)
         {
-            llm_reply_base64(rp, rp->chunk.json.text, rp->chunk.json.len);
+            llm_reply_base64(rp, rp->u.es.chunk.json.text,
+                             rp->u.es.chunk.json.len);
         }
     }
 }
@@ -725,7 +863,7 @@ llm_reply_event(llm_reply_t *rp)
 
     if (rp->format == LLM_REPLY_EVENTSTREAM) {
         rp->nbits = 0;
-        llm_walk_again(&rp->chunk);
+        llm_walk_again(&rp->u.es.chunk);
     }
 }
 
@@ -757,6 +895,12 @@ llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
         }
 
         rp->object = 1;
-        llm_reply_value(rp, event);
+
+        if (rp->walk.member) {
+            llm_reply_value(rp, event);
+
+        } else if (rp->format == LLM_REPLY_SSE) {
+            llm_repeat_ignored(&rp->u.repeat, p);
+        }
     }
 }

@@ -15,6 +15,7 @@
 #include "llm_walk.h"
 #include "llm_eventstream.h"
 #include "llm_estimate.h"
+#include "llm_repeat.h"
 
 
 /* choices of which each has its own words; further ones share the last */
@@ -121,13 +122,22 @@ typedef struct {
     int64_t              fresh[LLM_REPLY_COUNTS];
     int64_t              counts[LLM_REPLY_COUNTS];
     llm_walk_t           walk;
-    llm_walk_t           chunk;           /* around that, on Bedrock */
-    llm_eventstream_t    frames;
     llm_text_t           text;
     llm_estimate_t       estimate;
     unsigned char        field[8];
     unsigned char        word[LLM_REPLY_WORD];
     unsigned char        previous[LLM_REPLY_CHOICES];
+
+    /* of one format each */
+
+    union {
+        llm_repeat_t             repeat;
+
+        struct {
+            llm_walk_t           chunk;   /* around rp->walk, on Bedrock */
+            llm_eventstream_t    frames;
+        } es;
+    } u;
 } llm_reply_t;
 
 

@@ -66,10 +66,6 @@ llm_reply_value(llm_reply_t *rp, int event)
 
     m = rp->walk.member;
 
-    if (m == NULL) {
-        return;
-    }
-
     switch (m->kind) {
 
     case LLM_MODEL:
@@ -421,6 +417,10 @@ llm_reply_text(llm_reply_t *rp, int event)
 
     case LLM_JSON_KEY:
     case LLM_JSON_NUMBER:
+        if (rp->format == LLM_REPLY_SSE) {
+            llm_repeat_spoil(&rp->u.repeat);
+        }
+
         if (rp->walk.all && js->text) {
             llm_estimate_string(&rp->estimate);
             llm_estimate_feed(&rp->estimate, js->text, js->len);
@@ -430,6 +430,16 @@ llm_reply_text(llm_reply_t *rp, int event)
 
     default:
         return;
+    }
+
+    if (rp->format == LLM_REPLY_SSE) {
+
+        if (js->first && js->last) {
+            llm_repeat_text(&rp->u.repeat, js->text, js->len, rp->choice);
+
+        } else {
+            llm_repeat_spoil(&rp->u.repeat);
+        }
     }
 
     if (js->first) {
@@ -449,6 +459,19 @@ llm_reply_text(llm_reply_t *rp, int event)
     if (js->last) {
         rp->previous[rp->choice] = (unsigned char) rp->estimate.previous;
     }
+}
+
+
+void
+llm_reply_add_text(llm_reply_t *rp, unsigned choice, const unsigned char *p,
+    size_t n)
+{
+    llm_estimate_string(&rp->estimate);
+    rp->estimate.previous = rp->previous[choice];
+
+    llm_estimate_feed(&rp->estimate, p, n);
+
+    rp->previous[choice] = (unsigned char) rp->estimate.previous;
 }
 
 
