@@ -19,6 +19,7 @@ ASAN        = $(BUILD)/asan
 ASAN_MODULE = $(ASAN)/ngx_http_cycles_module.so
 VENV        = $(BUILD)/venv
 NODE        = $(BUILD)/node
+SDKS        = $(BUILD)/sdks
 RUST        = $(BUILD)/rust
 
 export BUILD
@@ -40,6 +41,10 @@ $(VENV)/.done: tools/requirements.txt tools/python-env.sh
 
 $(NODE)/.done: tools/node/package.json tools/node-env.sh
 	@tools/node-env.sh $(NODE)
+	@touch $@
+
+$(SDKS)/.done: tools/sdks/package.json tools/sdks-env.sh $(NODE)/.done
+	@tools/sdks-env.sh $(SDKS) $(NODE)
 	@touch $@
 
 $(RUST)/.done: $(wildcard t/api/rust/Cargo.* t/api/rust/src/*) \
@@ -159,7 +164,7 @@ TESTS    ?= $(UNITS:%=t/unit/%.c) $(UNITS:%=asan:t/unit/%.c) \
 
 test:
 	@$(DEPS) build test
-	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(NODE)/.done \
+	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(SDKS)/.done \
 	    $(RUST)/.done
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory build-asan

@@ -8,7 +8,7 @@
 . tools/common.sh
 
 dir=$1
-need=20
+need=22
 
 
 new_enough() {

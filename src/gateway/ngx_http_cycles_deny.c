@@ -33,6 +33,8 @@ static ngx_int_t ngx_http_cycles_refuse(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal);
 static ngx_int_t ngx_http_cycles_refuse_headers(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal);
+static ngx_int_t ngx_http_cycles_add_number(ngx_http_request_t *r,
+    char *name, ngx_int_t number);
 static ngx_int_t ngx_http_cycles_refuse_body(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal,
     ngx_str_t *body);
@@ -199,7 +201,8 @@ ngx_http_cycles_refuse_headers(ngx_http_request_t *r,
     }
 
     name = llm_error_amzn_type(ngx_http_cycles_deny_format(ctx),
-                               refusal->kind);
+                               ctx->route.api, refusal->kind,
+                               refusal->status);
     if (name) {
         value.data = (u_char *) name;
         value.len = ngx_strlen(name);
@@ -228,15 +231,34 @@ ngx_http_cycles_refuse_headers(ngx_http_request_t *r,
         return NGX_OK;
     }
 
+    if (ngx_http_cycles_add_number(r, "Retry-After", refusal->retry_after)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* in milliseconds; AWS's SDK for Python knows no other */
+
+    return (name == NULL) ? NGX_OK
+           : ngx_http_cycles_add_number(r, "x-amz-retry-after",
+                                        refusal->retry_after * 1000);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_add_number(ngx_http_request_t *r, char *name,
+    ngx_int_t number)
+{
+    ngx_str_t  value;
+
     value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
     if (value.data == NULL) {
         return NGX_ERROR;
     }
 
-    value.len = ngx_sprintf(value.data, "%i", refusal->retry_after)
-                - value.data;
+    value.len = ngx_sprintf(value.data, "%i", number) - value.data;
 
-    return ngx_http_cycles_add_header(r, "Retry-After", &value);
+    return ngx_http_cycles_add_header(r, name, &value);
 }
 
 

@@ -166,9 +166,23 @@ llm_error_status(llm_errors_t errors, llm_error_kind_t kind)
 
 
 const char *
-llm_error_amzn_type(llm_errors_t errors, llm_error_kind_t kind)
+llm_error_amzn_type(llm_errors_t errors, llm_api_t api, llm_error_kind_t kind,
+    unsigned status)
 {
-    return (errors == LLM_ERRORS_BEDROCK) ? llm_error_amzn_types[kind] : NULL;
+    if (errors != LLM_ERRORS_BEDROCK) {
+        return NULL;
+    }
+
+    /*
+     * After a 429 the SDK for Python stops if the name of the error is one
+     * of the operation's, and Converse has none of a quota.
+     */
+
+    if (kind == LLM_QUOTA && api == LLM_API_CONVERSE && status == 429) {
+        return "AccessDeniedException";
+    }
+
+    return llm_error_amzn_types[kind];
 }
 
 

@@ -60,7 +60,8 @@ unsigned llm_error_status(llm_errors_t errors, llm_error_kind_t kind);
 
 /* the value of x-amzn-errortype, by which AWS's SDKs decide; NULL: none */
 
-const char *llm_error_amzn_type(llm_errors_t errors, llm_error_kind_t kind);
+const char *llm_error_amzn_type(llm_errors_t errors, llm_api_t api,
+    llm_error_kind_t kind, unsigned status);
 
 /* the JSON of an error, of a whole reply */
 

@@ -84,6 +84,7 @@ APIS = [
     ('auto', '/v1beta/models/gemini-x:generateContent', GENERATE, google,
      403),
     ('auto', '/model/anthropic.claude-x/converse', CONVERSE, flat, 400),
+    ('auto', '/model/anthropic.claude-x/invoke', CHAT, flat, 400),
     ('cohere', '/v2/chat', CHAT, flat, 402),
     ('mistral', '/v1/chat/completions', CHAT, mistral, 402),
     ('auto', '/api/chat', CHAT, ollama, 402),
@@ -162,8 +163,17 @@ def check(r, status, body):
 def test_denial(ng, status, provider, path, request_, body, never):
     r = ask(ng, '/%s-%s%s' % (status, provider, path), request_)
     check(r, 429 if status == '429' else never, body)
-    assert r.header('x-amzn-errortype') == (
-        'ServiceQuotaExceededException' if 'converse' in path else None)
+    assert r.header('x-amzn-errortype') == amzn_type(path, r.status)
+
+
+def amzn_type(path, status):
+    """AWS's SDK for Python stops after a 429 if it knows the name."""
+
+    if not path.startswith('/model/'):
+        return None
+    if path.endswith('/converse') and status == 429:
+        return 'AccessDeniedException'
+    return 'ServiceQuotaExceededException'
 
 
 @pytest.mark.parametrize('name', sorted(FORMATS))
@@ -172,6 +182,11 @@ def test_format(ng, name):
 
     check(ask(ng, '/format-%s/v1/chat/completions' % name, CHAT), 429,
           FORMATS[name])
+
+
+def test_amzn_type_of_an_operator_s_format(ng):
+    r = ask(ng, '/format-bedrock/v1/chat/completions', CHAT)
+    assert r.header('x-amzn-errortype') == 'ServiceQuotaExceededException'
 
 
 def test_bad_request(ng):
