@@ -952,7 +952,9 @@ class FakeCycles:
 
     def __init__(self, port=0, **options):
         self.server = Server(**options)
+        self.host = "127.0.0.1"
         self.port = port
+        self.tls = None                     # an SSLContext; see listen()
         self.loop = asyncio.new_event_loop()
         self.listening = None
         self.thread = threading.Thread(target=self.loop.run_forever,
@@ -966,7 +968,7 @@ class FakeCycles:
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        return "http://%s:%d" % (self.host, self.port)
 
     def start(self):
         self.thread.start()
@@ -984,12 +986,19 @@ class FakeCycles:
 
         async def listen():
             return await self.loop.create_server(
-                lambda: Connection(self.server), "127.0.0.1", self.port,
-                backlog=4096, reuse_address=True)
+                lambda: Connection(self.server), self.host, self.port,
+                backlog=4096, reuse_address=True, ssl=self.tls)
 
         self.listening = asyncio.run_coroutine_threadsafe(
             listen(), self.loop).result(10)
         self.port = self.listening.sockets[0].getsockname()[1]
+
+    def move(self, host):
+        """to another address, with all that it knows"""
+
+        self.close()
+        self.host = host
+        self.listen()
 
     def close(self):
         """refuses connections and drops those that it has; keeps the state"""
