@@ -16,7 +16,7 @@ from gateway import Nginx, ROOT, wait_until
 
 
 KINDS = {'make', 'newcomer', 'ledger', 'copy of the tables',
-         'copy with the log', 'secret'}
+         'copy with the log', 'secret', 'dry run'}
 
 
 def shell(text, check=True, **environ):
@@ -132,3 +132,20 @@ def test_backup(nginx, provider, tmp_path, how):
         shell(text, **places)
 
     assert starts_with(made_of, places) == 999550
+
+
+def test_numbers_of_a_dry_run(tmp_path):
+    """Of lines as test_examples.py has nginx write them."""
+
+    (tmp_path / 'dry-run.log').write_text(
+        'DRY_RUN_ALLOW - estimate=900 actual=450 gpt-4o-mini acme\n'
+        'DRY_RUN_ALLOW - estimate=2000 actual=550 gpt-4o acme\n'
+        'DRY_RUN_DENY BUDGET_EXCEEDED estimate=100 actual=200000000 '
+        'gpt-4o globex\n')
+
+    lines = shell('cd "$HERE"\n' + one('dry run'),
+                  HERE=str(tmp_path)).stdout.splitlines()
+
+    assert sorted(lines) == sorted([
+        '2 DRY_RUN_ALLOW -', '1 DRY_RUN_DENY BUDGET_EXCEEDED', '0.0',
+        'acme 0.00 USD', 'globex 2.00 USD'])

@@ -11,6 +11,7 @@ import re
 import pytest
 
 import gateway
+import messages
 import test_commands
 from documents import BLOCKS, DOCS, name_of, read
 from gateway import Gate, ROOT, chat, nginx_t
@@ -298,6 +299,61 @@ def test_values_of_variables_are_documented():
             assert '`%s`' % value in section, value
 
 
+TROUBLES = read(ROOT + '/docs/troubleshooting.md')
+
+MESSAGES = messages.messages()
+
+
+def test_lines_of_the_log_are_found():
+    assert len(MESSAGES) > 50
+    assert 'cycles: denying request, reason "…", trace id "…"' in MESSAGES
+    assert 'refused' in MESSAGES
+
+
+@pytest.mark.parametrize('text', sorted(MESSAGES))
+def test_line_of_the_log_is_explained(text):
+    """Each of the level "warn" or above; "cycles: " may differ."""
+
+    def name(line):
+        return re.sub('^cycles:? ', '', line).strip()
+
+    known = {name(line) for line in re.findall(
+        r'^ *- `(.*?)`', TROUBLES, re.M)}
+    assert name(text) in known, MESSAGES[text]
+
+
+def test_no_other_line_of_the_log_is_explained():
+    for line in re.findall(r'^ *- `(.*?)`', TROUBLES.partition(
+            '## Lines of the error log')[2], re.M):
+        assert line.strip(' :') in MESSAGES, line
+
+
+def reasons():
+    """Each reason that a denial can have."""
+
+    codes = re.search(r'cycles_codes\[\] = \{(.*?)\};',
+                      SOURCE['src/cycles.c'], re.S).group(1)
+    found = set(re.findall(r'"(\w+)"', codes)) - {'OK'}
+
+    for name, text in SOURCE.items():
+        if name.startswith('src/gateway/'):
+            found.update(re.findall(
+                r'ngx_str_set\(&ctx->reason, "(\w+)"\)', text))
+            found.update(re.findall(
+                r'cap_refuse\(r, ctx, "(\w+)"', text))
+    return found
+
+
+def test_reasons_of_denials_are_explained():
+    known = reasons()
+    assert {'MAX_ESTIMATE_EXCEEDED', 'COOLDOWN', 'BUDGET_FROZEN',
+            'AUTHORITY_UNAVAILABLE'} < known
+
+    table = re.findall(r'^\| (`[A-Z].*?) \|', TROUBLES, re.M)
+    explained = re.findall(r'`([A-Z_]+)`', ' '.join(table))
+    assert sorted(explained) == sorted(known)
+
+
 LEDGER = 'src/ledger/ngx_http_cycles_ledger_module.c'
 DURABLE = 'src/ledger/ngx_http_cycles_ledger_authority.c'
 CALL = 'src/client/ngx_http_cycles_call.c'
@@ -390,7 +446,7 @@ def test_blocks_have_fences(path):
     """What is indented looks like a block, and no test would see it."""
 
     text = re.sub(r'^```.*?^```$', '', read(path), flags=re.M | re.S)
-    assert not re.findall(r'^    \S.*', text, re.M)
+    assert not re.findall(r'(?<=\n\n)    \S.*', text)
 
 
 SCAFFOLD = '''
@@ -432,10 +488,11 @@ def configuration(level, text):
         cycles_authority ledger=main;
         cycles_subject tenant $http_x_tenant;
         location / {
-            cycles on;
+            %s
             %s
             proxy_pass http://openai;
-        }''' % text}
+        }''' % ('' if re.search(r'^cycles ', text, re.M) else 'cycles on;',
+               text)}
 
 
 @pytest.mark.parametrize('where, level, text', [
