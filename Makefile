@@ -27,7 +27,7 @@ export BUILD
 DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
-.PHONY: build-asan unit unit-asan campaign soak crash fuzzers
+.PHONY: build-asan unit unit-asan campaign soak crash model fuzzers
 .PHONY: package package-test matrix test-plain
 
 all: build
@@ -115,8 +115,16 @@ $(UA)/%: $(UA)/t/unit/%.o $(UA)/libcycles.a
 $(U)/price_lines: $(U)/t/pricing/price_lines.o $(U)/libcycles.a
 	$(CC) $(O2) -o $@ $^ $(LIBS)
 
-unit: $(UNITS:%=$(U)/%) $(U)/price_lines
-unit-asan: $(UNITS:%=$(UA)/%) $(FUZZERS:%=$(UA)/fuzz/%)
+# random operations, for a model in another language
+
+$(U)/model_ops: $(U)/t/ledger/model_ops.o $(U)/libcycles.a
+	$(CC) $(O2) -o $@ $^ $(LIBS)
+
+$(UA)/model_ops: $(UA)/t/ledger/model_ops.o $(UA)/libcycles.a
+	$(CC) $(SANITIZE) -o $@ $^ $(LIBS)
+
+unit: $(UNITS:%=$(U)/%) $(U)/price_lines $(U)/model_ops
+unit-asan: $(UNITS:%=$(UA)/%) $(FUZZERS:%=$(UA)/fuzz/%) $(UA)/model_ops
 
 
 # the fuzzers: with a driver of their own for the suite, and with libFuzzer
@@ -254,6 +262,17 @@ crash:
 	$(U)/ledger_crash $(CRASH)
 	CRASH_ROUNDS=$(CRASH) TEST_LIMIT=7200 \
 	    prove --timer --failures --comments --exec t/run $(CRASHES)
+
+# a hundred thousand operations of four processes, and a model of them;
+# MODEL_SEED repeats a run, but for the order in which they come
+
+model:
+	@$(DEPS) build test
+	@$(MAKE) --no-print-directory $(VENV)/.done
+	@$(MAKE) --no-print-directory -s $(U)/ledger_model $(U)/model_ops
+	$(U)/ledger_model 100000 $(MODEL_SEED)
+	MODEL_OPERATIONS=$${MODEL_OPERATIONS:-100000} TEST_LIMIT=1800 \
+	    t/run t/ledger/test_model.py
 
 # API_FUZZ_SEED repeats a run
 

@@ -37,12 +37,15 @@ class State:
 
 
 def readable(value):
-    """Integers that fit into 64 bits, names without U+0000."""
+    """Integers that fit into 64 bits, and are written as such; names without
+    U+0000."""
 
     if isinstance(value, dict):
         return {k.replace('\0', ''): readable(v) for k, v in value.items()}
     if isinstance(value, list):
         return [readable(v) for v in value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and value not in INT64:
         return value % 2 ** 63
     return value
