@@ -18,8 +18,9 @@ MODES = ['plain', 'stream']
 # server: modes
 
 CALLS = collections.OrderedDict([
-    ('down', ['plain']), ('held', MODES), ('spent', MODES),
-    ('auto', ['plain']), ('bad', ['plain']), ('ok', MODES)])
+    ('down', ['plain']), ('held', MODES), ('freed', ['plain']),
+    ('spent', MODES), ('auto', ['plain']), ('year', ['plain']),
+    ('bad', ['plain']), ('ok', MODES)])
 
 SPENT = 'The budget for this request is used up'
 HELD = 'The budget for this request is held by requests'
@@ -48,6 +49,20 @@ WORDS = {
 WORDS['mistral'] = WORDS['openai-responses'] = WORDS['openai']
 
 
+def returns(row):
+    """After a transient denial, that is."""
+
+    return row.held > 1
+
+
+def stops(row):
+    return row.denied[1] == 1
+
+
+def called(server, row):
+    return {'freed': returns, 'year': stops}.get(server, bool)(row)
+
+
 class Run:
     """All calls of all SDKs of a language."""
 
@@ -55,14 +70,25 @@ class Run:
         self.scene = scene
         self.rows = rows
         self.futures = {}
+        self.deny_once()
 
         for server, modes in CALLS.items():
             for row in rows:
                 for mode in modes:
+                    if not called(server, row):
+                        continue
                     self.futures[server, row.name, mode] = sdks.call(
                         row.name, scene.base(server, row),
                         self.key(server, row, mode), mode == 'stream',
                         PROMPT, row.model, hasty=server in ('held', 'down'))
+
+    def deny_once(self):
+        """On the server "freed" each first request comes too early."""
+
+        for row in filter(returns, self.rows):
+            self.scene.cycles.fault(
+                'reserve', 'throttled',
+                match='"%s"' % self.key('freed', row, 'plain'))
 
     def key(self, server, row, mode):
         return 'key%d%s%s' % (self.rows.index(row), server, mode)
@@ -263,8 +289,18 @@ def test_terminal_denial(run, row, mode):
     assert WORDS[row.provider][0] in error.code + error.message
     assert {line['cycles_reason'] for line in lines} == {'BUDGET_EXCEEDED'}
 
-    stops = row.streams_stop and mode == 'stream'
-    assert len(lines) == (1 if stops else row.denied[1])
+    once = row.streams_stop and mode == 'stream'
+    assert len(lines) == (1 if once else row.denied[1])
+
+
+@only(stops)
+def test_terminal_denial_until_a_year_ends(run, row):
+    """To be told when to come back is no reason to come back."""
+
+    error, lines = run.refusal('year', row, 'plain', 429)
+
+    assert 'used up for its period' in error.message
+    assert len(lines) == 1
 
 
 def test_terminal_denial_with_status_auto(run, row):
@@ -284,8 +320,8 @@ def test_transient_denial(run, row, mode):
     assert HELD in error.message
     assert WORDS[row.provider][1] in error.code + error.message
 
-    stops = row.streams_stop and mode == 'stream'
-    assert len(lines) == (1 if stops else row.held)
+    once = row.streams_stop and mode == 'stream'
+    assert len(lines) == (1 if once else row.held)
     come_back(lines, 1)
 
 
@@ -294,6 +330,20 @@ def come_back(lines, after):
 
     times = [float(line['msec']) for line in lines]
     assert all(b - a > after - 0.05 for a, b in zip(times, times[1:]))
+
+
+@only(returns)
+def test_transient_denial_that_ends(run, row):
+    """The SDK comes back, and the application has not noticed."""
+
+    text, error, lines = run.result('freed', row, 'plain')
+
+    assert error is None
+    assert text == TEXT
+    assert [(line['status'], line['cycles_reason']) for line in lines] == [
+        ('429', 'LIMIT_EXCEEDED'), ('200', '')]
+    assert lines[1]['cycles_actual'] == str(cost(row))
+    come_back(lines, 1)
 
 
 def test_outage(run, row):
@@ -332,6 +382,14 @@ def test_budgets(run):
     assert budgets['tenant:spent']['remaining'] == 1
     assert budgets['tenant:held']['spent'] == 0
 
+    # and those of the Cycles server
+
+    cycles = run.scene.cycles
+    wait_until(lambda: cycles.scope('tenant:acme')['reserved'] == 0,
+               what='settlement')
+    assert cycles.scope('tenant:acme')['spent'] == sum(
+        cost(row) for row in run.rows if returns(row))
+
 
 def settled(ng):
     """All that is reserved is held on purpose."""
@@ -340,5 +398,5 @@ def settled(ng):
     reserved = {scope: budget['reserved']
                 for scope, budget in budgets.items()}
     return budgets if reserved == {
-        'tenant:acme': 0, 'tenant:spent': 0,
+        'tenant:acme': 0, 'tenant:spent': 0, 'tenant:year': 0,
         'tenant:held': ENOUGH} else None

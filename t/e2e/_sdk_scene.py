@@ -20,6 +20,7 @@ import tempfile
 import zlib
 
 import gateway
+from fake_cycles import FakeCycles
 from gateway import Conn, FakeProvider, Gate, Nginx, Reply, wait_until
 from relay import Relay
 
@@ -41,6 +42,14 @@ PRICES = {
 }
 
 ENOUGH = 10 ** 12
+
+HTTP = '''
+    cycles_ledger main path=%%DIR%%/ledger budgets=%%DIR%%/budgets.json;
+
+    map $http_authorization$http_x_api_key$http_x_goog_api_key $key {
+        "~(?<word>key[0-9]+[a-z]+)" $word;
+    }
+'''
 
 SERVER = '''
     server {
@@ -82,6 +91,11 @@ SERVER = '''
         location @down {
             proxy_pass http://127.0.0.1:%%NOBODY%%;
         }
+
+        location @cycles {
+            proxy_pass http://127.0.0.1:%%CYCLES%%;
+            access_log off;
+        }
     }
 '''
 
@@ -91,7 +105,10 @@ SERVERS = {
     'ok': ('ledger=main', 'acme', ''),
     'spent': ('ledger=main', 'spent', ''),
     'auto': ('ledger=main', 'spent', 'cycles_deny_status auto;'),
+    'year': ('ledger=main', 'year', ''),
     'held': ('ledger=main', 'held', ''),
+    'freed': ('@cycles', 'acme', 'cycles_api_key key;'
+                                 'cycles_subject agent $key;'),
     'bad': ('ledger=main', '$http_host', ''),
     'down': ('@down', 'acme', 'cycles_api_key key;'),
 }
@@ -107,8 +124,7 @@ def server(name):
     return text
 
 
-LOG = gateway.LOG_VARIABLES + ('msec', 'server_port', 'http_authorization',
-                               'http_x_api_key', 'http_x_goog_api_key')
+LOG = gateway.LOG_VARIABLES + ('msec', 'key')
 
 
 class AiMock:
@@ -283,25 +299,33 @@ class Scene:
 
         aimock = enter(AiMock(enter(tempfile.TemporaryDirectory())))
         self.provider = enter(FakeProvider(scripted))
+        self.cycles = enter(FakeCycles(gateway.free_port()))
+        self.cycles.budget('tenant:acme', ENOUGH)
         self.client_side = enter(Relay(self.ports['ok']))
         self.aimock_side = enter(Relay(aimock.port))
         self.scripted_side = enter(Relay(self.provider.port))
 
         self.ng = enter(Nginx(
-            http='''
-                cycles_ledger main path=%%DIR%%/ledger
-                              budgets=%%DIR%%/budgets.json;
-            ''' + ''.join(
+            http=HTTP + ''.join(
                 'cycles_price %s input_cost_per_token=%de-8 '
                 'output_cost_per_token=%de-8;\n' % (model, *prices)
                 for model, prices in PRICES.items()
             ) + ''.join(map(server, SERVERS)),
             files={'budgets.json': gateway.budgets(
                 ('tenant:acme', ENOUGH), ('tenant:held', ENOUGH),
-                ('tenant:spent', 1))},
+                ('tenant:spent', 1), ('tenant:year', ENOUGH, {'period': {
+                    'type': 'calendar', 'every': 'year',
+                    'timezone': 'UTC'}}))},
             log_variables=LOG, aimock=self.aimock_side.port,
-            scripted=self.scripted_side.port, nobody=gateway.free_port(),
+            scripted=self.scripted_side.port, cycles=self.cycles.port,
+            nobody=gateway.free_port(),
             **self.ports))
+
+        # the tenant "year" spends all that it has
+
+        self.provider.script(Reply(steps=b'{}'))
+        assert gateway.request(self.ports['year'], 'POST', '/hold',
+                               body=b'{}').status == 200
 
         # from now on all of the tenant "held" is reserved
 
@@ -310,7 +334,7 @@ class Scene:
                                               length=2))
         self.holder = enter(Conn(self.ports['held']))
         self.holder.send_request('POST', '/hold', body=b'{}')
-        self.provider.wait_requests(1)
+        self.provider.wait_requests(2)
 
     def __exit__(self, *exc):
         self.gate.open()
@@ -329,7 +353,7 @@ class Scene:
 
         def find():
             found = [line for line in self.ng.access_log()
-                     if key in str(line.values())]
+                     if line['key'] == key]
             return found if len(found) >= n else None
 
         return wait_until(find, what='%d lines of %s' % (n, key))

@@ -33,6 +33,20 @@ def openai(call):
     return reply.choices[0].message.content
 
 
+def responses(call):
+    from openai import OpenAI
+
+    client = OpenAI(api_key=call.key, base_url=call.base + '/v1')
+    reply = client.responses.create(
+        model=call.model, input=call.prompt, stream=call.stream,
+        max_output_tokens=LIMIT)
+
+    if call.stream:
+        return ''.join(e.delta for e in reply
+                       if e.type == 'response.output_text.delta')
+    return reply.output_text
+
+
 def anthropic(call):
     from anthropic import Anthropic
 
@@ -165,6 +179,7 @@ def langchain_anthropic(call):
 
 SDKS = {
     'openai': openai,
+    'openai, responses': responses,
     'anthropic': anthropic,
     'google-genai': google,
     'boto3': converse,

@@ -51,6 +51,21 @@ async function openai({ base, key, model, prompt, stream }) {
 }
 
 
+async function responses({ base, key, model, prompt, stream }) {
+    const OpenAI = load('openai');
+    const client = new OpenAI({ apiKey: key, baseURL: base + '/v1' });
+
+    const reply = await client.responses.create({
+        model, stream, max_output_tokens: LIMIT, input: prompt,
+    });
+
+    return stream
+           ? joined(reply, (e) => e.type === 'response.output_text.delta'
+                                  ? e.delta : '')
+           : reply.output_text;
+}
+
+
 async function anthropic({ base, key, model, prompt, stream }) {
     const Anthropic = load('@anthropic-ai/sdk');
     const client = new Anthropic({ apiKey: key, baseURL: base });
@@ -251,6 +266,7 @@ const langchainAnthropic = langchain(({ base, key, model, hasty }) =>
 
 const SDKS = {
     'openai': openai,
+    'openai, responses': responses,
     '@anthropic-ai/sdk': anthropic,
     '@google/genai': google,
     '@aws-sdk/client-bedrock-runtime': converse(bedrock(false)),

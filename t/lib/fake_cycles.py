@@ -38,7 +38,8 @@ and "*".  A fault is one of the names in FAULTS, or an object with members:
     status, body, headers    of the reply instead of the true ones
 
 Faults of one endpoint are used up in the order they were given, "times" each
-(-1: for ever); "skip" lets that many requests pass first.
+(-1: for ever); "skip" lets that many requests pass first; "match" is a text
+that the body has to contain.
 """
 
 import argparse
@@ -721,7 +722,7 @@ class Connection(asyncio.Protocol):
             return
 
         entry = server.enter(self.number, method, path, headers, body)
-        fault = server.next_fault(entry.endpoint)
+        fault = server.next_fault(entry.endpoint, entry.body)
 
         if fault is None:
             status, reply = server.handle(entry)
@@ -869,14 +870,16 @@ class Server:
                 body["details"] = e.details
             return e.status, body
 
-    def add_fault(self, endpoint, fault, times=1, skip=0):
+    def add_fault(self, endpoint, fault, times=1, skip=0, match=""):
         if isinstance(fault, str):
             fault = FAULTS[fault]
-        self.faults.append([endpoint, fault, times, skip])
+        self.faults.append([endpoint, fault, times, skip, match])
 
-    def next_fault(self, endpoint):
+    def next_fault(self, endpoint, body):
         for item in self.faults:
             if item[0] not in ("*", endpoint):
+                continue
+            if item[4].encode() not in body:
                 continue
             if item[3] > 0:
                 item[3] -= 1
@@ -1021,8 +1024,8 @@ class FakeCycles:
     def budget(self, scope, allocated, unit=UNITS[0], **members):
         self._call(self.server.set_budget, scope, allocated, unit, **members)
 
-    def fault(self, endpoint, fault, times=1, skip=0):
-        self._call(self.server.add_fault, endpoint, fault, times, skip)
+    def fault(self, endpoint, fault, times=1, skip=0, match=""):
+        self._call(self.server.add_fault, endpoint, fault, times, skip, match)
 
     def clear_faults(self):
         self._call(self.server.faults.clear)

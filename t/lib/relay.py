@@ -133,6 +133,12 @@ def _message(data):
     if fields.get('transfer-encoding') == 'chunked':
         body = b''
         while True:
+            if body and not rest:
+
+                # who has seen "[DONE]" may leave before the last chunk
+
+                return (lines[0], headers, body), rest
+
             size, end, rest = rest.partition(b'\r\n')
             if not end or len(rest) < int(size, 16) + 2:
                 return None, data
