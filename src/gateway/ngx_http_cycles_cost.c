@@ -31,6 +31,8 @@ static void ngx_http_cycles_learn_turn(ngx_http_cycles_ctx_t *ctx,
     const llm_usage_t *usage);
 static void ngx_http_cycles_learn_factor(ngx_http_cycles_ctx_t *ctx,
     const llm_usage_t *usage);
+static void ngx_http_cycles_learn_output(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage);
 static void ngx_http_cycles_complete_usage(ngx_http_cycles_ctx_t *ctx,
     llm_usage_t *usage);
 static llm_geo_t ngx_http_cycles_geo(ngx_http_cycles_ctx_t *ctx);
@@ -283,6 +285,18 @@ ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
 }
 
 
+int64_t
+ngx_http_cycles_reply_cost(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage)
+{
+    if (ctx->conf->unit == CYCLES_USD_MICROCENTS) {
+        ngx_http_cycles_reply_price(ctx);
+    }
+
+    return ngx_http_cycles_cost(ctx, usage);
+}
+
+
 /*
  * The provider's own word on the cost is over the table's, but not over a
  * price that the operator has set; which one that is only assumed is not.
@@ -393,6 +407,7 @@ ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
 
     ngx_http_cycles_learn_turn(ctx, usage);
     ngx_http_cycles_learn_factor(ctx, usage);
+    ngx_http_cycles_learn_output(ctx, usage);
 }
 
 
@@ -457,6 +472,24 @@ ngx_http_cycles_learn_factor(ngx_http_cycles_ctx_t *ctx,
 
     llm_factor_learn(ctx->conf->factors->data, ctx->factor_key,
                      facts->input_tokens, usage->input);
+}
+
+
+/* of a reply that was all text, and all of it was seen */
+
+static void
+ngx_http_cycles_learn_output(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage)
+{
+    if (!ctx->complete || usage->reasoning != 0
+        || usage->output_audio > 0 || usage->output_image > 0)
+    {
+        return;
+    }
+
+    llm_factor_learn(ctx->conf->factors->data,
+                     llm_factor_output_key(ctx->factor_key),
+                     ctx->reply.output_tokens, usage->output);
 }
 
 

@@ -44,7 +44,6 @@ static ngx_int_t ngx_http_cycles_refuse_details(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, cycles_str_t *details);
 static void ngx_http_cycles_write_details(cycles_json_t *js,
     ngx_http_cycles_ctx_t *ctx);
-static llm_errors_t ngx_http_cycles_deny_format(ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_denial_message(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_http_cycles_refusal_t *refusal);
 static ngx_uint_t ngx_http_cycles_denial_status(ngx_http_cycles_ctx_t *ctx);
@@ -376,7 +375,7 @@ ngx_http_cycles_write_details(cycles_json_t *js, ngx_http_cycles_ctx_t *ctx)
 
 /* that of the API that the client speaks, unless the operator says so */
 
-static llm_errors_t
+llm_errors_t
 ngx_http_cycles_deny_format(ngx_http_cycles_ctx_t *ctx)
 {
     return (ctx->conf->deny_format == NGX_HTTP_CYCLES_DENY_FORMAT_AUTO)

@@ -29,13 +29,13 @@ static ngx_int_t ngx_http_cycles_add_headers(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_add_amount(ngx_http_request_t *r,
     char *name, int64_t amount);
-static void ngx_http_cycles_read_reply(ngx_http_request_t *r,
+static ngx_int_t ngx_http_cycles_read_reply(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static void ngx_http_cycles_read_headers(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_read_encoding(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
-static void ngx_http_cycles_feed(ngx_http_request_t *r,
+static ngx_int_t ngx_http_cycles_feed(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_chain_t *cl);
 static void ngx_http_cycles_finish(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
@@ -45,6 +45,10 @@ static ngx_int_t ngx_http_cycles_tap_filter(void *data, ssize_t bytes);
 static ngx_int_t ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p,
     ngx_buf_t *buf);
 
+static void ngx_http_cycles_end_upstream(ngx_http_upstream_t *u, off_t left);
+
+static ngx_int_t ngx_http_cycles_send(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t *in);
 static ngx_int_t ngx_http_cycles_hide(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_chain_t *in);
 static ngx_chain_t **ngx_http_cycles_hide_buf(ngx_http_request_t *r,
@@ -62,8 +66,6 @@ static ngx_chain_t **ngx_http_cycles_pass_copy(ngx_http_request_t *r,
     u_char *p, u_char *last, ngx_chain_t **ll);
 static ngx_chain_t **ngx_http_cycles_pass_last(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_buf_t *from, ngx_chain_t **ll);
-static ngx_chain_t **ngx_http_cycles_link(ngx_http_request_t *r, ngx_buf_t *b,
-    ngx_chain_t **ll);
 
 static ngx_int_t ngx_http_cycles_filter_init(ngx_conf_t *cf);
 
@@ -120,9 +122,10 @@ ngx_http_cycles_header_filter(ngx_http_request_t *r)
     }
 
     if (ctx->state == NGX_HTTP_CYCLES_PASSED && !ctx->settling
-        && ctx->verdict != NGX_HTTP_CYCLES_BYPASS)
+        && ctx->verdict != NGX_HTTP_CYCLES_BYPASS
+        && ngx_http_cycles_read_reply(r, ctx) != NGX_OK)
     {
-        ngx_http_cycles_read_reply(r, ctx);
+        return NGX_ERROR;
     }
 
     rc = ngx_http_next_header_filter(r);
@@ -232,7 +235,7 @@ ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
 }
 
 
-static void
+static ngx_int_t
 ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t            *type;
@@ -241,6 +244,7 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ctx->tapped = 0;
     ctx->readable = 0;
+    ctx->cutoff = NULL;
 
     u = r->upstream;
 
@@ -252,7 +256,7 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
          */
 
         ctx->hide_usage = 0;
-        return;
+        return NGX_OK;
     }
 
     type = &r->headers_out.content_type;
@@ -263,7 +267,7 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     if (ngx_http_cycles_read_encoding(r, ctx) != NGX_OK) {
         ctx->hide_usage = 0;
-        return;
+        return NGX_OK;
     }
 
     ctx->readable = 1;
@@ -290,6 +294,8 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         ngx_http_clear_accept_ranges(r);
         ngx_http_weak_etag(r);
     }
+
+    return ngx_http_cycles_cutoff_init(r, ctx);
 }
 
 
@@ -409,6 +415,10 @@ ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
     r = p->input_ctx;
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
 
+    if (ngx_http_cycles_is_cut(ctx)) {
+        return NGX_OK;
+    }
+
     /* the original filter appends what it has decoded */
 
     ll = p->in ? p->last_in : &p->in;
@@ -419,10 +429,24 @@ ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
         return rc;
     }
 
-    ngx_http_cycles_feed(r, ctx, *ll);
+    rc = ngx_http_cycles_feed(r, ctx, *ll);
 
-    if (p->length == 0) {
+    if (p->length == 0 || rc != NGX_OK) {
         ngx_http_cycles_finish(r, ctx);
+    }
+
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_http_cycles_end_upstream(r->upstream, p->length);
+
+    if (rc == NGX_DONE) {
+        p->upstream_done = 1;
+
+    } else {
+        p->upstream_error = 1;
+        p->length = 1;
     }
 
     return NGX_OK;
@@ -442,6 +466,10 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
     u = r->upstream;
 
+    if (ngx_http_cycles_is_cut(ctx)) {
+        return NGX_OK;
+    }
+
     for (ll = &u->out_bufs; *ll; ll = &(*ll)->next) { /* void */ }
 
     rc = ctx->original_filter(data, bytes);
@@ -450,27 +478,68 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
         return rc;
     }
 
-    ngx_http_cycles_feed(r, ctx, *ll);
+    rc = ngx_http_cycles_feed(r, ctx, *ll);
 
-    if (u->length == 0) {
+    if (u->length == 0 || rc != NGX_OK) {
         ngx_http_cycles_finish(r, ctx);
+    }
+
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_http_cycles_end_upstream(u, u->length);
+
+    if (rc == NGX_DONE) {
+        u->length = 0;
+
+    } else {
+        u->peer.connection->read->error = 1;
+        u->length = 1;
     }
 
     return NGX_OK;
 }
 
 
+/*
+ * It is over, be it with an end or as if it had failed with a byte to come.
+ * What has come of its reply is nothing for a cache, and more may follow.
+ */
+
 static void
+ngx_http_cycles_end_upstream(ngx_http_upstream_t *u, off_t left)
+{
+    u->cacheable = 0;
+    u->store = 0;
+
+    if (left != 0) {
+        u->keepalive = 0;
+    }
+}
+
+
+/* NGX_DONE, NGX_ABORT: as ngx_http_cycles_cutoff_feed() */
+
+static ngx_int_t
 ngx_http_cycles_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_chain_t *cl)
 {
-    size_t  n;
+    size_t     n;
+    ngx_int_t  rc;
 
     for ( /* void */ ; cl; cl = cl->next) {
         if (ngx_buf_in_memory(cl->buf)) {
             n = cl->buf->last - cl->buf->pos;
 
-            if (ctx->inflate) {
+            if (ctx->cutoff) {
+                rc = ngx_http_cycles_cutoff_feed(r, ctx, cl->buf->pos, n);
+
+                if (rc != NGX_OK) {
+                    return rc;
+                }
+
+            } else if (ctx->inflate) {
                 ngx_http_cycles_inflate(ctx, cl->buf->pos, n);
 
             } else {
@@ -480,6 +549,8 @@ ngx_http_cycles_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
             ngx_http_cycles_drained(r, ctx, n);
         }
     }
+
+    return NGX_OK;
 }
 
 
@@ -528,7 +599,7 @@ ngx_http_cycles_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     if (ctx->readable && !ctx->tapped) {
-        ngx_http_cycles_feed(r, ctx, in);
+        (void) ngx_http_cycles_feed(r, ctx, in);
     }
 
     if (last && ctx->verdict != NGX_HTTP_CYCLES_BYPASS) {
@@ -539,10 +610,44 @@ ngx_http_cycles_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         return ngx_http_cycles_lost(r, ctx, in);
     }
 
-    rc = ctx->hide_usage ? ngx_http_cycles_hide(r, ctx, in)
-                         : ngx_http_next_body_filter(r, in);
+    rc = ngx_http_cycles_send(r, ctx, in);
 
     return (rc == NGX_ERROR) ? ngx_http_cycles_lost(r, ctx, in) : rc;
+}
+
+
+/* less what is not for the client, and with what only we have to say */
+
+static ngx_int_t
+ngx_http_cycles_send(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_chain_t *in)
+{
+    ngx_int_t     rc;
+    ngx_uint_t    cutoff;
+    ngx_chain_t  *out;
+
+    out = in;
+    cutoff = (ctx->cutoff != NULL);
+
+    if (cutoff) {
+
+        if (ngx_http_cycles_cutoff_filter(r, ctx, in, &out) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (out == NULL && in) {
+            return NGX_OK;
+        }
+    }
+
+    rc = ctx->hide_usage ? ngx_http_cycles_hide(r, ctx, out)
+                         : ngx_http_next_body_filter(r, out);
+
+    if (cutoff) {
+        ngx_http_cycles_cutoff_sent(r, ctx, &out);
+    }
+
+    return rc;
 }
 
 
@@ -885,7 +990,7 @@ ngx_http_cycles_pass_last(ngx_http_request_t *r,
 }
 
 
-static ngx_chain_t **
+ngx_chain_t **
 ngx_http_cycles_link(ngx_http_request_t *r, ngx_buf_t *b, ngx_chain_t **ll)
 {
     ngx_chain_t  *cl;

@@ -423,6 +423,13 @@ static ngx_command_t  ngx_http_cycles_commands[] = {
       offsetof(ngx_http_cycles_loc_conf_t, stream_usage),
       NULL },
 
+    { ngx_string("cycles_stream_cutoff"),
+      NGX_HTTP_CYCLES_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cycles_loc_conf_t, stream_cutoff),
+      NULL },
+
     { ngx_string("cycles_websocket"),
       NGX_HTTP_CYCLES_CONF|NGX_CONF_TAKE1,
       ngx_http_cycles_enum,
@@ -1325,6 +1332,7 @@ ngx_http_cycles_create_loc_conf(ngx_conf_t *cf)
     conf->max_output_tokens = NGX_CONF_UNSET;
     conf->estimate_margin = NGX_CONF_UNSET_UINT;
     conf->stream_usage = NGX_CONF_UNSET;
+    conf->stream_cutoff = NGX_CONF_UNSET;
     conf->deny_status = NGX_CONF_UNSET_UINT;
     conf->deny_message = NULL;
     conf->deny_format = NGX_CONF_UNSET_UINT;
@@ -1425,6 +1433,7 @@ ngx_http_cycles_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->estimate_margin, prev->estimate_margin,
                               1250);
     ngx_conf_merge_value(conf->stream_usage, prev->stream_usage, 1);
+    ngx_conf_merge_value(conf->stream_cutoff, prev->stream_cutoff, 0);
 
     if (conf->unknown_price == NGX_CONF_UNSET_UINT) {
         conf->unknown_price_model = prev->unknown_price_model;

@@ -15,6 +15,7 @@
  *     ngx_http_cycles_cost.c           price, estimate, and what it did cost
  *     ngx_http_cycles_filter_module.c  the reply: headers, tap, hidden chunk
  *     ngx_http_cycles_inflate.c        replies that are compressed
+ *     ngx_http_cycles_cutoff.c         streams that end with what is reserved
  *     ngx_http_cycles_abort.c          the client leaves during its reply
  *     ngx_http_cycles_breaker_conf.c   when to stop asking an authority
  *     ngx_http_cycles_settle.c         the one place that settles
@@ -215,6 +216,7 @@ typedef struct {
     ngx_http_cycles_area_t          *factors;     /* llm_factors_t */
     ngx_http_cycles_area_t          *turns;       /* llm_turns_t */
     ngx_flag_t                       stream_usage;
+    ngx_flag_t                       stream_cutoff;
 
     ngx_uint_t                       deny_status;
     ngx_http_complex_value_t        *deny_message;
@@ -263,6 +265,7 @@ typedef struct {
 
 
 typedef struct ngx_http_cycles_inflate_s  ngx_http_cycles_inflate_t;
+typedef struct ngx_http_cycles_cutoff_s   ngx_http_cycles_cutoff_t;
 
 
 typedef struct {
@@ -311,6 +314,7 @@ typedef struct {
 
     llm_reply_t                      reply;
     ngx_http_cycles_inflate_t       *inflate;     /* NULL: nothing to */
+    ngx_http_cycles_cutoff_t        *cutoff;      /* NULL: it runs on */
     llm_sse_t                        events;      /* hiding of a chunk */
     ngx_buf_t                       *held;        /* an incomplete event */
     ngx_chain_t                     *free;
@@ -430,6 +434,36 @@ ngx_int_t ngx_http_cycles_inflate_init(ngx_http_request_t *r,
 void ngx_http_cycles_inflate(ngx_http_cycles_ctx_t *ctx, u_char *p, size_t n);
 
 
+/* ngx_http_cycles_cutoff.c */
+
+/* ctx->cutoff, for a reply that is a stream and whose cost can be told */
+
+ngx_int_t ngx_http_cycles_cutoff_init(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+
+/*
+ * Feeds ctx->reply with the next n bytes of the body.  NGX_DONE: the upstream
+ * is to end; NGX_ABORT: and the client's connection as well.
+ */
+
+ngx_int_t ngx_http_cycles_cutoff_feed(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, u_char *p, size_t n);
+
+/* what may be sent of the buffers in; what was sent of it can be used again */
+
+ngx_int_t ngx_http_cycles_cutoff_filter(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t *in, ngx_chain_t **out);
+void ngx_http_cycles_cutoff_sent(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_chain_t **out);
+
+ngx_uint_t ngx_http_cycles_is_cut(ngx_http_cycles_ctx_t *ctx);
+
+/* what a stream has used that was cut off; NGX_DECLINED: it was not */
+
+ngx_int_t ngx_http_cycles_cutoff_usage(ngx_http_cycles_ctx_t *ctx,
+    llm_usage_t *usage);
+
+
 /* ngx_http_cycles_request.c */
 
 /*
@@ -522,6 +556,11 @@ int64_t ngx_http_cycles_cost(ngx_http_cycles_ctx_t *ctx,
 void ngx_http_cycles_set_actual(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage);
 
+/* cost of a usage by the price of the model that the reply names */
+
+int64_t ngx_http_cycles_reply_cost(ngx_http_cycles_ctx_t *ctx,
+    const llm_usage_t *usage);
+
 /* for later requests, from what the provider has counted */
 
 void ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx,
@@ -585,6 +624,10 @@ ngx_int_t ngx_http_cycles_send_outage(ngx_http_request_t *r,
 ngx_int_t ngx_http_cycles_send_bad_request(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
 
+/* the words that the client expects */
+
+llm_errors_t ngx_http_cycles_deny_format(ngx_http_cycles_ctx_t *ctx);
+
 /* whether waiting a little can help: enough is there, but held */
 
 ngx_uint_t ngx_http_cycles_transient(ngx_http_cycles_ctx_t *ctx);
@@ -605,6 +648,11 @@ ngx_str_t *ngx_http_cycles_verdict_name(ngx_http_cycles_verdict_t verdict);
 
 ngx_int_t ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
     ngx_str_t *value);
+
+/* a new link with b; NULL: no memory, else where the next one goes */
+
+ngx_chain_t **ngx_http_cycles_link(ngx_http_request_t *r, ngx_buf_t *b,
+    ngx_chain_t **ll);
 
 
 /* src/status/ngx_http_cycles_status.c */

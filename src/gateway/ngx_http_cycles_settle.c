@@ -8,6 +8,8 @@
  *     how it ended                          | what is settled
  *     --------------------------------------+-----------------------------
  *     usage was reported, whatever followed | commit of its cost
+ *     a stream that "cycles_stream_cutoff"  | commit of what has passed
+ *     has ended                             |
  *     a cached reply, or none was asked for | release
  *     refused, or broke before a byte came  | release
  *     the provider timed out with the       | commit of the input estimate
@@ -186,6 +188,12 @@ ngx_http_cycles_decide(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     llm_usage_t              usage;
     ngx_http_cycles_ended_t  ended;
+
+    if (ngx_http_cycles_cutoff_usage(ctx, &usage) == NGX_OK) {
+        ctx->usage_source = NGX_HTTP_CYCLES_USAGE_ESTIMATED;
+        ngx_http_cycles_set_actual(r, ctx, &usage);
+        return NGX_OK;
+    }
 
     ended = ngx_http_cycles_ended(r, ctx);
 

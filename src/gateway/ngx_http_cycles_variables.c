@@ -27,6 +27,7 @@ typedef enum {
     NGX_HTTP_CYCLES_VAR_RESERVATION_ID,
     NGX_HTTP_CYCLES_VAR_SETTLEMENT,
     NGX_HTTP_CYCLES_VAR_USAGE_SOURCE,
+    NGX_HTTP_CYCLES_VAR_CUTOFF,
     NGX_HTTP_CYCLES_VAR_PROVIDER,
     NGX_HTTP_CYCLES_VAR_MODEL,
     NGX_HTTP_CYCLES_VAR_PRICE_KEY,
@@ -65,6 +66,7 @@ static ngx_http_variable_t  ngx_http_cycles_vars[] = {
     NGX_HTTP_CYCLES_VAR("remaining", REMAINING),
     NGX_HTTP_CYCLES_VAR("settlement", SETTLEMENT),
     NGX_HTTP_CYCLES_VAR("usage_source", USAGE_SOURCE),
+    NGX_HTTP_CYCLES_VAR("cutoff", CUTOFF),
     NGX_HTTP_CYCLES_VAR("provider", PROVIDER),
     NGX_HTTP_CYCLES_VAR("model", MODEL),
     NGX_HTTP_CYCLES_VAR("price_key", PRICE_KEY),
@@ -234,6 +236,14 @@ ngx_http_cycles_text(ngx_http_cycles_ctx_t *ctx, uintptr_t data,
         }
 
         *value = ngx_http_cycles_usage_sources[ctx->usage_source];
+        break;
+
+    case NGX_HTTP_CYCLES_VAR_CUTOFF:
+        if (!ngx_http_cycles_is_cut(ctx)) {
+            return NGX_DECLINED;
+        }
+
+        ngx_str_set(value, "1");
         break;
 
     case NGX_HTTP_CYCLES_VAR_PROVIDER:

@@ -26,6 +26,12 @@ static void llm_error_ollama(cycles_json_t *js, const llm_error_t *error);
 static void llm_error_openrouter(cycles_json_t *js, const llm_error_t *error);
 static void llm_error_llamacpp(cycles_json_t *js, const llm_error_t *error);
 static void llm_error_vllm(cycles_json_t *js, const llm_error_t *error);
+static void llm_error_responses(cycles_json_t *js, const llm_error_t *error,
+    int64_t events);
+static void llm_error_interactions(cycles_json_t *js,
+    const llm_error_t *error);
+static void llm_error_cohere_end(cycles_json_t *js, const llm_error_t *error);
+static void llm_error_chunk(cycles_json_t *js, const llm_error_t *error);
 static void llm_error_names(cycles_json_t *js, const llm_error_t *error);
 static void llm_error_null(cycles_json_t *js, const char *name);
 static void llm_error_details(cycles_json_t *js, const llm_error_t *error);
@@ -192,6 +198,79 @@ llm_error_body(cycles_json_t *js, llm_errors_t errors,
 {
     cycles_json_begin(js);
     llm_errors[errors].write(js, error);
+    cycles_json_end(js);
+}
+
+
+const char *
+llm_error_event(llm_errors_t errors, llm_api_t api)
+{
+    switch (errors) {
+
+    case LLM_ERRORS_ANTHROPIC:
+        return "error";
+
+    case LLM_ERRORS_COHERE:
+        return "message-end";
+
+    case LLM_ERRORS_GOOGLE:
+        return (api == LLM_API_INTERACTIONS) ? "error" : NULL;
+
+    default:
+        return (api == LLM_API_RESPONSES) ? "error" : NULL;
+    }
+}
+
+
+void
+llm_error_data(cycles_json_t *js, llm_errors_t errors, llm_api_t api,
+    const llm_error_t *error, int64_t events)
+{
+    cycles_json_begin(js);
+
+    if (errors == LLM_ERRORS_COHERE) {
+        llm_error_cohere_end(js, error);
+
+    } else if (errors == LLM_ERRORS_OPENROUTER && api == LLM_API_CHAT) {
+        llm_error_chunk(js, error);
+
+    } else if (errors == LLM_ERRORS_GOOGLE && api == LLM_API_INTERACTIONS) {
+        llm_error_interactions(js, error);
+
+    } else if (errors != LLM_ERRORS_ANTHROPIC && api == LLM_API_RESPONSES) {
+        llm_error_responses(js, error, events);
+
+    } else if (errors == LLM_ERRORS_MISTRAL) {
+
+        /* whoever reads a stream knows it by the member "error" */
+
+        llm_error_openai(js, error);
+
+    } else {
+        llm_errors[errors].write(js, error);
+    }
+
+    cycles_json_end(js);
+}
+
+
+/* Cohere's first version ends its lines with one of their own */
+
+void
+llm_error_line(cycles_json_t *js, llm_errors_t errors,
+    const llm_error_t *error)
+{
+    if (errors != LLM_ERRORS_COHERE) {
+        llm_error_body(js, errors, error);
+        return;
+    }
+
+    cycles_json_begin(js);
+    cycles_json_key(js, "is_finished", sizeof("is_finished") - 1);
+    cycles_json_raw(js, "true", sizeof("true") - 1);
+    cycles_json_member_name(js, "event_type", "stream-end");
+    cycles_json_member_name(js, "finish_reason", "ERROR");
+    cycles_json_member_string(js, "error", error->message);
     cycles_json_end(js);
 }
 
@@ -379,6 +458,66 @@ llm_error_vllm(cycles_json_t *js, const llm_error_t *error)
     cycles_json_member_integer(js, "code", error->status);
     llm_error_details(js, error);
     cycles_json_end(js);
+}
+
+
+/* {"type":"error","code":…,"message":…,"param":null,"sequence_number":…} */
+
+static void
+llm_error_responses(cycles_json_t *js, const llm_error_t *error,
+    int64_t events)
+{
+    cycles_json_member_name(js, "type", "error");
+    cycles_json_member_name(js, "code", llm_error_codes[error->kind]);
+    cycles_json_member_string(js, "message", error->message);
+    llm_error_null(js, "param");
+    cycles_json_member_integer(js, "sequence_number", events);
+}
+
+
+/* {"event_type":"error","error":{"code":…,"message":…}} */
+
+static void
+llm_error_interactions(cycles_json_t *js, const llm_error_t *error)
+{
+    cycles_json_member_name(js, "event_type", "error");
+    cycles_json_key(js, "error", sizeof("error") - 1);
+    cycles_json_begin(js);
+    cycles_json_member_name(js, "code", llm_error_codes[error->kind]);
+    cycles_json_member_string(js, "message", error->message);
+    cycles_json_end(js);
+}
+
+
+/* {"type":"message-end","delta":{"error":…,"finish_reason":"ERROR"}} */
+
+static void
+llm_error_cohere_end(cycles_json_t *js, const llm_error_t *error)
+{
+    cycles_json_member_name(js, "type", "message-end");
+    cycles_json_key(js, "delta", sizeof("delta") - 1);
+    cycles_json_begin(js);
+    cycles_json_member_string(js, "error", error->message);
+    cycles_json_member_name(js, "finish_reason", "ERROR");
+    cycles_json_end(js);
+}
+
+
+/* OpenRouter's own SDK reads an error only in a chunk that has all members */
+
+static void
+llm_error_chunk(cycles_json_t *js, const llm_error_t *error)
+{
+    static const char  choices[] = "[{\"index\":0,\"delta\":{\"content\":\"\"},"
+                                   "\"finish_reason\":\"error\"}]";
+
+    cycles_json_member_name(js, "id", "cycles");
+    cycles_json_member_name(js, "object", "chat.completion.chunk");
+    cycles_json_member_integer(js, "created", 0);
+    cycles_json_member_name(js, "model", "");
+    llm_error_openrouter(js, error);
+    cycles_json_key(js, "choices", sizeof("choices") - 1);
+    cycles_json_raw(js, choices, sizeof(choices) - 1);
 }
 
 

@@ -68,5 +68,16 @@ const char *llm_error_amzn_type(llm_errors_t errors, llm_api_t api,
 void llm_error_body(cycles_json_t *js, llm_errors_t errors,
     const llm_error_t *error);
 
+/*
+ * Of a stream that has begun: the name of the event, or NULL, and its data,
+ * which so many events precede; or a line of its own.
+ */
+
+const char *llm_error_event(llm_errors_t errors, llm_api_t api);
+void llm_error_data(cycles_json_t *js, llm_errors_t errors, llm_api_t api,
+    const llm_error_t *error, int64_t events);
+void llm_error_line(cycles_json_t *js, llm_errors_t errors,
+    const llm_error_t *error);
+
 
 #endif /* _LLM_ERROR_H_INCLUDED_ */

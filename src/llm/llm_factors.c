@@ -41,6 +41,13 @@ llm_factor_key(const char *provider, const unsigned char *model, size_t len)
 }
 
 
+uint64_t
+llm_factor_output_key(uint64_t key)
+{
+    return ~key ? ~key : 1;
+}
+
+
 int64_t
 llm_factor_get(const llm_factors_t *factors, uint64_t key, int64_t first)
 {

@@ -47,6 +47,11 @@ uint64_t llm_factor_key(const char *provider, const unsigned char *model,
     size_t len);
 
 
+/* for what the model writes, where key is for what it reads */
+
+uint64_t llm_factor_output_key(uint64_t key);
+
+
 /* first, as long as too little has been learned; factors may be NULL */
 
 int64_t llm_factor_get(const llm_factors_t *factors, uint64_t key,

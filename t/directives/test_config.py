@@ -132,6 +132,8 @@ LATER = [
                 'off, on or amounts'),
     in_location('cycles_stream_usage yes', '"cycles_stream_usage"',
                 '"on" or "off"'),
+    in_location('cycles_stream_cutoff 1', '"cycles_stream_cutoff"',
+                '"on" or "off"'),
 ]
 
 TIMES = [
@@ -339,6 +341,7 @@ DUPLICATES = [
         ('cycles_max_output_tokens', '10'),
         ('cycles_estimate_margin', '2'),
         ('cycles_stream_usage', 'off'),
+        ('cycles_stream_cutoff', 'on'),
         ('cycles_websocket', 'pass'),
         ('cycles_deny_status', '402'),
         ('cycles_deny_message', 'no'),
@@ -537,6 +540,7 @@ EVERYTHING = '''
     cycles_max_estimate 100000000;
     cycles_estimate_margin 1.25;
     cycles_stream_usage on;
+    cycles_stream_cutoff on;
     cycles_websocket deny;
     cycles_deny_status auto;
     cycles_deny_message "No budget left for $http_x_tenant.";

@@ -5,7 +5,8 @@ wire of a Cycles server and in the reply."""
 
 import pytest
 
-from gateway import FakeProvider, Nginx, chat_request, free_port
+from gateway import (FakeProvider, Nginx, chat_request, chat_stream, free_port,
+                     sse_events)
 from fake_cycles import FakeCycles
 
 
@@ -32,6 +33,7 @@ HTTP = '''
     cycles_deny_message "denied at http";
     cycles_response_headers amounts;
     cycles_stream_usage off;
+    cycles_stream_cutoff on;
     cycles_unknown_price small;
 '''
 
@@ -61,6 +63,7 @@ SERVER = '''
         cycles_deny_message "denied by itself";
         cycles_response_headers on;
         cycles_stream_usage on;
+        cycles_stream_cutoff off;
         cycles_unknown_price deny;
         %%PROXY%%
     }
@@ -225,6 +228,22 @@ def test_stream_usage(bench):
     bench.ask('/own/', stream=True)
     assert bench.provider.requests[-1].json['stream_options'] == {
         'include_usage': True}
+
+
+def test_stream_cutoff(bench):
+    """What a Cycles server has reserved is the most that is committed."""
+
+    for location, cut in ('/inherits/', True), ('/own/', False):
+        bench.provider.script(chat_stream(300, with_usage=False))
+        r, reserve, commit = bench.ask(location, stream=True)
+        assert r.complete
+        assert (sse_events(r.body)[-1][1] != '[DONE]') == cut
+        assert ('ends here' in r.text) == cut
+
+        reserved = reserve.json['estimate']['amount']
+        actual = commit.json['actual']['amount']
+        assert (actual <= reserved) == cut
+        assert reserved - actual < 400
 
 
 def test_idempotency_key(bench):

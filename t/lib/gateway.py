@@ -128,7 +128,7 @@ LOG_VARIABLES = (
     'cycles_model', 'cycles_price_key', 'cycles_tokens_input',
     'cycles_tokens_output', 'cycles_tokens_cached', 'cycles_tokens_reasoning',
     'cycles_scope', 'cycles_trace_id', 'cycles_request_id',
-    'cycles_reserve_time')
+    'cycles_reserve_time', 'cycles_cutoff')
 
 SANITIZER_OPTIONS = (
     'detect_odr_violation=0:detect_stack_use_after_return=0'
