@@ -27,7 +27,7 @@ static cycles_str_t cycles_cut(cycles_str_t s, size_t max);
 
 
 static const char *const  cycles_ops[] = {
-    "reserve", "commit", "release", "extend", "event", "decide"
+    "reserve", "commit", "release", "extend", "event", "decide", "lookup"
 };
 
 
@@ -221,6 +221,10 @@ cycles_path(unsigned char *buf, size_t size, cycles_op_t op, cycles_str_t id,
         text[2] = hex[ch & 0xf];
 
         cycles_json_raw(&js, text, 3);
+    }
+
+    if (op == CYCLES_OP_LOOKUP) {
+        return js.len;
     }
 
     cycles_json_raw(&js, "/", 1);

@@ -26,7 +26,8 @@ typedef enum {
     CYCLES_OP_RELEASE,
     CYCLES_OP_EXTEND,
     CYCLES_OP_EVENT,
-    CYCLES_OP_DECIDE
+    CYCLES_OP_DECIDE,
+    CYCLES_OP_LOOKUP              /* a GET, of one reservation */
 } cycles_op_t;
 
 
@@ -144,6 +145,17 @@ cycles_verdict_t cycles_parse_reserve(unsigned status,
 cycles_verdict_t cycles_parse_settled(cycles_op_t op, unsigned status,
     const unsigned char *body, size_t len, cycles_unit_t unit, int64_t amount,
     cycles_settled_t *rs, cycles_reply_t *reply);
+
+
+/*
+ * The reply to a look at a reservation whose commit was told that it has been
+ * finalized.  CYCLES_REPLY_DONE: somebody has committed it; the code is
+ * CYCLES_RESERVATION_FINALIZED.  CYCLES_REPLY_EXPIRED: it was released, or has
+ * expired: what it has cost is to be an event.  The others are as above.
+ */
+
+cycles_verdict_t cycles_parse_found(unsigned status,
+    const unsigned char *body, size_t len, cycles_reply_t *reply);
 
 
 #endif /* _CYCLES_PROTOCOL_H_INCLUDED_ */

@@ -143,6 +143,44 @@ cycles_parse_settled(cycles_op_t op, unsigned status,
 }
 
 
+cycles_verdict_t
+cycles_parse_found(unsigned status, const unsigned char *body, size_t len,
+    cycles_reply_t *reply)
+{
+    json_t            *root;
+    cycles_denial_t    denial;
+    cycles_verdict_t   verdict;
+
+    memset(reply, 0, sizeof(cycles_reply_t));
+
+    root = cycles_load(body, len, reply);
+
+    if (status != 200) {
+        verdict = cycles_read_error(status, root, &denial, reply);
+
+    } else if (cycles_is(root, "status", "COMMITTED")) {
+        reply->code = CYCLES_RESERVATION_FINALIZED;
+        verdict = CYCLES_REPLY_DONE;
+
+    } else if (cycles_is(root, "status", "RELEASED")
+               || cycles_is(root, "status", "EXPIRED"))
+    {
+        verdict = CYCLES_REPLY_EXPIRED;
+
+    } else {
+
+        /* one that is not finalized contradicts what we were told */
+
+        (void) cycles_bad(reply, "no valid \"status\"");
+        verdict = CYCLES_REPLY_RETRY;
+    }
+
+    json_decref(root);
+
+    return verdict;
+}
+
+
 static json_t *
 cycles_load(const unsigned char *body, size_t len, cycles_reply_t *reply)
 {

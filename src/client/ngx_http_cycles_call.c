@@ -100,6 +100,7 @@ static ngx_http_cycles_calls_t  ngx_http_cycles_calls;
 static struct sockaddr_in  ngx_http_cycles_sockaddr;
 static ngx_str_t  ngx_http_cycles_addr_text = ngx_string("127.0.0.1");
 
+static ngx_str_t  ngx_http_cycles_get = ngx_string("GET");
 static ngx_str_t  ngx_http_cycles_post = ngx_string("POST");
 static ngx_str_t  ngx_http_cycles_http_11 = ngx_string("HTTP/1.1");
 static ngx_str_t  ngx_http_cycles_json = ngx_string("application/json");
@@ -393,8 +394,8 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
 
     at->location = call->location;
 
-    r->method = NGX_HTTP_POST;
-    r->method_name = ngx_http_cycles_post;
+    r->method = call->get ? NGX_HTTP_GET : NGX_HTTP_POST;
+    r->method_name = call->get ? ngx_http_cycles_get : ngx_http_cycles_post;
     r->http_version = NGX_HTTP_VERSION_11;
     r->http_protocol = ngx_http_cycles_http_11;
 
@@ -437,8 +438,8 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
 
     at->subrequest = sr;
 
-    sr->method = NGX_HTTP_POST;
-    sr->method_name = ngx_http_cycles_post;
+    sr->method = r->method;
+    sr->method_name = r->method_name;
     sr->write_event_handler = ngx_http_cycles_attempt_run;
 
     /* what is encoded in the path stays so */
@@ -447,6 +448,10 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
 
     if (ngx_http_cycles_attempt_headers(sr, call) != NGX_OK) {
         return NGX_ERROR;
+    }
+
+    if (call->get) {
+        return NGX_OK;
     }
 
     return ngx_http_cycles_attempt_body(sr, &call->body);
@@ -459,7 +464,7 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
 {
     ngx_memzero(&sr->headers_in, sizeof(ngx_http_headers_in_t));
 
-    sr->headers_in.content_length_n = call->body.len;
+    sr->headers_in.content_length_n = call->get ? -1 : (off_t) call->body.len;
     sr->headers_in.keep_alive_n = -1;
 
     if (ngx_list_init(&sr->headers_in.headers, sr->pool, 6,
@@ -476,12 +481,17 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
         return NGX_ERROR;
     }
 
-    if (ngx_http_cycles_attempt_header(sr, "Content-Type", "content-type",
+    if (!call->get
+        && ngx_http_cycles_attempt_header(sr, "Content-Type", "content-type",
+                                          &ngx_http_cycles_json)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_cycles_attempt_header(sr, "Accept", "accept",
                                        &ngx_http_cycles_json)
         != NGX_OK
-        || ngx_http_cycles_attempt_header(sr, "Accept", "accept",
-                                          &ngx_http_cycles_json)
-           != NGX_OK
         || ngx_http_cycles_attempt_header(sr, "X-Cycles-API-Key",
                                           "x-cycles-api-key", &call->api_key)
            != NGX_OK)
@@ -494,7 +504,7 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
      * key that would not arrive as it is must not be sent at all.
      */
 
-    if (ngx_http_cycles_printable(&call->idempotency_key)
+    if (!call->get && ngx_http_cycles_printable(&call->idempotency_key)
         && ngx_http_cycles_attempt_header(sr, "X-Idempotency-Key",
                                           "x-idempotency-key",
                                           &call->idempotency_key)

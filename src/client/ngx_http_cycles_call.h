@@ -39,7 +39,7 @@ struct ngx_http_cycles_call_s {
     ngx_str_t                   location;     /* "@name" */
     ngx_str_t                   uri;
     ngx_str_t                   unparsed_uri; /* the same, percent-encoded */
-    ngx_str_t                   body;
+    ngx_str_t                   body;         /* not of a GET */
     ngx_str_t                   api_key;      /* headers; empty: not sent */
     ngx_str_t                   idempotency_key;
     ngx_str_t                   traceparent;
@@ -53,6 +53,7 @@ struct ngx_http_cycles_call_s {
      * urgent the time in the queue is a part of its timeout.
      */
     unsigned                    urgent:1;
+    unsigned                    get:1;        /* or else a POST */
 
     /* the reply; the texts live no longer than the handler runs */
 

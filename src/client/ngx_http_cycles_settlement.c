@@ -10,6 +10,9 @@
  *     a code that is known and final      | done, and told as an error
  *     the reservation has expired         | an event with the same key, which
  *                                         | the journal has first
+ *     it has been finalized               | a look at it: the same if it was
+ *                                         | released, else somebody else has
+ *                                         | committed it
  *     401, 403, a 4xx that says nothing,  | the record stays: a later one may
  *     404 when an earlier try may have    | find a new key, or another server
  *     arrived                             |
@@ -51,6 +54,10 @@ static void ngx_http_cycles_settlement_send(ngx_http_cycles_settlement_t *st);
 static ngx_int_t ngx_http_cycles_settlement_uri(
     ngx_http_cycles_settlement_t *st);
 static void ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call);
+static cycles_verdict_t ngx_http_cycles_settlement_verdict(
+    ngx_http_cycles_settlement_t *st, cycles_reply_t *reply);
+static void ngx_http_cycles_settlement_turn(ngx_http_cycles_settlement_t *st,
+    cycles_op_t op);
 static ngx_uint_t ngx_http_cycles_settlement_keeps(
     ngx_http_cycles_settlement_t *st, cycles_verdict_t verdict,
     cycles_reply_t *reply);
@@ -201,6 +208,7 @@ ngx_http_cycles_settlement_send(ngx_http_cycles_settlement_t *st)
     call->connect_timeout = st->conf->connect_timeout;
     call->body = (st->op == CYCLES_OP_EVENT) ? st->event_body : st->body;
     call->urgent = 1;
+    call->get = (st->op == CYCLES_OP_LOOKUP);
 
     if (ngx_http_cycles_settlement_uri(st) != NGX_OK) {
         ngx_http_cycles_settlement_end(st, NGX_HTTP_CYCLES_OUTAGE, 1);
@@ -232,9 +240,8 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
 
     st = call->data;
 
-    verdict = cycles_parse_settled(st->op, call->status, call->reply.data,
-                                   call->reply.len, st->unit, st->amount,
-                                   &st->settled, &reply);
+    verdict = ngx_http_cycles_settlement_verdict(st, &reply);
+
     st->tries++;
 
     ngx_http_cycles_client_heard(st->server, call, st->log);
@@ -242,6 +249,11 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
     switch (verdict) {
 
     case CYCLES_REPLY_DONE:
+
+        if (st->op == CYCLES_OP_LOOKUP) {
+            break;
+        }
+
         ngx_http_cycles_settlement_end(st, NGX_HTTP_CYCLES_ANSWERED, 0);
         return;
 
@@ -252,23 +264,36 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
 
     case CYCLES_REPLY_EXPIRED:
 
-        if (st->op != CYCLES_OP_COMMIT || st->event_body.len == 0) {
+        if ((st->op != CYCLES_OP_COMMIT && st->op != CYCLES_OP_LOOKUP)
+            || st->event_body.len == 0)
+        {
             break;
         }
 
         ngx_http_cycles_client_log(st->log, NGX_LOG_WARN, st->op, &st->id,
                                    call, &reply, "sending it as an event");
 
-        st->op = CYCLES_OP_EVENT;
-        st->tries = 0;
-        st->not_before_ms = 0;
-        st->ambiguous = 0;
-        st->call.uri.len = 0;
+        ngx_http_cycles_settlement_turn(st, CYCLES_OP_EVENT);
 
         if (ngx_http_cycles_settlement_record(st) != NGX_OK) {
             ngx_http_cycles_settlement_send(st);
         }
 
+        return;
+
+    case CYCLES_REPLY_REJECTED:
+
+        if (st->op != CYCLES_OP_COMMIT || st->event_body.len == 0
+            || reply.code != CYCLES_RESERVATION_FINALIZED)
+        {
+            break;
+        }
+
+        ngx_http_cycles_client_log(st->log, NGX_LOG_WARN, st->op, &st->id,
+                                   call, &reply, "looking at it");
+
+        ngx_http_cycles_settlement_turn(st, CYCLES_OP_LOOKUP);
+        ngx_http_cycles_settlement_send(st);
         return;
 
     default:
@@ -285,9 +310,49 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
                                (keep && st->entry)
                                ? "not settled, the journal keeps it"
                                : (verdict == CYCLES_REPLY_UNKNOWN)
-                               ? "not settled" : "refused");
+                               ? "not settled"
+                               : (verdict == CYCLES_REPLY_DONE)
+                               ? "somebody else has committed it"
+                               : "refused");
 
     ngx_http_cycles_settlement_end(st, NGX_HTTP_CYCLES_ANSWERED, keep);
+}
+
+
+static cycles_verdict_t
+ngx_http_cycles_settlement_verdict(ngx_http_cycles_settlement_t *st,
+    cycles_reply_t *reply)
+{
+    cycles_verdict_t         verdict;
+    ngx_http_cycles_call_t  *call;
+
+    call = &st->call;
+
+    if (st->op != CYCLES_OP_LOOKUP) {
+        return cycles_parse_settled(st->op, call->status, call->reply.data,
+                                    call->reply.len, st->unit, st->amount,
+                                    &st->settled, reply);
+    }
+
+    verdict = cycles_parse_found(call->status, call->reply.data,
+                                 call->reply.len, reply);
+    st->settled.code = reply->code;
+
+    return verdict;
+}
+
+
+/* goes on with another operation */
+
+static void
+ngx_http_cycles_settlement_turn(ngx_http_cycles_settlement_t *st,
+    cycles_op_t op)
+{
+    st->op = op;
+    st->tries = 0;
+    st->not_before_ms = 0;
+    st->ambiguous = 0;
+    st->call.uri.len = 0;
 }
 
 
@@ -297,7 +362,11 @@ static ngx_uint_t
 ngx_http_cycles_settlement_keeps(ngx_http_cycles_settlement_t *st,
     cycles_verdict_t verdict, cycles_reply_t *reply)
 {
-    if (verdict == CYCLES_REPLY_REJECTED) {
+    if (verdict == CYCLES_REPLY_DONE) {
+        return 0;
+    }
+
+    if (verdict == CYCLES_REPLY_REJECTED && st->op != CYCLES_OP_LOOKUP) {
 
         /* an earlier try may have arrived, and what answers now be another */
 

@@ -21,6 +21,7 @@ static void read_reserve(unsigned status, const uint8_t *data, size_t size,
     unsigned dry_run, cycles_unit_t unit);
 static void read_settled(cycles_op_t op, unsigned status, const uint8_t *data,
     size_t size, cycles_unit_t unit);
+static void read_found(unsigned status, const uint8_t *data, size_t size);
 static void write_bodies(const uint8_t *data, size_t size);
 
 
@@ -49,6 +50,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         read_settled(op, status, data + 2, size - 2, unit);
     }
 
+    read_found(status, data + 2, size - 2);
     write_bodies(data + 2, size - 2);
 
     return 0;
@@ -130,6 +132,22 @@ read_settled(cycles_op_t op, unsigned status, const uint8_t *data,
             && status != (op == CYCLES_OP_EVENT ? 201 : 200))
         || (verdict != CYCLES_REPLY_DONE && verdict != CYCLES_REPLY_RETRY
             && rs.code == CYCLES_OK))
+    {
+        abort();
+    }
+}
+
+
+static void
+read_found(unsigned status, const uint8_t *data, size_t size)
+{
+    cycles_reply_t    reply;
+    cycles_verdict_t  verdict;
+
+    verdict = cycles_parse_found(status, data, size, &reply);
+
+    if (verdict == CYCLES_REPLY_DONE
+        && (status != 200 || reply.code != CYCLES_RESERVATION_FINALIZED))
     {
         abort();
     }

@@ -389,6 +389,10 @@ test_path(void)
     is_str((buf[n] = '\0', (char *) buf), "/v1/reservations/r/ /release",
            "release, not encoded");
 
+    n = cycles_path(buf, sizeof(buf), CYCLES_OP_LOOKUP, str("r/1"), 1);
+    is_str((buf[n] = '\0', (char *) buf), "/v1/reservations/r%2F1",
+           "a lookup is of the reservation itself");
+
     n = cycles_path(buf, sizeof(buf), CYCLES_OP_EXTEND, bytes("\0", 1), 1);
     is_str((buf[n] = '\0', (char *) buf), "/v1/reservations/%00/extend",
            "extend, a zero byte");

@@ -45,6 +45,7 @@ static void test_caps(void);
 static void test_denial(void);
 static void test_settled_table(void);
 static void test_settled_values(void);
+static void test_found(void);
 static void test_ids(void);
 static void test_prefixes(void);
 
@@ -547,6 +548,49 @@ test_settled_values(void)
 }
 
 
+/* a reservation that has been finalized, looked at */
+
+static void
+test_found(void)
+{
+    size_t  i;
+
+    static const reply_case_t  cases[] = {
+        { "a commit of somebody else", 200, "{\"status\":\"COMMITTED\"}",
+          DONE, CYCLES_RESERVATION_FINALIZED },
+        { "one that was released", 200, "{\"status\":\"RELEASED\"}",
+          EXPIRED, CYCLES_OK },
+        { "one that has expired", 200, "{\"status\":\"EXPIRED\"}",
+          EXPIRED, CYCLES_OK },
+        { "or is gone", 410, "{\"error\":\"RESERVATION_EXPIRED\"}",
+          EXPIRED, CYCLES_RESERVATION_EXPIRED },
+        { "one that is active", 200, "{\"status\":\"ACTIVE\"}",
+          RETRY, CYCLES_OK },
+        { "no status", 200, "{}", RETRY, CYCLES_OK },
+        { "no JSON", 200, "COMMITTED", RETRY, CYCLES_OK },
+        { "another 2xx", 202, "{\"status\":\"COMMITTED\"}",
+          RETRY, CYCLES_INTERNAL_ERROR },
+        { "no reply", 0, "", RETRY, CYCLES_INTERNAL_ERROR },
+        { "an error of the server", 500, "{\"status\":\"RELEASED\"}",
+          RETRY, CYCLES_INTERNAL_ERROR },
+        { "one that is not there", 404, "{\"error\":\"NOT_FOUND\"}",
+          CYCLES_REPLY_REJECTED, CYCLES_NOT_FOUND },
+        { "a key that is not known", 401, "{\"error\":\"UNAUTHORIZED\"}",
+          UNKNOWN, CYCLES_UNAUTHORIZED },
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        memset(&reply, 0xa5, sizeof(reply));
+
+        is_int(cycles_parse_found(cases[i].status,
+                                  (unsigned char *) cases[i].body,
+                                  strlen(cases[i].body), &reply),
+               cases[i].verdict, "looked at: %s", cases[i].name);
+        is_int(reply.code, cases[i].code, "its code");
+    }
+}
+
+
 static void
 test_ids(void)
 {
@@ -610,6 +654,7 @@ main(void)
     test_denial();
     test_settled_table();
     test_settled_values();
+    test_found();
     test_ids();
     test_prefixes();
 
