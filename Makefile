@@ -185,7 +185,7 @@ test-plain: TESTS = $(UNITS:%=t/unit/%.c) $(SUITES)
 
 test-plain:
 	@$(DEPS) build test
-	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(NODE)/.done \
+	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(SDKS)/.done \
 	    $(RUST)/.done
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory -j $(JOBS) -s unit
