@@ -52,6 +52,10 @@ $(RUST)/.done: $(wildcard t/api/rust/Cargo.* t/api/rust/src/*) \
 	@tools/rust-env.sh $(RUST)
 	@touch $@
 
+$(BUILD)/promtool/promtool: tools/promtool.sh
+	@tools/promtool.sh $(@D)
+	@touch -c $@
+
 $(ASAN)/nginx: tools/build-nginx-asan.sh
 	@tools/build-nginx-asan.sh $(ASAN)
 	@touch $@
@@ -173,7 +177,7 @@ TESTS    ?= $(UNITS:%=t/unit/%.c) $(UNITS:%=asan:t/unit/%.c) \
 test:
 	@$(DEPS) build test
 	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(SDKS)/.done \
-	    $(RUST)/.done
+	    $(RUST)/.done $(BUILD)/promtool/promtool
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory build-asan
 	@$(MAKE) --no-print-directory -j $(JOBS) -s unit unit-asan

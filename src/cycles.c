@@ -16,7 +16,7 @@
 
 static int cycles_name_find(const char *const *names, int n,
     const unsigned char *name, size_t len);
-static size_t cycles_utf8(const unsigned char *s, size_t n);
+
 
 
 static const char *const  cycles_levels[] = {
@@ -236,7 +236,7 @@ cycles_json_escaped(const unsigned char *s, size_t n)
             len++;
 
         } else {
-            k = cycles_utf8(s + i, n - i);
+            k = cycles_utf8_char(s + i, n - i);
             len += k ? k : 3;
             k += (k == 0);
         }
@@ -270,7 +270,7 @@ cycles_json_escape(unsigned char *p, const unsigned char *s, size_t n)
             *p++ = s[i];
 
         } else {
-            k = cycles_utf8(s + i, n - i);
+            k = cycles_utf8_char(s + i, n - i);
 
             if (k) {
                 memcpy(p, s + i, k);
@@ -290,8 +290,8 @@ cycles_json_escape(unsigned char *p, const unsigned char *s, size_t n)
 
 /* the length of the sequence that s starts with; 0: it is not UTF-8 */
 
-static size_t
-cycles_utf8(const unsigned char *s, size_t n)
+size_t
+cycles_utf8_char(const unsigned char *s, size_t n)
 {
     size_t    i, len;
     uint32_t  u;

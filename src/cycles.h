@@ -215,6 +215,10 @@ int cycles_subject_value_ok(const unsigned char *value, size_t len);
 
 size_t cycles_utf8_length(const unsigned char *s, size_t n);
 
+/* of the character that n > 0 bytes begin with; 0: they are not UTF-8 */
+
+size_t cycles_utf8_char(const unsigned char *s, size_t n);
+
 
 #define CYCLES_UUID_LEN  36
 

@@ -9,6 +9,7 @@
 
 
 #include "ngx_http_cycles_breaker.h"
+#include "../status/ngx_http_cycles_counters.h"
 
 
 static void ngx_http_cycles_breaker_close(ngx_http_cycles_breaker_t *breaker,
@@ -85,6 +86,8 @@ ngx_http_cycles_breaker_result(ngx_http_cycles_breaker_t *breaker,
     breaker->until = ngx_current_msec + conf->open;
 
     if (ngx_atomic_fetch_add(&breaker->opened, 1) == 0) {
+        ngx_http_cycles_count(BREAKER_OPENED);
+
         ngx_log_error(NGX_LOG_ERR, log, 0,
                       "cycles: server of location \"%V\" %s, it is not asked "
                       "for %M ms", &call->location,

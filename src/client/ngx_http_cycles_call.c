@@ -9,6 +9,7 @@
 
 
 #include "ngx_http_cycles_call.h"
+#include "../status/ngx_http_cycles_counters.h"
 
 
 #define NGX_HTTP_CYCLES_MAX_CALLS     512
@@ -124,6 +125,7 @@ ngx_http_cycles_call_start(ngx_http_cycles_call_t *call)
 
     call->fd = (ngx_socket_t) -1;
     call->queued = 1;
+    ngx_http_cycles_gauge(CALLS_QUEUED, 1);
 
     if (call->urgent) {
         ngx_queue_insert_tail(&calls->urgent, &call->queue);
@@ -246,6 +248,7 @@ ngx_http_cycles_call_dequeue(ngx_http_cycles_call_t *call)
 {
     ngx_queue_remove(&call->queue);
     call->queued = 0;
+    ngx_http_cycles_gauge(CALLS_QUEUED, -1);
 
     if (call->timer.timer_set) {
         ngx_del_timer(&call->timer);
@@ -292,6 +295,7 @@ ngx_http_cycles_attempt_start(ngx_http_cycles_call_t *call)
     }
 
     ngx_http_cycles_calls.running++;
+    ngx_http_cycles_gauge(CALLS_RUNNING, 1);
 
     at->call = call;
     at->connection = c;
@@ -977,6 +981,7 @@ ngx_http_cycles_attempt_close(ngx_http_cycles_attempt_t *at)
     ngx_http_cycles_connection_free(c);
 
     calls->running--;
+    ngx_http_cycles_gauge(CALLS_RUNNING, -1);
 
     if (!ngx_queue_empty(&calls->urgent) || !ngx_queue_empty(&calls->normal)) {
         ngx_http_cycles_calls_post(calls);

@@ -669,6 +669,7 @@ ngx_http_cycles_client_reserved(ngx_http_cycles_call_t *call)
         ngx_http_cycles_client_log(client->log, NGX_LOG_WARN, op->op,
                                    &call->idempotency_key, call, &reply,
                                    "trying again");
+        ngx_http_cycles_count(RETRY_RESERVE);
         ngx_http_cycles_call_start(call);
         return;
     }

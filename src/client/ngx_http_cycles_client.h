@@ -45,6 +45,10 @@ typedef struct {
 ngx_http_cycles_server_t *ngx_http_cycles_client_server(ngx_conf_t *cf,
     ngx_str_t *location, ngx_http_conf_ctx_t *conf_ctx, ngx_str_t *base_url);
 
+/* those of the running configuration: ngx_http_cycles_server_t * */
+
+ngx_array_t *ngx_http_cycles_client_servers(void);
+
 
 /*
  * reserve(): while the server's breaker is open it is an outage at once; one

@@ -15,6 +15,7 @@
 #include <ngx_md5.h>
 
 #include "ngx_http_cycles_journal.h"
+#include "../status/ngx_http_cycles_counters.h"
 
 
 /* records of others that are under way at once */
@@ -91,6 +92,7 @@ struct ngx_http_cycles_journal_s {
     ngx_event_t                         timer;      /* of the next search */
     cycles_journal_scan_t               scan;
     ngx_uint_t                          found;      /* and not ended yet */
+    uint64_t                            pending;    /* in this walk so far */
     time_t                              complained;
 
     unsigned                            search:1;   /* is wanted */
@@ -136,6 +138,7 @@ static void ngx_http_cycles_journal_forget(
 
 static void ngx_http_cycles_journal_timer(ngx_event_t *ev);
 static void ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal);
+static void ngx_http_cycles_journal_tell(ngx_http_cycles_journal_t *journal);
 static void ngx_http_cycles_journal_offer(ngx_http_cycles_journal_t *journal,
     cycles_journal_found_t *found);
 static void ngx_http_cycles_journal_again(ngx_http_cycles_journal_t *journal);
@@ -685,6 +688,8 @@ static void
 ngx_http_cycles_journal_complain(ngx_http_cycles_journal_t *journal,
     ngx_err_t error, ngx_http_cycles_journal_entry_t *entry)
 {
+    ngx_http_cycles_count(JOURNAL_ERROR);
+
     if (journal->complained == ngx_time()) {
         return;
     }
@@ -764,6 +769,8 @@ ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal)
 {
     cycles_journal_found_t  *found;
 
+    ngx_http_cycles_journal_tell(journal);
+
     journal->found = 1;                /* until all of them were offered */
 
     while (journal->leads && journal->scan.found) {
@@ -775,6 +782,33 @@ ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal)
 
     if (--journal->found == 0) {
         ngx_http_cycles_journal_again(journal);
+    }
+}
+
+
+/* what a walk has met is told when it is over */
+
+static void
+ngx_http_cycles_journal_tell(ngx_http_cycles_journal_t *journal)
+{
+    if (!journal->leads) {
+        journal->pending = 0;
+        return;
+    }
+
+    journal->pending += journal->scan.pending;
+
+    ngx_http_cycles_slice->counters[NGX_HTTP_CYCLES_N_QUARANTINED] +=
+                                                   journal->scan.quarantined;
+
+    if (journal->scan.from[0] == '\0') {
+
+        if (ngx_http_cycles_counters) {
+            ngx_http_cycles_counters->journal_pending = journal->pending;
+            ngx_http_cycles_counters->journal_looked = journal->scan.now;
+        }
+
+        journal->pending = 0;
     }
 }
 

@@ -145,6 +145,15 @@ ngx_http_cycles_replay(ngx_http_cycles_journal_entry_t *entry,
 static void
 ngx_http_cycles_replayed(ngx_http_cycles_settlement_t *st)
 {
+    if (st->outcome == NGX_HTTP_CYCLES_ANSWERED
+        && st->settled.code == CYCLES_OK)
+    {
+        ngx_http_cycles_count(REPLAY_SETTLED);
+
+    } else {
+        ngx_http_cycles_count(REPLAY_FAILED);
+    }
+
     ngx_destroy_pool(st->pool);
 }
 

@@ -443,11 +443,16 @@ ngx_http_cycles_settlement_delay(ngx_http_cycles_call_conf_t *conf,
 static void
 ngx_http_cycles_settlement_retry(ngx_event_t *ev)
 {
-    ngx_http_cycles_call_t  *call;
+    ngx_http_cycles_call_t        *call;
+    ngx_http_cycles_settlement_t  *st;
 
     call = ev->data;
+    st = call->data;
 
-    ngx_http_cycles_settlement_send(call->data);
+    ngx_http_cycles_slice->counters[NGX_HTTP_CYCLES_N_RETRY_RESERVE
+                                    + st->op]++;
+
+    ngx_http_cycles_settlement_send(st);
 }
 
 

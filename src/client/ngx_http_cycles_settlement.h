@@ -12,6 +12,7 @@
 #define _NGX_HTTP_CYCLES_SETTLEMENT_H_INCLUDED_
 
 
+#include "../status/ngx_http_cycles_counters.h"
 #include "ngx_http_cycles_client.h"
 #include "ngx_http_cycles_call.h"
 #include "ngx_http_cycles_journal.h"
@@ -112,10 +113,6 @@ void ngx_http_cycles_replay_remember(ngx_http_cycles_server_t *server,
     ngx_str_t *tenant, ngx_str_t *api_key);
 
 void ngx_http_cycles_replay_forget(void);
-
-/* the servers of this cycle, from ngx_http_cycles_client_module.c */
-
-ngx_array_t *ngx_http_cycles_client_servers(void);
 
 
 #endif /* _NGX_HTTP_CYCLES_SETTLEMENT_H_INCLUDED_ */

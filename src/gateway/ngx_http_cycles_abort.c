@@ -216,6 +216,10 @@ ngx_http_cycles_left(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
                   "cycles: client has left, its reply is read to the end for "
                   "reservation \"%V\"", &ctx->reservation_id);
 
+    if (ctx->stream) {
+        ctx->stream->left = 1;
+    }
+
     ctx->left = 1;
     ctx->drained = 0;
     ngx_http_cycles_draining++;

@@ -18,6 +18,7 @@
 
 #include "../cycles.h"
 #include "../ledger/cycles_ledger.h"
+#include "../status/ngx_http_cycles_counters.h"
 
 
 typedef struct ngx_http_cycles_authority_s    ngx_http_cycles_authority_t;
@@ -111,6 +112,8 @@ struct ngx_http_cycles_reservation_s {
     /* of the gateway, and of the authority */
 
     void                           *data;
+    ngx_http_cycles_labels_t        labels;
+    uint64_t                        clock;
     void                           *call_data;
 };
 

@@ -96,6 +96,7 @@ ngx_http_cycles_set_price(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     }
 
     ngx_str_set(&ctx->reason, "UNKNOWN_PRICE");
+    ctx->unpriced = 1;
 
     ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                   "cycles: model \"%*s\" has no price, it passes at no cost",

@@ -151,7 +151,8 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_find_route(r, ctx);
 
     if (ngx_http_cycles_trusts(r, ctx)) {
-        ctx->verdict = NGX_HTTP_CYCLES_BYPASS;
+        ngx_http_cycles_count(PASS_TRUSTED);
+        ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_BYPASS);
         ctx->state = NGX_HTTP_CYCLES_PASSED;
         return NGX_DECLINED;
     }
@@ -168,16 +169,19 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
             return ngx_http_cycles_bad_request(r, ctx, &error);
         }
 
-        ctx->route.free = 1;
+        ngx_http_cycles_count(PASS_WEBSOCKET);
+
+    } else if (ctx->route.free) {
+        ngx_http_cycles_count(PASS_FREE);
+
+    } else {
+        return ngx_http_cycles_read(r, ctx);
     }
 
-    if (ctx->route.free) {
-        ctx->verdict = NGX_HTTP_CYCLES_BYPASS;
-        ctx->state = NGX_HTTP_CYCLES_PASSED;
-        return NGX_DECLINED;
-    }
+    ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_BYPASS);
+    ctx->state = NGX_HTTP_CYCLES_PASSED;
 
-    return ngx_http_cycles_read(r, ctx);
+    return NGX_DECLINED;
 }
 
 
@@ -366,9 +370,12 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ctx->clock = ngx_http_cycles_clock();
+
     rc = rsv->authority->ops->reserve(rsv);
 
     if (rc == NGX_OK) {
+        ngx_http_cycles_meter_reserved(ctx);
         ctx->state = NGX_HTTP_CYCLES_RESERVED;
         return ngx_http_cycles_answer(r, ctx);
     }
@@ -408,6 +415,8 @@ ngx_http_cycles_reserve_done(ngx_http_cycles_reservation_t *rsv)
     r = ctx->request;
 
     ctx->state = NGX_HTTP_CYCLES_RESERVED;
+
+    ngx_http_cycles_meter_reserved(ctx);
 
     r->read_event_handler = ngx_http_block_reading;
 
@@ -450,13 +459,13 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         if (ctx->code == CYCLES_OK
             && rsv->reserved.decision != CYCLES_DENY)
         {
-            ctx->verdict = NGX_HTTP_CYCLES_DRY_RUN_ALLOW;
+            ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DRY_RUN_ALLOW);
             ctx->dry_run.data = (u_char *)
                                cycles_decision_name(rsv->reserved.decision);
             ctx->dry_run.len = ngx_strlen(ctx->dry_run.data);
 
         } else {
-            ctx->verdict = NGX_HTTP_CYCLES_DRY_RUN_DENY;
+            ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DRY_RUN_DENY);
             ngx_str_set(&ctx->dry_run, "DENY");
 
             ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
@@ -470,7 +479,7 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     }
 
     if (ctx->code != CYCLES_OK) {
-        ctx->verdict = NGX_HTTP_CYCLES_DENY;
+        ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DENY);
         ctx->state = NGX_HTTP_CYCLES_REFUSED;
 
         ngx_http_cycles_drop_reservation(ctx);
@@ -490,7 +499,7 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
             /* what was held goes back */
 
-            ctx->verdict = NGX_HTTP_CYCLES_DENY;
+            ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DENY);
             ctx->state = NGX_HTTP_CYCLES_REFUSED;
 
             ngx_http_cycles_settle(r, ctx);
@@ -503,6 +512,8 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         }
     }
 
+    ngx_http_cycles_decided(ctx, ctx->verdict);
+    ngx_http_cycles_meter_begin(ctx);
     ngx_http_cycles_heartbeat_start(ctx);
 
     return ngx_http_cycles_pass(r, ctx);
@@ -623,7 +634,7 @@ ngx_http_cycles_outage(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN
         || ctx->conf->on_outage == NGX_HTTP_CYCLES_OUTAGE_ALLOW)
     {
-        ctx->verdict = NGX_HTTP_CYCLES_OUTAGE_ALLOWED;
+        ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_OUTAGE_ALLOWED);
 
         ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                       "cycles authority \"%V\" is unavailable, "
@@ -641,7 +652,7 @@ ngx_http_cycles_outage(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ngx_http_cycles_drop_reservation(ctx);
 
-    ctx->verdict = NGX_HTTP_CYCLES_OUTAGE_DENIED;
+    ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_OUTAGE_DENIED);
     ctx->state = NGX_HTTP_CYCLES_REFUSED;
 
     return ngx_http_cycles_send_outage(r, ctx);
@@ -705,12 +716,12 @@ static ngx_int_t
 ngx_http_cycles_refuse(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN) {
-        ctx->verdict = NGX_HTTP_CYCLES_DRY_RUN_DENY;
+        ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DRY_RUN_DENY);
         ngx_str_set(&ctx->dry_run, "DENY");
         return ngx_http_cycles_pass(r, ctx);
     }
 
-    ctx->verdict = NGX_HTTP_CYCLES_DENY;
+    ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DENY);
     ctx->state = NGX_HTTP_CYCLES_REFUSED;
 
     return ngx_http_cycles_send_denial(r, ctx);
@@ -727,13 +738,13 @@ ngx_http_cycles_bad_request(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
                   "cycles: request can't be understood: %V", error);
 
     if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN) {
-        ctx->verdict = NGX_HTTP_CYCLES_DRY_RUN_DENY;
+        ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DRY_RUN_DENY);
         ngx_str_set(&ctx->dry_run, "DENY");
         ctx->state = NGX_HTTP_CYCLES_PASSED;
         return NGX_DECLINED;
     }
 
-    ctx->verdict = NGX_HTTP_CYCLES_DENY;
+    ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DENY);
     ctx->state = NGX_HTTP_CYCLES_REFUSED;
 
     return ngx_http_cycles_send_bad_request(r, ctx, error);
@@ -780,6 +791,8 @@ ngx_http_cycles_cleanup(void *data)
     if (ctx->state == NGX_HTTP_CYCLES_RESERVING) {
 
         /* what it may still reserve is released by the authority */
+
+        ngx_http_cycles_count(ABANDONED);
 
         ctx->reservation = NULL;
         rsv->data = NULL;

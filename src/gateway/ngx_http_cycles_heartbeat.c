@@ -155,6 +155,8 @@ ngx_http_cycles_heartbeat_extended(ngx_http_cycles_ctx_t *ctx)
     rs = &ctx->reservation->extended;
     rtt = ctx->reservation->extend_rtt;
 
+    ngx_http_cycles_meter_extended(ctx);
+
     hb->failed = 0;
     hb->max_rtt = ngx_max(hb->max_rtt, rtt);
 
@@ -227,6 +229,8 @@ ngx_http_cycles_heartbeat_failed(ngx_http_cycles_ctx_t *ctx)
     hb = &ctx->heartbeat;
     rsv = ctx->reservation;
 
+    ngx_http_cycles_count(BEAT_FAILED);
+
     lead = ngx_http_cycles_heartbeat_lead(hb);
     window = lead - ngx_http_cycles_heartbeat_attempt(ctx)
              - ngx_http_cycles_heartbeat_margin(ctx);
@@ -258,6 +262,8 @@ ngx_http_cycles_heartbeat_failed(ngx_http_cycles_ctx_t *ctx)
 
     hb->failed = 1;
     hb->window = window;
+
+    ngx_http_cycles_count(RETRY_EXTEND);
 
     ngx_log_error(NGX_LOG_WARN, ctx->request->connection->log, 0,
                   "cycles: extending reservation \"%V\" failed, status %ui, "
@@ -321,6 +327,8 @@ static void
 ngx_http_cycles_heartbeat_give_up(ngx_http_cycles_ctx_t *ctx, const char *why)
 {
     ctx->heartbeat.stopped = 1;
+
+    ngx_http_cycles_count(BEAT_GAVE_UP);
 
     ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
                   "cycles: reservation \"%V\" is not extended any more: %s, "

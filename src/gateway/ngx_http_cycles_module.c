@@ -1508,6 +1508,9 @@ ngx_http_cycles_merge_authority(ngx_conf_t *cf,
 
     conf->authority = authority;
 
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_module);
+    cmcf->counts = 1;
+
     if (conf->authority_name.data[0] == '@') {
         authority->ops = &ngx_http_cycles_client_ops;
         authority->data = ngx_http_cycles_merge_server(cf, conf);
@@ -1516,8 +1519,6 @@ ngx_http_cycles_merge_authority(ngx_conf_t *cf,
         if (authority->data == NULL) {
             return NGX_CONF_ERROR;
         }
-
-        cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_module);
 
         use = ngx_array_push(&cmcf->authorities);
         if (use == NULL) {
@@ -1673,10 +1674,12 @@ ngx_http_cycles_preconfiguration(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_cycles_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_http_handler_pt          *h;
+    ngx_http_core_main_conf_t    *cmcf;
+    ngx_http_cycles_main_conf_t  *mcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_module);
 
     /*
      * After access and auth modules, whose results a subject may come from,
@@ -1691,6 +1694,10 @@ ngx_http_cycles_init(ngx_conf_t *cf)
     *h = ngx_http_cycles_handler;
 
     ngx_http_cycles_find_proxy(cf);
+
+    if (mcf->counts && ngx_http_cycles_zone_count(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     return ngx_http_cycles_check_authorities(cf);
 }

@@ -21,6 +21,7 @@
  *     ngx_http_cycles_settle.c         the one place that settles
  *     ngx_http_cycles_heartbeat.c      keeps a reservation alive
  *     ngx_http_cycles_deny.c           denials in the client's dialect
+ *     ngx_http_cycles_meter.c          what is counted of it
  *     ngx_http_cycles_variables.c      $cycles_*
  */
 
@@ -230,11 +231,14 @@ typedef struct {
 typedef struct {
     ngx_str_t                        path;
     llm_prices_t                    *prices;
+    u_char                           sha256[64];  /* in hex */
+    time_t                           modified;
 } ngx_http_cycles_price_table_t;
 
 
 typedef struct {
     ngx_array_t                      price_tables;
+    ngx_uint_t                       counts;      /* there is a use for it */
     ngx_array_t                      authorities; /* to be checked at the end:
                                               ngx_http_cycles_authority_use_t */
 } ngx_http_cycles_main_conf_t;
@@ -287,6 +291,7 @@ typedef struct {
     int64_t                          held_tokens; /* -1: not known */
     int64_t                          estimate;
     ngx_str_t                        use;         /* of the client's key */
+    ngx_str_t                        tenant;
 
     /* the decision; strings of the request's pool: they outlive reservation */
 
@@ -332,6 +337,12 @@ typedef struct {
     off_t                            drained;
     ngx_int_t                      (*original_create)(ngx_http_request_t *r);
 
+    /* what is counted and shown */
+
+    ngx_http_cycles_labels_t         labels;
+    ngx_http_cycles_stream_t        *stream;      /* NULL: it is not shown */
+    uint64_t                         clock;       /* of the reserve */
+
     /* the settlement */
 
     int64_t                          actual;
@@ -341,6 +352,8 @@ typedef struct {
 
     unsigned                         unreserved:1;  /* in an outage */
     unsigned                         price_assumed:1;  /* another model's */
+    unsigned                         unpriced:1;  /* passes at no cost */
+    unsigned                         live:1;      /* it is counted as such */
     unsigned                         image_price:1;    /* of a size */
     unsigned                         stable_key:1;  /* the client's */
     unsigned                         reused_key:1;  /* it is taken */
@@ -631,6 +644,27 @@ llm_errors_t ngx_http_cycles_deny_format(ngx_http_cycles_ctx_t *ctx);
 /* whether waiting a little can help: enough is there, but held */
 
 ngx_uint_t ngx_http_cycles_transient(ngx_http_cycles_ctx_t *ctx);
+
+
+/* ngx_http_cycles_meter.c */
+
+/* sets the verdict, and counts it; ctx->reason is known */
+
+void ngx_http_cycles_decided(ngx_http_cycles_ctx_t *ctx,
+    ngx_http_cycles_verdict_t verdict);
+
+/* the answer to a reserve that was sent at the time ctx->clock */
+
+void ngx_http_cycles_meter_reserved(ngx_http_cycles_ctx_t *ctx);
+
+/* a request with a reservation: shown from here to there */
+
+void ngx_http_cycles_meter_begin(ngx_http_cycles_ctx_t *ctx);
+void ngx_http_cycles_meter_extended(ngx_http_cycles_ctx_t *ctx);
+void ngx_http_cycles_meter_end(ngx_http_cycles_ctx_t *ctx);
+
+void ngx_http_cycles_meter_actual(ngx_http_cycles_ctx_t *ctx);
+void ngx_http_cycles_meter_settled(ngx_http_cycles_reservation_t *rsv);
 
 
 /* ngx_http_cycles_variables.c */

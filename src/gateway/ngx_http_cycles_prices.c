@@ -10,6 +10,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include <openssl/evp.h>
 
 #include "ngx_http_cycles_module.h"
 
@@ -27,6 +28,8 @@ typedef struct {
 
 static llm_prices_t *ngx_http_cycles_load_table(ngx_conf_t *cf,
     ngx_str_t *path);
+static ngx_int_t ngx_http_cycles_identify_table(
+    ngx_http_cycles_price_table_t *table, ngx_str_t *text);
 static llm_prices_t *ngx_http_cycles_find_table(
     ngx_http_cycles_main_conf_t *cmcf, ngx_str_t *path);
 static void ngx_http_cycles_compare_table(ngx_conf_t *cf,
@@ -242,7 +245,9 @@ ngx_http_cycles_load_table(ngx_conf_t *cf, ngx_str_t *path)
     table->path = *path;
     table->prices = llm_prices_create(NULL);
 
-    if (table->prices == NULL) {
+    if (table->prices == NULL
+        || ngx_http_cycles_identify_table(table, &text) != NGX_OK)
+    {
         return NULL;
     }
 
@@ -273,6 +278,30 @@ ngx_http_cycles_load_table(ngx_conf_t *cf, ngx_str_t *path)
     ngx_http_cycles_compare_table(cf, table);
 
     return table->prices;
+}
+
+
+/* which one it is, for those who look at what runs */
+
+static ngx_int_t
+ngx_http_cycles_identify_table(ngx_http_cycles_price_table_t *table,
+    ngx_str_t *text)
+{
+    u_char           digest[EVP_MAX_MD_SIZE];
+    ngx_file_info_t  fi;
+
+    if (EVP_Digest(text->data, text->len, digest, NULL, EVP_sha256(), NULL)
+        != 1)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_hex_dump(table->sha256, digest, sizeof(table->sha256) / 2);
+
+    table->modified = (ngx_file_info(table->path.data, &fi) == NGX_FILE_ERROR)
+                      ? 0 : ngx_file_mtime(&fi);
+
+    return NGX_OK;
 }
 
 

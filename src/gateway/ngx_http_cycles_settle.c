@@ -72,7 +72,13 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ngx_http_cycles_heartbeat_stop(ctx);
 
+    ngx_http_cycles_meter_end(ctx);
+
     rc = ngx_http_cycles_decide(r, ctx);
+
+    if (rc == NGX_OK) {
+        ngx_http_cycles_meter_actual(ctx);
+    }
 
     rsv = ctx->reservation;
 
@@ -84,6 +90,10 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         || (ctx->unreserved && (rc != NGX_OK || ctx->actual == 0)))
     {
         rsv->authority->ops->leave(rsv);
+
+        if (!ctx->unreserved) {
+            ngx_http_cycles_count(HOLD);
+        }
 
         ctx->settled = 1;
         ctx->settlement = ctx->unreserved ? NGX_HTTP_CYCLES_UNSETTLED
@@ -120,6 +130,8 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ctx->settlement = NGX_HTTP_CYCLES_PENDING;
 
+    rsv->clock = ngx_http_cycles_clock();
+
     if (rsv->authority->ops->settle(rsv) == NGX_OK) {
         ngx_http_cycles_settle_done(rsv);
     }
@@ -130,6 +142,8 @@ void
 ngx_http_cycles_settle_done(ngx_http_cycles_reservation_t *rsv)
 {
     ngx_http_cycles_ctx_t  *ctx;
+
+    ngx_http_cycles_meter_settled(rsv);
 
     ctx = rsv->data;
 
@@ -318,6 +332,7 @@ ngx_http_cycles_unreported(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         ctx->actual = 0;
         rc = NGX_DECLINED;
         what = "is released";
+        ngx_http_cycles_count(MISSING_RELEASED);
 
     } else if (missing == NGX_HTTP_CYCLES_MISSING_HOLD
                || abort == NGX_HTTP_CYCLES_ABORT_HOLD)
@@ -326,6 +341,7 @@ ngx_http_cycles_unreported(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         ctx->actual = -1;
         rc = NGX_ABORT;
         what = "is left to its expiry";
+        ngx_http_cycles_count(MISSING_HELD);
 
     } else {
         if (abort == NGX_HTTP_CYCLES_ABORT_INPUT) {
@@ -335,6 +351,7 @@ ngx_http_cycles_unreported(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         ctx->actual = ngx_http_cycles_passed_cost(ctx, ended);
         rc = NGX_OK;
         what = "is settled by estimate";
+        ngx_http_cycles_count(MISSING_ESTIMATED);
     }
 
     if (ctx->reservation) {

@@ -15,6 +15,8 @@
 
 static ngx_int_t ngx_http_cycles_subject(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_keep_tenant(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_action(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
 static ngx_int_t ngx_http_cycles_default_action(ngx_http_cycles_ctx_t *ctx);
@@ -158,6 +160,10 @@ ngx_http_cycles_subject(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         n++;
     }
 
+    if (ngx_http_cycles_keep_tenant(r, ctx) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (n == 0) {
         return ngx_http_cycles_error(r, error,
                             "the request names no %s", "subject");
@@ -196,6 +202,31 @@ ngx_http_cycles_subject(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     }
 
     return NGX_OK;
+}
+
+
+/* what is counted by it may outlive the reservation */
+
+static ngx_int_t
+ngx_http_cycles_keep_tenant(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_str_t      s;
+    cycles_str_t  *tenant;
+
+    tenant = &ctx->reservation->terms.subject.levels[CYCLES_TENANT];
+
+    if (tenant->len == 0) {
+        ngx_str_null(&ctx->tenant);
+        return NGX_OK;
+    }
+
+    s.len = tenant->len;
+    s.data = tenant->data;
+
+    ctx->tenant.len = s.len;
+    ctx->tenant.data = ngx_pstrdup(r->pool, &s);
+
+    return ctx->tenant.data ? NGX_OK : NGX_ERROR;
 }
 
 

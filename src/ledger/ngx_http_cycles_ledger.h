@@ -18,6 +18,7 @@
 #include "cycles_ledger.h"
 #include "cycles_ledger_admin.h"
 #include "../gateway/ngx_http_cycles_authority.h"
+#include "../status/ngx_http_cycles_text.h"
 
 
 #define NGX_HTTP_CYCLES_LEDGER_INTERVAL  0
@@ -151,21 +152,33 @@ void ngx_http_cycles_ledger_look_up_cancel(
 
 int64_t ngx_http_cycles_ledger_now(void);
 
+/* the state of the i-th ledger of this cycle; NGX_DECLINED: there is none */
+
+typedef struct {
+    ngx_str_t                        name;
+    cycles_ledger_stat_t             stat;
+    uint64_t                         synced;
+    ngx_uint_t                       always;      /* unsigned  always:1; */
+} ngx_http_cycles_ledger_state_t;
+
+ngx_int_t ngx_http_cycles_ledger_state(ngx_uint_t i,
+    ngx_http_cycles_ledger_state_t *state);
+
 /*
- * The state of all ledgers of this cycle as one JSON object in memory buffers
- * of pool:
+ * Budgets of all ledgers as JSON, at most so many: members of an object,
  *
- *     { "ledgers": { NAME: { "budgets": [ Balance… ],
- *                            "live_reservations": n, … } },
- *       "budgets": [ Balance… of all ledgers ], "live_reservations": n }
+ *     "budgets": [ Balance… ], "next_cursor": "LEDGER:POSITION"
  *
- * *len is the length of the text.  The last buffer has neither last_buf nor
- * last_in_chain set.  At most 10,000 budgets of each ledger are shown; then
- * there is also "budgets_truncated": true.  NGX_ERROR: out of memory.
+ * and, if "ledgers" is set, before them
+ *
+ *     "ledgers": { NAME: { "budgets": [ Balance… ], … } }
+ *
+ * The cursor is empty, or what an earlier answer has as next_cursor, which is
+ * left out at the end.  NGX_DECLINED: it is no such text.
  */
 
-ngx_int_t ngx_http_cycles_ledger_status_json(ngx_pool_t *pool,
-    ngx_chain_t **out, size_t *len);
+ngx_int_t ngx_http_cycles_ledger_budgets_json(ngx_http_cycles_text_t *text,
+    ngx_str_t *cursor, ngx_uint_t limit, ngx_uint_t ledgers);
 
 
 /*

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_ledger.h"
+#include "../status/ngx_http_cycles_counters.h"
 
 
 /* how much a power failure may take, in milliseconds */
@@ -654,6 +655,7 @@ ngx_http_cycles_ledger_wait(void *data, uint64_t record,
 
     wait->record = record;
     wait->waiting = 1;
+    ngx_http_cycles_gauge(LEDGER_WAITING, 1);
     ngx_queue_insert_tail(&l->waiting, &wait->queue);
 
     ngx_http_cycles_ledger_hold(l);
@@ -668,6 +670,7 @@ ngx_http_cycles_ledger_wait_cancel(ngx_http_cycles_ledger_wait_t *wait)
 {
     if (wait->waiting) {
         wait->waiting = 0;
+        ngx_http_cycles_gauge(LEDGER_WAITING, -1);
         ngx_queue_remove(&wait->queue);
     }
 }
@@ -841,6 +844,7 @@ ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
         }
 
         wait->waiting = 0;
+        ngx_http_cycles_gauge(LEDGER_WAITING, -1);
         wait->handler(wait, wait->record > synced ? l->sync_error : 0);
     }
 

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_ledger.h"
+#include "../status/ngx_http_cycles_counters.h"
 
 
 /* between two looks at the log, in milliseconds */
@@ -117,6 +118,7 @@ ngx_http_cycles_ledger_wait_folded(void *data, uint64_t record,
     wait->record = record;
     wait->until = ngx_current_msec + NGX_HTTP_CYCLES_LEDGER_FOLD_WAIT;
     wait->waiting = 1;
+    ngx_http_cycles_gauge(LEDGER_WAITING, 1);
     ngx_queue_insert_tail(&l->unfolded, &wait->queue);
 
     ngx_http_cycles_ledger_hold(l);
@@ -312,6 +314,7 @@ ngx_http_cycles_ledger_fold_wake(ngx_http_cycles_ledger_t *l,
         }
 
         wait->waiting = 0;
+        ngx_http_cycles_gauge(LEDGER_WAITING, -1);
         wait->handler(wait, rc);
     }
 

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * The state of all ledgers as JSON.
+ * The state of all ledgers: numbers, and budgets as JSON.
  */
 
 
@@ -14,36 +14,27 @@
 #include "../cycles_time.h"
 
 
-#define NGX_HTTP_CYCLES_STATUS_BUF      16384
-
-/* of one ledger; whoever has more asks the ledger for the ones of interest */
-#define NGX_HTTP_CYCLES_STATUS_BUDGETS  10000
-
 /* written under the ledger's lock at once */
 #define NGX_HTTP_CYCLES_STATUS_BATCH    16
 
 /* the longest Balance: two scopes, six amounts, a period, the names */
-#define NGX_HTTP_CYCLES_STATUS_BALANCE  (2 * CYCLES_MAX_SCOPE + 1024)
+#define NGX_HTTP_CYCLES_STATUS_BALANCE  (2 * CYCLES_MAX_SCOPE + 1280)
 
 
 typedef struct {
-    ngx_pool_t          *pool;
-    ngx_chain_t        **last;
-    ngx_buf_t           *buf;
-    size_t               len;
-    ngx_uint_t           n;              /* of balances so far */
-    unsigned             failed:1;
-} ngx_http_cycles_status_out_t;
+    ngx_http_cycles_text_t          *text;
+    ngx_http_cycles_ledger_t        *ledger;
+    ngx_uint_t                       n;         /* of balances so far */
+} ngx_http_cycles_balances_t;
 
 
-static u_char *ngx_http_cycles_status_room(
-    ngx_http_cycles_status_out_t *out, size_t size);
-static void ngx_http_cycles_status_wrote(ngx_http_cycles_status_out_t *out,
-    u_char *end);
-static void ngx_http_cycles_status_text(ngx_http_cycles_status_out_t *out,
-    char *text);
-static ngx_int_t ngx_http_cycles_status_budgets(
-    ngx_http_cycles_status_out_t *out, ngx_http_cycles_ledger_t *l);
+static ngx_http_cycles_ledger_t *ngx_http_cycles_ledger_number(ngx_uint_t i);
+static ngx_int_t ngx_http_cycles_status_cursor(ngx_str_t *text,
+    ngx_uint_t *number, uint64_t *position);
+static void ngx_http_cycles_status_ledgers(ngx_http_cycles_balances_t *out,
+    ngx_uint_t first, uint64_t position, ngx_uint_t limit);
+static void ngx_http_cycles_status_budgets(ngx_http_cycles_balances_t *out,
+    uint64_t *position, ngx_uint_t limit);
 static int ngx_http_cycles_status_balance(void *data,
     const cycles_balance_t *balance);
 static u_char *ngx_http_cycles_status_amount(u_char *p, char *name,
@@ -52,172 +43,212 @@ static u_char *ngx_http_cycles_status_period(u_char *p,
     const cycles_period_t *period);
 static u_char *ngx_http_cycles_status_time(u_char *p, char *name,
     int64_t time);
-static void ngx_http_cycles_status_ledger(ngx_http_cycles_status_out_t *out,
-    ngx_http_cycles_ledger_t *l, cycles_ledger_stat_t *stat);
+static void ngx_http_cycles_status_ledger(ngx_http_cycles_text_t *text,
+    ngx_http_cycles_ledger_state_t *state);
 
 
-ngx_int_t
-ngx_http_cycles_ledger_status_json(ngx_pool_t *pool, ngx_chain_t **chain,
-    size_t *len)
+static ngx_http_cycles_ledger_t *
+ngx_http_cycles_ledger_number(ngx_uint_t i)
 {
-    u_char                               *p;
-    uint64_t                              live;
-    ngx_uint_t                            i, n, truncated;
-    cycles_ledger_stat_t                  stat;
     ngx_http_cycles_ledger_t            **ledger;
-    ngx_http_cycles_status_out_t          out;
     ngx_http_cycles_ledger_main_conf_t   *lmcf;
-
-    ngx_memzero(&out, sizeof(ngx_http_cycles_status_out_t));
-
-    out.pool = pool;
-    out.last = chain;
-    *chain = NULL;
 
     lmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle,
                                                ngx_http_cycles_ledger_module);
-    ledger = lmcf ? lmcf->ledgers.elts : NULL;
-    n = lmcf ? lmcf->ledgers.nelts : 0;
-    live = 0;
-    truncated = 0;
 
-    ngx_http_cycles_status_text(&out, "{\"ledgers\":{");
-
-    for (i = 0; i < n; i++) {
-        cycles_ledger_stat(ledger[i]->core, &stat);
-        live += stat.live_reservations;
-
-        ngx_http_cycles_status_text(&out, i ? ",\"" : "\"");
-
-        p = ngx_http_cycles_status_room(&out, ledger[i]->name.len + 16);
-
-        if (p) {
-            p = ngx_sprintf(p, "%V\":{\"budgets\":[", &ledger[i]->name);
-            ngx_http_cycles_status_wrote(&out, p);
-        }
-
-        out.n = 0;
-
-        if (ngx_http_cycles_status_budgets(&out, ledger[i]) == NGX_DECLINED) {
-            truncated = 1;
-        }
-
-        ngx_http_cycles_status_ledger(&out, ledger[i], &stat);
-    }
-
-    ngx_http_cycles_status_text(&out, "},\"budgets\":[");
-
-    for (out.n = 0, i = 0; i < n; i++) {
-        (void) ngx_http_cycles_status_budgets(&out, ledger[i]);
-    }
-
-    p = ngx_http_cycles_status_room(&out, 128);
-
-    if (p) {
-        p = ngx_sprintf(p, "],%s\"live_reservations\":%uL}",
-                        truncated ? "\"budgets_truncated\":true," : "", live);
-        ngx_http_cycles_status_wrote(&out, p);
-    }
-
-    *out.last = NULL;
-    *len = out.len;
-
-    return out.failed ? NGX_ERROR : NGX_OK;
-}
-
-
-static u_char *
-ngx_http_cycles_status_room(ngx_http_cycles_status_out_t *out, size_t size)
-{
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    if (out->buf && (size_t) (out->buf->end - out->buf->last) >= size) {
-        return out->buf->last;
-    }
-
-    b = ngx_create_temp_buf(out->pool,
-                            ngx_max(size, NGX_HTTP_CYCLES_STATUS_BUF));
-    cl = ngx_alloc_chain_link(out->pool);
-
-    if (b == NULL || cl == NULL) {
-        out->failed = 1;
+    if (lmcf == NULL || i >= lmcf->ledgers.nelts) {
         return NULL;
     }
 
-    cl->buf = b;
-    cl->next = NULL;
+    ledger = lmcf->ledgers.elts;
 
-    *out->last = cl;
-    out->last = &cl->next;
-    out->buf = b;
-
-    return b->last;
+    return ledger[i];
 }
 
 
-static void
-ngx_http_cycles_status_wrote(ngx_http_cycles_status_out_t *out, u_char *end)
+ngx_int_t
+ngx_http_cycles_ledger_state(ngx_uint_t i,
+    ngx_http_cycles_ledger_state_t *state)
 {
-    out->len += end - out->buf->last;
-    out->buf->last = end;
-}
+    ngx_http_cycles_ledger_t  *l;
 
+    l = ngx_http_cycles_ledger_number(i);
 
-static void
-ngx_http_cycles_status_text(ngx_http_cycles_status_out_t *out, char *text)
-{
-    u_char  *p;
-    size_t   len;
-
-    len = ngx_strlen(text);
-    p = ngx_http_cycles_status_room(out, len);
-
-    if (p) {
-        ngx_http_cycles_status_wrote(out, ngx_cpymem(p, text, len));
+    if (l == NULL) {
+        return NGX_DECLINED;
     }
+
+    cycles_ledger_stat(l->core, &state->stat);
+
+    state->name = l->name;
+    state->synced = cycles_ledger_synced(l->core);
+    state->always = (l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS);
+
+    return NGX_OK;
 }
 
 
-/* NGX_DECLINED: there are more than are shown */
-
-static ngx_int_t
-ngx_http_cycles_status_budgets(ngx_http_cycles_status_out_t *out,
-    ngx_http_cycles_ledger_t *l)
+ngx_int_t
+ngx_http_cycles_ledger_budgets_json(ngx_http_cycles_text_t *text,
+    ngx_str_t *cursor, ngx_uint_t limit, ngx_uint_t ledgers)
 {
-    uint64_t    cursor;
-    ngx_uint_t  n;
+    u_char                      *p;
+    uint64_t                     position;
+    ngx_uint_t                   i;
+    ngx_http_cycles_balances_t   out;
 
-    cursor = 0;
+    if (ngx_http_cycles_status_cursor(cursor, &i, &position) != NGX_OK) {
+        return NGX_DECLINED;
+    }
 
-    for (n = 0; n < NGX_HTTP_CYCLES_STATUS_BUDGETS;
-         n += NGX_HTTP_CYCLES_STATUS_BATCH)
-    {
-        cycles_ledger_balances(l->core, &cursor, NGX_HTTP_CYCLES_STATUS_BATCH,
-                               ngx_http_cycles_ledger_now(),
-                               ngx_http_cycles_status_balance, out);
+    out.text = text;
 
-        if (cursor == 0) {
+    if (ledgers) {
+        ngx_http_cycles_status_ledgers(&out, i, position, limit);
+    }
+
+    ngx_http_cycles_text_add(text, "\"budgets\":[");
+
+    for (out.n = 0; /* void */ ; i++) {
+        out.ledger = ngx_http_cycles_ledger_number(i);
+
+        if (out.ledger == NULL || out.n == limit) {
+            break;
+        }
+
+        ngx_http_cycles_status_budgets(&out, &position, limit - out.n);
+
+        if (position) {
             break;
         }
     }
 
-    ngx_http_cycles_ledger_wrote(l);
+    ngx_http_cycles_text_add(text, "]");
 
-    return cursor ? NGX_DECLINED : NGX_OK;
+    if (out.ledger == NULL) {
+        return NGX_OK;
+    }
+
+    p = ngx_http_cycles_text_room(text, 64);
+
+    if (p) {
+        p = ngx_sprintf(p, ",\"next_cursor\":\"%ui:%uL\"", i, position);
+        ngx_http_cycles_text_wrote(text, p);
+    }
+
+    return NGX_OK;
+}
+
+
+/* number of a ledger, and how many of its budgets were shown */
+
+static ngx_int_t
+ngx_http_cycles_status_cursor(ngx_str_t *text, ngx_uint_t *number,
+    uint64_t *position)
+{
+    u_char     *colon;
+    ngx_int_t   n, k;
+
+    *number = 0;
+    *position = 0;
+
+    if (text->len == 0) {
+        return NGX_OK;
+    }
+
+    colon = ngx_strlchr(text->data, text->data + text->len, ':');
+
+    if (colon == NULL) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_atoi(text->data, colon - text->data);
+    k = ngx_atoi(colon + 1, text->data + text->len - colon - 1);
+
+    if (n == NGX_ERROR || k == NGX_ERROR || k > NGX_MAX_INT32_VALUE) {
+        return NGX_ERROR;
+    }
+
+    *number = n;
+    *position = k;
+
+    return NGX_OK;
+}
+
+
+/* each ledger with those of the same page that are its own */
+
+static void
+ngx_http_cycles_status_ledgers(ngx_http_cycles_balances_t *out,
+    ngx_uint_t first, uint64_t position, ngx_uint_t limit)
+{
+    u_char                          *p;
+    ngx_uint_t                       i;
+    ngx_http_cycles_ledger_state_t   state;
+
+    ngx_http_cycles_text_add(out->text, "\"ledgers\":{");
+
+    for (i = 0; ngx_http_cycles_ledger_state(i, &state) == NGX_OK; i++) {
+        p = ngx_http_cycles_text_room(out->text, state.name.len + 32);
+
+        if (p == NULL) {
+            return;
+        }
+
+        p = ngx_sprintf(p, "%s\"%V\":{\"budgets\":[", i ? "," : "",
+                        &state.name);
+        ngx_http_cycles_text_wrote(out->text, p);
+
+        out->n = 0;
+
+        if (i >= first && limit) {
+            out->ledger = ngx_http_cycles_ledger_number(i);
+
+            ngx_http_cycles_status_budgets(out, &position, limit);
+
+            limit -= ngx_min(out->n, limit);
+            position = 0;
+        }
+
+        ngx_http_cycles_status_ledger(out->text, &state);
+    }
+
+    ngx_http_cycles_text_add(out->text, "},");
+}
+
+
+/* from *position on, which becomes 0 at the end of the ledger */
+
+static void
+ngx_http_cycles_status_budgets(ngx_http_cycles_balances_t *out,
+    uint64_t *position, ngx_uint_t limit)
+{
+    ngx_uint_t  n;
+
+    do {
+        n = ngx_min(limit, NGX_HTTP_CYCLES_STATUS_BATCH);
+        limit -= n;
+
+        cycles_ledger_balances(out->ledger->core, position, n,
+                               ngx_http_cycles_ledger_now(),
+                               ngx_http_cycles_status_balance, out);
+
+    } while (*position && limit);
+
+    ngx_http_cycles_ledger_wrote(out->ledger);
 }
 
 
 static int
 ngx_http_cycles_status_balance(void *data, const cycles_balance_t *balance)
 {
-    ngx_http_cycles_status_out_t *out = data;
+    ngx_http_cycles_balances_t *out = data;
 
     u_char      *p, *leaf, *end;
     ngx_str_t    path, scope;
     const char  *unit;
 
-    p = ngx_http_cycles_status_room(out, NGX_HTTP_CYCLES_STATUS_BALANCE);
+    p = ngx_http_cycles_text_room(out->text, NGX_HTTP_CYCLES_STATUS_BALANCE);
 
     if (p == NULL) {
         return 1;
@@ -236,8 +267,9 @@ ngx_http_cycles_status_balance(void *data, const cycles_balance_t *balance)
     scope.data = leaf;
     scope.len = end - leaf;
 
-    p = ngx_sprintf(p, "%s{\"scope\":\"%V\",\"scope_path\":\"%V\",",
-                    out->n++ ? "," : "", &scope, &path);
+    p = ngx_sprintf(p, "%s{\"ledger\":\"%V\",\"scope\":\"%V\","
+                    "\"scope_path\":\"%V\",", out->n++ ? "," : "",
+                    &out->ledger->name, &scope, &path);
     p = ngx_http_cycles_status_amount(p, "remaining", unit,
                                       balance->remaining);
     *p++ = ',';
@@ -257,7 +289,7 @@ ngx_http_cycles_status_balance(void *data, const cycles_balance_t *balance)
     p = ngx_http_cycles_status_period(p, &balance->period);
     *p++ = '}';
 
-    ngx_http_cycles_status_wrote(out, p);
+    ngx_http_cycles_text_wrote(out->text, p);
 
     return 0;
 }
@@ -319,16 +351,19 @@ ngx_http_cycles_status_time(u_char *p, char *name, int64_t time)
 
 
 static void
-ngx_http_cycles_status_ledger(ngx_http_cycles_status_out_t *out,
-    ngx_http_cycles_ledger_t *l, cycles_ledger_stat_t *stat)
+ngx_http_cycles_status_ledger(ngx_http_cycles_text_t *text,
+    ngx_http_cycles_ledger_state_t *state)
 {
-    u_char  *p;
+    u_char                *p;
+    cycles_ledger_stat_t  *stat;
 
-    p = ngx_http_cycles_status_room(out, 512);
+    p = ngx_http_cycles_text_room(text, 512);
 
     if (p == NULL) {
         return;
     }
+
+    stat = &state->stat;
 
     p = ngx_sprintf(p, "],\"live_reservations\":%uL,\"budget_count\":%uL,"
                     "\"expired\":%uL,\"zone_used\":%uL,\"zone_size\":%uL,"
@@ -337,12 +372,11 @@ ngx_http_cycles_status_ledger(ngx_http_cycles_status_out_t *out,
                     "\"database_size\":%uL,\"sync\":\"%s\"}",
                     stat->live_reservations, stat->budgets, stat->expired,
                     stat->zone_used, stat->zone_size, stat->records,
-                    cycles_ledger_synced(l->core), stat->folded,
+                    state->synced, stat->folded,
                     (stat->records > stat->folded)
                     ? stat->records - stat->folded : 0,
                     stat->log_size, stat->database_size,
-                    (l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS)
-                    ? "always" : "interval");
+                    state->always ? "always" : "interval");
 
-    ngx_http_cycles_status_wrote(out, p);
+    ngx_http_cycles_text_wrote(text, p);
 }

@@ -37,6 +37,11 @@ ngx_http_cycles_area_t *ngx_http_cycles_zone_area(ngx_conf_t *cf,
     ngx_str_t *name, size_t size);
 
 
+/* has workers count; to be called as ngx_http_cycles_zone_area() */
+
+ngx_int_t ngx_http_cycles_zone_count(ngx_conf_t *cf);
+
+
 extern ngx_module_t  ngx_http_cycles_zone_module;
 
 

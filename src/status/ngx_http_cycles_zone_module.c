@@ -10,7 +10,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_cycles_zone.h"
+#include "ngx_http_cycles_counters.h"
 
 
 #define NGX_HTTP_CYCLES_ZONE_SIZE  (1024 * 1024)
@@ -33,6 +33,8 @@ typedef struct {
     ngx_shm_zone_t                 *zone;
     size_t                          size;
     ngx_array_t                     areas;    /* ngx_http_cycles_area_t * */
+    ngx_http_cycles_area_t         *counters;
+    ngx_uint_t                      by_tenant;
 } ngx_http_cycles_zone_conf_t;
 
 
@@ -42,12 +44,14 @@ static ngx_int_t ngx_http_cycles_zone_place(ngx_shm_zone_t *zone,
 static char *ngx_http_cycles_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static void *ngx_http_cycles_zone_create_main_conf(ngx_conf_t *cf);
+static ngx_int_t ngx_http_cycles_zone_init_process(ngx_cycle_t *cycle);
+static void ngx_http_cycles_zone_exit_process(ngx_cycle_t *cycle);
 
 
 static ngx_command_t  ngx_http_cycles_zone_commands[] = {
 
     { ngx_string("cycles_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE12,
       ngx_http_cycles_zone,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
@@ -79,10 +83,10 @@ ngx_module_t  ngx_http_cycles_zone_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_cycles_zone_init_process,     /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
+    ngx_http_cycles_zone_exit_process,     /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -142,6 +146,25 @@ ngx_http_cycles_zone_area(ngx_conf_t *cf, ngx_str_t *name, size_t size)
 }
 
 
+ngx_int_t
+ngx_http_cycles_zone_count(ngx_conf_t *cf)
+{
+    size_t                        size;
+    ngx_http_cycles_zone_conf_t  *zcf;
+
+    static ngx_str_t  name = ngx_string("counters");
+
+    zcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_zone_module);
+
+    size = zcf->size ? zcf->size : NGX_HTTP_CYCLES_ZONE_SIZE;
+
+    zcf->counters = ngx_http_cycles_zone_area(cf, &name,
+                                         ngx_http_cycles_counters_size(size));
+
+    return zcf->counters ? NGX_OK : NGX_ERROR;
+}
+
+
 static ngx_int_t
 ngx_http_cycles_zone_init(ngx_shm_zone_t *zone, void *data)
 {
@@ -161,6 +184,11 @@ ngx_http_cycles_zone_init(ngx_shm_zone_t *zone, void *data)
                           area[i]->size);
             return NGX_ERROR;
         }
+    }
+
+    if (zcf->counters) {
+        ngx_http_cycles_counters_init(zcf->counters->data, zone->shm.size,
+                                      (ngx_slab_pool_t *) zone->shm.addr);
     }
 
     return NGX_OK;
@@ -239,6 +267,20 @@ ngx_http_cycles_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     zcf->size = ngx_align(size, ngx_pagesize);
 
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[2].data, "tenant_label") != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"cycles_zone\": "
+                           "there is \"tenant_label\" only, which has tenants "
+                           "among the labels of metrics", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    zcf->by_tenant = 1;
+
     return NGX_CONF_OK;
 }
 
@@ -261,4 +303,34 @@ ngx_http_cycles_zone_create_main_conf(ngx_conf_t *cf)
     }
 
     return zcf;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_zone_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_cycles_zone_conf_t  *zcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER
+        && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    zcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                              ngx_http_cycles_zone_module);
+
+    if (zcf && zcf->counters) {
+        ngx_http_cycles_by_tenant = zcf->by_tenant;
+        ngx_http_cycles_counters_claim(zcf->counters->data, cycle->log);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cycles_zone_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_http_cycles_counters_leave();
 }

@@ -364,9 +364,20 @@ CALL = 'src/client/ngx_http_cycles_call.c'
      'NGX_HTTP_CYCLES_LEDGER_ZONE      (32 * 1024 * 1024)'),
     ('directives', 'by default `interval`', LEDGER,
      'l->sync_mode = NGX_HTTP_CYCLES_LEDGER_INTERVAL;'),
-    ('directives', 'more than 10000 budgets',
-     'src/ledger/ngx_http_cycles_ledger_status.c',
-     'NGX_HTTP_CYCLES_STATUS_BUDGETS  10000'),
+    ('status', 'At most 1000 budgets', 'src/status/ngx_http_cycles_status.c',
+     'NGX_HTTP_CYCLES_STATUS_LIMIT  1000'),
+    ('status', 'a reservation now, 500 at most',
+     'src/status/ngx_http_cycles_status_json.c',
+     'NGX_HTTP_CYCLES_SHOWN_STREAMS  500'),
+    ('status', 'of each worker, 100 at most',
+     'src/status/ngx_http_cycles_status_json.c',
+     'NGX_HTTP_CYCLES_SHOWN_DENIALS  100'),
+    ('status', 'one for each 4096 bytes',
+     'src/status/ngx_http_cycles_counters.c',
+     'max = ngx_http_cycles_room(zone, 4096, 16384);'),
+    ('status', '`cycles_requests_total` for each 1024 bytes',
+     'src/status/ngx_http_cycles_counters.c',
+     'ngx_http_cycles_room(zone, 1024, NGX_HTTP_CYCLES_MAX_REQUESTS);'),
     ('operations', 'synced 50 ms', DURABLE,
      'NGX_HTTP_CYCLES_LEDGER_SYNC       50'),
     ('operations', 'once a minute', DURABLE,
@@ -388,9 +399,15 @@ def test_numbers(document, words_, file, code):
 @pytest.mark.parametrize('path', DOCS + sorted(
     glob.glob(ROOT + '/conf-examples/*')), ids=name_of)
 def test_nothing_else_is_promised(path):
-    """Whatever looks like a directive or a variable is one."""
+    """Whatever looks like a directive, a variable or a metric is one."""
 
     known = set(COMMANDS) | set(gateway.LOG_VARIABLES)
+
+    for name, text in SOURCE.items():
+        if name.startswith('src/status/'):
+            for metric in re.findall(r'"(cycles_[a-z_]+)"', text):
+                known |= {metric, metric + '_bucket', metric + '_sum',
+                          metric + '_count'}
 
     for word in re.findall(r'(?<![\w/])\$?(cycles_[a-z_]+)(?![\w.])',
                            read(path)):

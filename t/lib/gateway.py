@@ -47,6 +47,7 @@ class Nginx   a master with workers in a directory of its own under /tmp
     .wait_workers()   until the configured number of new workers runs
     .get() .post() .chat() .connect()   see Conn and Response
     .status()         cycles_status?format=json of the port STATUS_PORT
+    .metrics()        and its metrics for Prometheus, {name{labels}: number}
     .budget(scope)    {'allocated': int, 'remaining': ..., 'reserved': ...,
                       'spent': ..., 'debt': ...} of one scope path
     .live_reservations()
@@ -1489,10 +1490,37 @@ class Nginx:
     # the ledger's numbers
 
     def status(self):
-        r = request(self.status_port, path='/?format=json')
+        """All of it, with the budgets of all pages."""
+
+        status = self._status('')
+        cursor = status.pop('next_cursor', None)
+        while cursor:
+            page = self._status('&part=budgets&cursor=' + cursor)
+            cursor = page.get('next_cursor')
+            for item in page['budgets']:
+                status['budgets'].append(item)
+                status['ledgers'][item['ledger']]['budgets'].append(item)
+        return status
+
+    def _status(self, args):
+        r = request(self.status_port, path='/?format=json' + args)
         if r.status != 200:
             raise HarnessError('cycles_status: %r' % r)
         return r.json
+
+    def metrics(self):
+        """What Prometheus would see: {name and labels as in a line: number},
+        in integers where they are some."""
+
+        r = request(self.status_port, path='/?format=prometheus')
+        if r.status != 200:
+            raise HarnessError('cycles_status: %r' % r)
+        found = {}
+        for line in r.text.splitlines():
+            if line[0] != '#':
+                name, _, value = line.rpartition(' ')
+                found[name] = float(value) if '.' in value else int(value)
+        return found
 
     def budget(self, scope, unit=None):
         """The balance of one scope path, amounts as plain integers."""
