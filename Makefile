@@ -119,6 +119,11 @@ $(UA)/%: $(UA)/t/unit/%.o $(UA)/libcycles.a
 $(U)/price_lines: $(U)/t/pricing/price_lines.o $(U)/libcycles.a
 	$(CC) $(O2) -o $@ $^ $(LIBS)
 
+# the ledger by itself, for the benchmark
+
+$(U)/bench_ledger: $(U)/bench/ledger.o $(U)/libcycles.a
+	$(CC) $(O2) -o $@ $^ $(LIBS)
+
 # random operations, for a model in another language
 
 $(U)/model_ops: $(U)/t/ledger/model_ops.o $(U)/libcycles.a
@@ -127,7 +132,7 @@ $(U)/model_ops: $(U)/t/ledger/model_ops.o $(U)/libcycles.a
 $(UA)/model_ops: $(UA)/t/ledger/model_ops.o $(UA)/libcycles.a
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS)
 
-unit: $(UNITS:%=$(U)/%) $(U)/price_lines $(U)/model_ops
+unit: $(UNITS:%=$(U)/%) $(U)/price_lines $(U)/model_ops $(U)/bench_ledger
 unit-asan: $(UNITS:%=$(UA)/%) $(FUZZERS:%=$(UA)/fuzz/%) $(UA)/model_ops
 
 
@@ -204,6 +209,7 @@ demo:
 bench:
 	@$(DEPS) build bench
 	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -s $(U)/bench_ledger
 	@python3 bench/bench.py $(BENCH)
 
 lint:
