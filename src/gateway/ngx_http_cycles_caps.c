@@ -47,6 +47,7 @@ ngx_int_t
 ngx_http_cycles_apply_caps(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_int_t       rc;
+    ngx_uint_t      ntools;
     cycles_caps_t  *caps;
 
     caps = &ctx->reservation->reserved.caps;
@@ -64,7 +65,11 @@ ngx_http_cycles_apply_caps(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_OK;
     }
 
-    ctx->splices = ngx_palloc(r->pool, llm_splices(ctx->facts->ntools)
+    /* how many there are is the client's word: no splice is made of more */
+
+    ntools = ngx_min(ctx->facts->ntools, NGX_HTTP_CYCLES_MAX_TOOLS);
+
+    ctx->splices = ngx_palloc(r->pool, llm_splices(ntools)
                                        * sizeof(llm_splice_t));
     if (ctx->splices == NULL) {
         return NGX_ERROR;

@@ -258,9 +258,8 @@ def build_request(method='GET', path='/', headers=None, body=None,
     data = ('\r\n'.join(lines) + '\r\n\r\n').encode('latin-1')
 
     if chunked is not None:
-        for part in chunked:
-            data += b'%x\r\n%s\r\n' % (len(part), part)
-        return data + b'0\r\n\r\n'
+        parts = [b'%x\r\n%s\r\n' % (len(part), part) for part in chunked]
+        return b''.join([data] + parts + [b'0\r\n\r\n'])
 
     return data + (body or b'')
 
@@ -282,7 +281,7 @@ class Conn:
         self.sock = socket.create_connection(
             ('127.0.0.1', port), TIMEOUT if timeout is None else timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buf = b''
+        self.buf = bytearray()
         self.eof = False
 
     def __enter__(self):
@@ -316,11 +315,20 @@ class Conn:
     def read_until(self, mark):
         """Reads up to and including mark; b'' is left to read_response()."""
 
-        while mark not in self.buf:
+        seen = 0
+
+        while True:
+            end = self.buf.find(mark, seen)
+            if end >= 0:
+                return self._take(end + len(mark))
+            seen = max(len(self.buf) - len(mark) + 1, 0)
             if not self._fill():
-                raise HarnessError('closed before %r: %r' % (mark, self.buf))
-        end = self.buf.index(mark) + len(mark)
-        data, self.buf = self.buf[:end], self.buf[end:]
+                raise HarnessError('closed before %r: %r' % (
+                    mark, bytes(self.buf)))
+
+    def _take(self, size):
+        data = bytes(memoryview(self.buf)[:size])
+        del self.buf[:size]
         return data
 
     def read_head(self):
@@ -337,7 +345,7 @@ class Conn:
 
         status, headers = head or self.read_head()
         fields = {k.lower(): v for k, v in headers}
-        body = b''
+        body = bytearray()
         complete = True
 
         try:
@@ -356,20 +364,18 @@ class Conn:
             else:
                 while self._fill():
                     pass
-                body, self.buf = self.buf, b''
+                body = self._take(len(self.buf))
         except HarnessError:
-            body += self.buf
-            self.buf = b''
+            body += self._take(len(self.buf))
             complete = False
 
-        return Response(status, headers, body, complete)
+        return Response(status, headers, bytes(body), complete)
 
     def _read_exactly(self, size):
         while len(self.buf) < size:
             if not self._fill():
                 raise HarnessError('closed inside a body')
-        data, self.buf = self.buf[:size], self.buf[size:]
-        return data
+        return self._take(size)
 
     def wait_closed(self, timeout=None):
         """True once the other side has closed; what came before is kept."""
@@ -762,7 +768,7 @@ class _ProviderConn(asyncio.Protocol):
     def __init__(self, provider, number):
         self.provider = provider
         self.number = number
-        self.buf = b''
+        self.buf = bytearray()
         self.more = asyncio.Event()
         self.closed = asyncio.Event()
         self.current = None
@@ -799,15 +805,21 @@ class _ProviderConn(asyncio.Protocol):
         await self.more.wait()
 
     async def _until(self, mark):
-        while mark not in self.buf:
+        seen = 0
+        while True:
+            end = self.buf.find(mark, seen)
+            if end >= 0:
+                data = await self._exactly(end)
+                del self.buf[:len(mark)]
+                return data
+            seen = max(len(self.buf) - len(mark) + 1, 0)
             await self._fill()
-        data, self.buf = self.buf.split(mark, 1)
-        return data
 
     async def _exactly(self, size):
         while len(self.buf) < size:
             await self._fill()
-        data, self.buf = self.buf[:size], self.buf[size:]
+        data = bytes(memoryview(self.buf)[:size])
+        del self.buf[:size]
         return data
 
     async def _read(self):
@@ -821,13 +833,14 @@ class _ProviderConn(asyncio.Protocol):
         fields = {k.lower(): v for k, v in headers}
 
         if 'chunked' in fields.get('transfer-encoding', ''):
-            body = b''
+            body = bytearray()
             while True:
                 size = int(await self._until(b'\r\n'), 16)
                 body += await self._exactly(size)
                 await self._until(b'\r\n')
                 if size == 0:
                     break
+            body = bytes(body)
         else:
             body = await self._exactly(int(fields.get('content-length', 0)))
 
