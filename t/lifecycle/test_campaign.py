@@ -14,8 +14,8 @@ import threading
 import pytest
 
 import gateway
-from gateway import (CLOSE, Conn, HarnessError, RESET, STALL, build_request,
-                     chat, chat_request, chat_stream, error)
+from gateway import (CLOSE, Conn, HarnessError, RESET, Reply, STALL,
+                     build_request, chat, chat_request, chat_stream, error)
 from authorities import authority, cost
 from raw import H2Conn
 
@@ -38,10 +38,11 @@ class Misfortune:
         with self.lock:
             what = self.rnd.choice((
                 'good', 'good', 'good', 'error', 'reset', 'close', 'stall',
-                'cut', 'no usage', 'hang'))
+                'cut', 'no usage', 'garbage'))
             mark = self.rnd.choice((RESET, CLOSE, STALL))
             n = self.rnd.randrange(1, 20)
             status = self.rnd.choice((400, 429, 500, 503))
+            garbage = self.rnd.randbytes(100)
 
         if what == 'error':
             return error(status)
@@ -51,6 +52,9 @@ class Misfortune:
         stream = bool((rq.json or {}).get('stream'))
         if what == 'cut' and stream:
             return chat_stream(20, cut=(n, mark))(rq)
+        if what == 'garbage':
+            return Reply(200, {'Content-Type': 'text/event-stream' if stream
+                               else 'application/json'}, [garbage])
         if what == 'no usage':
             return (chat_stream(n, with_usage=False) if stream
                     else chat(with_usage=False))(rq)

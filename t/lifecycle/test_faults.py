@@ -1,8 +1,8 @@
 # Copyright (C) nginx-cycles authors
 
 """Everything fails at once: clients that leave at any byte, a provider and an
-authority that do the worst, while nginx is reloaded, killed in part or as a
-whole, or told to quit and started again.  In the end each reservation was
+authority that do the worst or are not there, while nginx is reloaded, killed
+in part or as a whole, or told to quit and started again.  In the end each reservation was
 settled once, whoever got a whole reply has paid for it, nothing is held, and
 the journal is empty.
 
@@ -10,9 +10,9 @@ FAULTS_REQUESTS (240) and FAULTS_SEED choose how many and which; "make
 campaign" runs ten thousand.
 """
 
+import collections
 import os
 import random
-import socket
 import threading
 import time
 
@@ -30,6 +30,10 @@ SEED = int(os.environ.get('FAULTS_SEED') or 20261125)
 
 TENANTS = 5
 CLIENTS = 8
+
+# requests from one strike to the next
+
+BETWEEN = min(REQUESTS // 12, 60)
 
 # a turn of the disk: a reply may end so much before its record is there
 
@@ -110,18 +114,35 @@ def client(ng, number, n, seen):
 
 
 class Trouble:
-    """What befalls nginx, and when its processes were killed."""
+    """What befalls nginx and its neighbours, and when its processes were
+    killed."""
 
-    def __init__(self, ng, rnd):
+    WHAT = 'reload', 'worker', 'all', 'quit', 'provider', 'authority'
+
+    def __init__(self, ng, who, provider, rnd):
         self.ng = ng
+        self.who = who
+        self.provider = provider
         self.rnd = rnd
         self.kills = []
+        self.strikes = collections.Counter()
+        self.pause = threading.Event()
         ng.allow += [r'bind\(\) to 127.0.0.1:\d+ failed',
                      r'open socket #\d+ left in connection', r'aborting$']
 
     def strike(self):
-        what = self.rnd.choice(('reload', 'worker', 'all', 'quit'))
-        if what == 'reload':
+        what = self.rnd.choice(self.WHAT if self.who.remote
+                               else self.WHAT[:-1])
+        self.strikes[what] += 1
+        if what == 'provider':
+            self.provider.refuse()
+            self.pause.wait(0.1)
+            self.provider.listen()
+        elif what == 'authority':
+            self.who.cycles.close()
+            self.pause.wait(0.1)
+            self.who.cycles.listen()
+        elif what == 'reload':
             self.ng.reload()
         elif what == 'worker':
             old = self.ng.workers()
@@ -174,24 +195,22 @@ def test_faults(nginx, provider, kind):
                                      skip=rnd.randrange(6))
 
         seen = []
-        trouble = Trouble(ng, rnd)
+        trouble = Trouble(ng, who, provider, rnd)
         threads = [threading.Thread(target=client, args=(
             ng, number, REQUESTS // CLIENTS, seen))
             for number in range(CLIENTS)]
         for thread in threads:
             thread.start()
 
-        strikes = 0
         while any(thread.is_alive() for thread in threads):
             count = len(provider.requests)
-            wait_until(lambda: len(provider.requests) >= count + REQUESTS // 12
+            wait_until(lambda: len(provider.requests) >= count + BETWEEN
                        or not any(t.is_alive() for t in threads), 300)
             if any(thread.is_alive() for thread in threads):
                 trouble.strike()
-                strikes += 1
         for thread in threads:
             thread.join()
-        assert strikes >= 2
+        assert trouble.strikes.total() >= 2
 
         if who.remote:
             who.cycles.clear_faults()
@@ -206,9 +225,9 @@ def test_faults(nginx, provider, kind):
             check_server(who, trouble, seen)
         else:
             check_ledger(who, seen)
-        print('# %d requests at the provider, %d whole replies, %d strikes, '
-              '%d kills; %r' % (len(provider.requests), len(seen), strikes,
-                                len(trouble.kills), check))
+        print('# seed %d: %d requests at the provider, %d whole replies; %r; '
+              '%r' % (SEED, len(provider.requests), len(seen),
+                      dict(trouble.strikes), check))
 
 
 def check_ledger(who, seen):
