@@ -148,14 +148,25 @@ cycles_verdict_t cycles_parse_settled(cycles_op_t op, unsigned status,
 
 
 /*
- * The reply to a look at a reservation whose commit was told that it has been
- * finalized.  CYCLES_REPLY_DONE: somebody has committed it; the code is
- * CYCLES_RESERVATION_FINALIZED.  CYCLES_REPLY_EXPIRED: it was released, or has
- * expired: what it has cost is to be an event.  The others are as above.
+ * The reply to a look at a reservation whose commit of this amount was told
+ * that it has been finalized.  CYCLES_REPLY_DONE: somebody has committed as
+ * much, or nobody says how much; the code is CYCLES_RESERVATION_FINALIZED.
+ * CYCLES_REPLY_EXPIRED: *rest is to be an event, all of it if the reservation
+ * was released or has expired.  The others are as above.
  */
 
 cycles_verdict_t cycles_parse_found(unsigned status,
-    const unsigned char *body, size_t len, cycles_reply_t *reply);
+    const unsigned char *body, size_t len, cycles_unit_t unit, int64_t amount,
+    int64_t *rest, cycles_reply_t *reply);
+
+
+/*
+ * The body of an event with another amount; returns its length as the others
+ * do, 0: no memory, or it is not the body of an event.
+ */
+
+size_t cycles_event_rest(unsigned char *buf, size_t size, cycles_str_t body,
+    int64_t amount);
 
 
 #endif /* _CYCLES_PROTOCOL_H_INCLUDED_ */

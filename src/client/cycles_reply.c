@@ -145,15 +145,17 @@ cycles_parse_settled(cycles_op_t op, unsigned status,
 
 cycles_verdict_t
 cycles_parse_found(unsigned status, const unsigned char *body, size_t len,
-    cycles_reply_t *reply)
+    cycles_unit_t unit, int64_t amount, int64_t *rest, cycles_reply_t *reply)
 {
     json_t            *root;
+    int64_t            committed;
     cycles_denial_t    denial;
     cycles_verdict_t   verdict;
 
     memset(reply, 0, sizeof(cycles_reply_t));
 
     root = cycles_load(body, len, reply);
+    *rest = amount;
 
     if (status != 200) {
         verdict = cycles_read_error(status, root, &denial, reply);
@@ -161,6 +163,17 @@ cycles_parse_found(unsigned status, const unsigned char *body, size_t len,
     } else if (cycles_is(root, "status", "COMMITTED")) {
         reply->code = CYCLES_RESERVATION_FINALIZED;
         verdict = CYCLES_REPLY_DONE;
+
+        /* who commits less than it has cost does not get the rest for free */
+
+        if (cycles_read_amount(root, "committed", CYCLES_REQUIRED, unit,
+                               &committed)
+            == 0
+            && committed < amount)
+        {
+            *rest = amount - committed;
+            verdict = CYCLES_REPLY_EXPIRED;
+        }
 
     } else if (cycles_is(root, "status", "RELEASED")
                || cycles_is(root, "status", "EXPIRED"))
@@ -178,6 +191,29 @@ cycles_parse_found(unsigned status, const unsigned char *body, size_t len,
     json_decref(root);
 
     return verdict;
+}
+
+
+size_t
+cycles_event_rest(unsigned char *buf, size_t size, cycles_str_t body,
+    int64_t amount)
+{
+    size_t   len;
+    json_t  *root;
+
+    root = json_loadb((const char *) body.data, body.len, 0, NULL);
+    len = 0;
+
+    if (json_object_set_new(cycles_member(root, "actual"), "amount",
+                            json_integer(amount))
+        == 0)
+    {
+        len = json_dumpb(root, (char *) buf, size, JSON_COMPACT);
+    }
+
+    json_decref(root);
+
+    return len;
 }
 
 

@@ -11,8 +11,8 @@
  *     the reservation has expired         | an event with the same key, which
  *                                         | the journal has first
  *     it has been finalized               | a look at it: the same if it was
- *                                         | released, else somebody else has
- *                                         | committed it
+ *                                         | released, or with the rest if it
+ *                                         | was committed with less
  *     401, 403, a 4xx that says nothing,  | the record stays: a later one may
  *     404 when an earlier try may have    | find a new key, or another server
  *     arrived                             |
@@ -58,6 +58,8 @@ static cycles_verdict_t ngx_http_cycles_settlement_verdict(
     ngx_http_cycles_settlement_t *st, cycles_reply_t *reply);
 static void ngx_http_cycles_settlement_turn(ngx_http_cycles_settlement_t *st,
     cycles_op_t op);
+static ngx_int_t ngx_http_cycles_settlement_event(
+    ngx_http_cycles_settlement_t *st);
 static ngx_uint_t ngx_http_cycles_settlement_keeps(
     ngx_http_cycles_settlement_t *st, cycles_verdict_t verdict,
     cycles_reply_t *reply);
@@ -273,10 +275,8 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
         ngx_http_cycles_client_log(st->log, NGX_LOG_WARN, st->op, &st->id,
                                    call, &reply, "sending it as an event");
 
-        ngx_http_cycles_settlement_turn(st, CYCLES_OP_EVENT);
-
-        if (ngx_http_cycles_settlement_record(st) != NGX_OK) {
-            ngx_http_cycles_settlement_send(st);
+        if (ngx_http_cycles_settlement_event(st) != NGX_OK) {
+            ngx_http_cycles_settlement_end(st, NGX_HTTP_CYCLES_OUTAGE, 1);
         }
 
         return;
@@ -335,7 +335,8 @@ ngx_http_cycles_settlement_verdict(ngx_http_cycles_settlement_t *st,
     }
 
     verdict = cycles_parse_found(call->status, call->reply.data,
-                                 call->reply.len, reply);
+                                 call->reply.len, st->unit, st->amount,
+                                 &st->rest, reply);
     st->settled.code = reply->code;
 
     return verdict;
@@ -353,6 +354,41 @@ ngx_http_cycles_settlement_turn(ngx_http_cycles_settlement_t *st,
     st->not_before_ms = 0;
     st->ambiguous = 0;
     st->call.uri.len = 0;
+}
+
+
+/* it is one in the journal first */
+
+static ngx_int_t
+ngx_http_cycles_settlement_event(ngx_http_cycles_settlement_t *st)
+{
+    u_char        *p;
+    size_t         len;
+    cycles_str_t   body;
+
+    if (st->op == CYCLES_OP_LOOKUP && st->rest != st->amount) {
+        body.len = st->event_body.len;
+        body.data = st->event_body.data;
+
+        len = cycles_event_rest(NULL, 0, body, st->rest);
+
+        p = len ? ngx_pnalloc(st->pool, len) : NULL;
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        st->event_body.len = cycles_event_rest(p, len, body, st->rest);
+        st->event_body.data = p;
+        st->amount = st->rest;
+    }
+
+    ngx_http_cycles_settlement_turn(st, CYCLES_OP_EVENT);
+
+    if (ngx_http_cycles_settlement_record(st) != NGX_OK) {
+        ngx_http_cycles_settlement_send(st);
+    }
+
+    return NGX_OK;
 }
 
 

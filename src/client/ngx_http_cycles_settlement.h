@@ -72,6 +72,7 @@ struct ngx_http_cycles_settlement_s {
     ngx_uint_t                        tries;
     ngx_msec_t                        delay;
     int64_t                           not_before_ms;
+    int64_t                           rest;       /* nobody has committed */
     unsigned                          ambiguous:1;/* a try may have arrived */
     unsigned                          writing:1;  /* to the journal */
     unsigned                          last:1;     /* no more tries */

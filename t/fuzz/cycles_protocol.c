@@ -141,13 +141,16 @@ read_settled(cycles_op_t op, unsigned status, const uint8_t *data,
 static void
 read_found(unsigned status, const uint8_t *data, size_t size)
 {
+    int64_t           rest;
     cycles_reply_t    reply;
     cycles_verdict_t  verdict;
 
-    verdict = cycles_parse_found(status, data, size, &reply);
+    verdict = cycles_parse_found(status, data, size, CYCLES_TOKENS, 5, &rest,
+                                 &reply);
 
-    if (verdict == CYCLES_REPLY_DONE
-        && (status != 200 || reply.code != CYCLES_RESERVATION_FINALIZED))
+    if (rest <= 0 || rest > 5
+        || (verdict == CYCLES_REPLY_DONE
+            && (status != 200 || reply.code != CYCLES_RESERVATION_FINALIZED)))
     {
         abort();
     }

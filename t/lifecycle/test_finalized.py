@@ -105,18 +105,59 @@ def test_it_was_released(begin):
                         r'sending it as an event' % s.id)
 
 
-def test_it_was_committed(begin):
+@pytest.mark.parametrize('amount', [0, 5, SPENT - 1])
+def test_it_was_committed_with_less(begin, amount):
+    """By its tenant, say, who has the id of it and a key: the rest is an
+    event, so that all of it is paid, and nothing of it twice."""
+
+    s = begin()
+    s.somebody('commit', actual={'unit': 'USD_MICROCENTS', 'amount': amount})
+    s.cycles.fault('event', 'drop_after')
+    s.finish()
+    s.cycles.wait(lambda: len(s.ours('event')) >= 2)
+    s.journal.wait_empty()
+    commit, = s.ours('commit')
+    first, second = s.ours('event')
+    assert first.body == second.body
+    assert first.json['actual']['amount'] == SPENT - amount
+    assert first.json['idempotency_key'] == commit.json['idempotency_key']
+    assert first.json['metadata']['recovered_reservation_id'] == s.id
+    assert s.spent() == SPENT
+
+
+@pytest.mark.parametrize('amount', [SPENT, SPENT + 1])
+def test_it_was_committed(begin, amount):
     """To charge it once more would be one time too many; it is told."""
 
     s = begin()
-    s.somebody('commit', actual={'unit': 'USD_MICROCENTS', 'amount': 5})
+    s.somebody('commit', actual={'unit': 'USD_MICROCENTS', 'amount': amount})
     s.finish()
     s.ng.wait_error_log(r'\[error\].*lookup of reservation "%s": status 200, '
                         r'somebody else has committed it' % s.id)
     s.journal.wait_empty()
     assert s.ours('event') == []
     assert len(s.ours('commit')) == 1
-    assert s.spent() == 5
+    assert s.spent() == amount
+
+
+def test_killed_with_the_rest_on_its_way(begin):
+    """What the journal has is the event of the rest."""
+
+    s = begin()
+    s.somebody('commit', actual={'unit': 'USD_MICROCENTS', 'amount': 5})
+    s.cycles.fault('event', 'hold')
+    s.finish()
+    s.cycles.wait(lambda: s.ours('event'))
+    path, record = s.journal.record()
+    assert record['mode'] == 'event'
+    assert record['event_fallback_body']['actual']['amount'] == SPENT - 5
+    s.ng.kill9()
+    s.cycles.release()
+    s.ng.start()
+    s.journal.wait_empty()
+    first, second = s.ours('event')
+    assert first.body == second.body
+    assert s.spent() == SPENT
 
 
 @pytest.mark.parametrize('fault', [

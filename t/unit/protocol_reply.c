@@ -550,44 +550,82 @@ test_settled_values(void)
 
 /* a reservation that has been finalized, looked at */
 
+#define COMMITTED(n)                                                          \
+    "\"committed\":{\"unit\":\"USD_MICROCENTS\",\"amount\":" n "}"
+
 static void
 test_found(void)
 {
-    size_t  i;
+    size_t         i, n;
+    int64_t        rest;
+    cycles_str_t   body;
+    unsigned char  text[256];
 
-    static const reply_case_t  cases[] = {
-        { "a commit of somebody else", 200, "{\"status\":\"COMMITTED\"}",
-          DONE, CYCLES_RESERVATION_FINALIZED },
-        { "one that was released", 200, "{\"status\":\"RELEASED\"}",
-          EXPIRED, CYCLES_OK },
-        { "one that has expired", 200, "{\"status\":\"EXPIRED\"}",
-          EXPIRED, CYCLES_OK },
-        { "or is gone", 410, "{\"error\":\"RESERVATION_EXPIRED\"}",
-          EXPIRED, CYCLES_RESERVATION_EXPIRED },
-        { "one that is active", 200, "{\"status\":\"ACTIVE\"}",
-          RETRY, CYCLES_OK },
-        { "no status", 200, "{}", RETRY, CYCLES_OK },
-        { "no JSON", 200, "COMMITTED", RETRY, CYCLES_OK },
-        { "another 2xx", 202, "{\"status\":\"COMMITTED\"}",
-          RETRY, CYCLES_INTERNAL_ERROR },
-        { "no reply", 0, "", RETRY, CYCLES_INTERNAL_ERROR },
-        { "an error of the server", 500, "{\"status\":\"RELEASED\"}",
-          RETRY, CYCLES_INTERNAL_ERROR },
-        { "one that is not there", 404, "{\"error\":\"NOT_FOUND\"}",
-          CYCLES_REPLY_REJECTED, CYCLES_NOT_FOUND },
-        { "a key that is not known", 401, "{\"error\":\"UNAUTHORIZED\"}",
-          UNKNOWN, CYCLES_UNAUTHORIZED },
+    static const struct {
+        reply_case_t  r;
+        int64_t       rest;
+    } cases[] = {
+        { { "a commit of as much", 200, "{\"status\":\"COMMITTED\","
+            COMMITTED("77") "}", DONE, CYCLES_RESERVATION_FINALIZED }, 77 },
+        { { "a commit of more", 200, "{\"status\":\"COMMITTED\","
+            COMMITTED("78") "}", DONE, CYCLES_RESERVATION_FINALIZED }, 77 },
+        { { "a commit of less", 200, "{\"status\":\"COMMITTED\","
+            COMMITTED("70") "}", EXPIRED, CYCLES_RESERVATION_FINALIZED }, 7 },
+        { { "a commit of nothing", 200, "{\"status\":\"COMMITTED\","
+            COMMITTED("0") "}", EXPIRED, CYCLES_RESERVATION_FINALIZED }, 77 },
+        { { "a commit of nobody knows what", 200,
+            "{\"status\":\"COMMITTED\"}",
+            DONE, CYCLES_RESERVATION_FINALIZED }, 77 },
+        { { "a commit in another unit", 200, "{\"status\":\"COMMITTED\","
+            "\"committed\":{\"unit\":\"TOKENS\",\"amount\":1}}",
+            DONE, CYCLES_RESERVATION_FINALIZED }, 77 },
+        { { "one that was released", 200, "{\"status\":\"RELEASED\"}",
+            EXPIRED, CYCLES_OK }, 77 },
+        { { "one that has expired", 200, "{\"status\":\"EXPIRED\"}",
+            EXPIRED, CYCLES_OK }, 77 },
+        { { "or is gone", 410, "{\"error\":\"RESERVATION_EXPIRED\"}",
+            EXPIRED, CYCLES_RESERVATION_EXPIRED }, 77 },
+        { { "one that is active", 200, "{\"status\":\"ACTIVE\"}",
+            RETRY, CYCLES_OK }, 77 },
+        { { "no status", 200, "{}", RETRY, CYCLES_OK }, 77 },
+        { { "no JSON", 200, "COMMITTED", RETRY, CYCLES_OK }, 77 },
+        { { "another 2xx", 202, "{\"status\":\"COMMITTED\"}",
+            RETRY, CYCLES_INTERNAL_ERROR }, 77 },
+        { { "no reply", 0, "", RETRY, CYCLES_INTERNAL_ERROR }, 77 },
+        { { "an error of the server", 500, "{\"status\":\"RELEASED\"}",
+            RETRY, CYCLES_INTERNAL_ERROR }, 77 },
+        { { "one that is not there", 404, "{\"error\":\"NOT_FOUND\"}",
+            CYCLES_REPLY_REJECTED, CYCLES_NOT_FOUND }, 77 },
+        { { "an unknown key", 401, "{\"error\":\"UNAUTHORIZED\"}",
+            UNKNOWN, CYCLES_UNAUTHORIZED }, 77 },
     };
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         memset(&reply, 0xa5, sizeof(reply));
 
-        is_int(cycles_parse_found(cases[i].status,
-                                  (unsigned char *) cases[i].body,
-                                  strlen(cases[i].body), &reply),
-               cases[i].verdict, "looked at: %s", cases[i].name);
-        is_int(reply.code, cases[i].code, "its code");
+        is_int(cycles_parse_found(cases[i].r.status,
+                                  (unsigned char *) cases[i].r.body,
+                                  strlen(cases[i].r.body),
+                                  CYCLES_USD_MICROCENTS, 77, &rest, &reply),
+               cases[i].r.verdict, "looked at: %s", cases[i].r.name);
+        is_int(reply.code, cases[i].r.code, "its code");
+        is_int(rest, cases[i].rest, "and what is left to be charged");
     }
+
+    body.data = (unsigned char *) "{\"idempotency_key\":\"k\",\"actual\":"
+                "{\"unit\":\"TOKENS\",\"amount\":77},\"metrics\":{}}";
+    body.len = strlen((char *) body.data);
+
+    n = cycles_event_rest(NULL, 0, body, 7);
+    ok(n < sizeof(text) && cycles_event_rest(text, n, body, 7) == n,
+       "the event of the rest");
+    text[n] = '\0';
+    is_str((char *) text, "{\"idempotency_key\":\"k\",\"actual\":"
+           "{\"unit\":\"TOKENS\",\"amount\":7},\"metrics\":{}}",
+           "is the same but for its amount");
+
+    body.len--;
+    is_int(cycles_event_rest(text, n, body, 7), 0, "no event");
 }
 
 
