@@ -16,8 +16,8 @@ static void cycles_crc32c_init(void);
 static uint64_t cycles_load64(const unsigned char *p);
 static void cycles_store64(uint8_t *p, uint64_t n);
 static uint64_t cycles_rotate(uint64_t n, unsigned bits);
-static void cycles_siphash_rounds(uint64_t *v, unsigned rounds);
-static void cycles_siphash_word(cycles_siphash_t *h, uint64_t word);
+static inline void cycles_siphash_rounds(uint64_t *v, unsigned rounds);
+static inline void cycles_siphash_word(uint64_t *v, uint64_t word);
 
 
 /* eight tables: eight bytes for each step */
@@ -26,8 +26,53 @@ static uint32_t      cycles_crc32c_table[8][256];
 static volatile int  cycles_crc32c_ready;
 
 
+#if defined(__x86_64__)
+
+/* processors since 2008 have an instruction for it */
+
+__attribute__((target("sse4.2")))
+static uint32_t
+cycles_crc32c_by_instruction(uint32_t crc, const unsigned char *p, size_t len)
+{
+    uint64_t  sum;
+
+    sum = (uint32_t) ~crc;
+
+    while (len >= 8) {
+        sum = __builtin_ia32_crc32di(sum, cycles_load64(p));
+        p += 8;
+        len -= 8;
+    }
+
+    crc = (uint32_t) sum;
+
+    while (len--) {
+        crc = __builtin_ia32_crc32qi(crc, *p++);
+    }
+
+    return ~crc;
+}
+
+#endif
+
+
 uint32_t
 cycles_crc32c(uint32_t crc, const void *data, size_t len)
+{
+#if defined(__x86_64__)
+
+    if (__builtin_cpu_supports("sse4.2")) {
+        return cycles_crc32c_by_instruction(crc, data, len);
+    }
+
+#endif
+
+    return cycles_crc32c_by_table(crc, data, len);
+}
+
+
+uint32_t
+cycles_crc32c_by_table(uint32_t crc, const void *data, size_t len)
 {
     uint64_t              word;
     const unsigned char  *p;
@@ -117,7 +162,7 @@ cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key)
 void
 cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
 {
-    uint64_t              word, tail;
+    uint64_t              word, tail, v[4];
     unsigned              bits;
     const unsigned char  *p;
 
@@ -126,9 +171,11 @@ cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
     bits = 8 * (h->total & 7);
     h->total += len;
 
+    memcpy(v, h->v, sizeof(v));
+
     while (len >= 8) {
         word = cycles_load64(p);
-        cycles_siphash_word(h, tail | (word << bits));
+        cycles_siphash_word(v, tail | (word << bits));
         tail = bits ? word >> (64 - bits) : 0;
         p += 8;
         len -= 8;
@@ -139,12 +186,13 @@ cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
         bits += 8;
 
         if (bits == 64) {
-            cycles_siphash_word(h, tail);
+            cycles_siphash_word(v, tail);
             tail = 0;
             bits = 0;
         }
     }
 
+    memcpy(h->v, v, sizeof(v));
     h->tail = tail;
 }
 
@@ -152,7 +200,7 @@ cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
 void
 cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest)
 {
-    cycles_siphash_word(h, h->tail | (h->total << 56));
+    cycles_siphash_word(h->v, h->tail | (h->total << 56));
 
     h->v[2] ^= 0xee;
     cycles_siphash_rounds(h->v, 4);
@@ -165,16 +213,16 @@ cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest)
 }
 
 
-static void
-cycles_siphash_word(cycles_siphash_t *h, uint64_t word)
+static inline void
+cycles_siphash_word(uint64_t *v, uint64_t word)
 {
-    h->v[3] ^= word;
-    cycles_siphash_rounds(h->v, 2);
-    h->v[0] ^= word;
+    v[3] ^= word;
+    cycles_siphash_rounds(v, 2);
+    v[0] ^= word;
 }
 
 
-static void
+static inline void
 cycles_siphash_rounds(uint64_t *v, unsigned rounds)
 {
     while (rounds--) {

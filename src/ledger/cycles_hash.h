@@ -33,6 +33,10 @@ typedef struct {
 
 uint32_t cycles_crc32c(uint32_t crc, const void *data, size_t len);
 
+/* the same on a processor that has no instruction for it */
+
+uint32_t cycles_crc32c_by_table(uint32_t crc, const void *data, size_t len);
+
 /* key has 16 bytes */
 
 void cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key);

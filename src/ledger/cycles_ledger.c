@@ -766,6 +766,28 @@ cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id)
 }
 
 
+/* of version 7, by which an index grows at its end, not everywhere */
+
+int
+cycles_ledger_id(cycles_ledger_t *ledger, uint8_t *id, int64_t now)
+{
+    int  i;
+
+    if (cycles_ledger_uuid(ledger, id) != 0) {
+        return -1;
+    }
+
+    for (i = 5; i >= 0; i--) {
+        id[i] = (uint8_t) now;
+        now >>= 8;
+    }
+
+    id[6] = (id[6] & 0x0f) | 0x70;
+
+    return 0;
+}
+
+
 uint64_t
 cycles_ledger_written(const cycles_ledger_t *ledger)
 {

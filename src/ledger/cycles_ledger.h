@@ -167,7 +167,7 @@ typedef struct {
     cycles_code_t          code;
     cycles_decision_t      decision;
     char                   reason[64];    /* DecisionReasonCode, "" if none */
-    char                   id[40];        /* UUIDv4, zero-terminated */
+    char                   id[40];        /* UUIDv7, zero-terminated */
     int64_t                reserved;
     int64_t                expires_at_ms;
     int64_t                remaining_ttl_ms;   /* -1: not told */

@@ -577,6 +577,7 @@ int cycles_ledger_restore(cycles_ledger_t *ledger);
 int cycles_ledger_owner(cycles_ledger_t *ledger, int fd);
 int cycles_lock_byte(int fd, int byte, int type);
 int cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id);
+int cycles_ledger_id(cycles_ledger_t *ledger, uint8_t *id, int64_t now);
 
 
 /* cycles_ledger_memory.c */

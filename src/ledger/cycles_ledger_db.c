@@ -203,7 +203,8 @@ static const char  cycles_db_schema[] =
     "  settle_digest BLOB,"
     CYCLES_DB_CAPS ");"
 
-    "CREATE INDEX reservations_key ON reservations (key_hash);"
+    "CREATE INDEX reservations_key ON reservations (key_hash)"
+    "  WHERE key_is_fresh = 0;"
     "CREATE INDEX reservations_filter ON reservations"
     "  (created_at_ms, key_hash) WHERE key_is_fresh = 0;"
     "CREATE INDEX reservations_tenant ON reservations"

@@ -181,7 +181,7 @@ typedef struct {
     unsigned          used;
 } cycles_fold_sum_t;
 
-#define CYCLES_FOLD_SUMS  1024
+#define CYCLES_FOLD_SUMS  8192
 
 
 typedef enum {
@@ -200,6 +200,7 @@ typedef enum {
     CYCLES_FOLD_PERIOD,
     CYCLES_FOLD_BOUNDARY,
     CYCLES_FOLD_RESERVE,
+    CYCLES_FOLD_RESERVE_COMMITTED,
     CYCLES_FOLD_RESERVE_CAPS,
     CYCLES_FOLD_COMMITTED,
     CYCLES_FOLD_RELEASED,
@@ -211,6 +212,9 @@ typedef enum {
     CYCLES_FOLD_DECISION_CAPS,
     CYCLES_FOLD_STATEMENTS
 } cycles_fold_statement_t;
+
+
+typedef struct cycles_held_s  cycles_held_t;
 
 
 /* of a process that folds the log: one of its threads at a time uses it */
@@ -231,7 +235,19 @@ typedef struct cycles_folder_s {
 
     cycles_fold_sum_t   sums[CYCLES_FOLD_SUMS];
     unsigned            nsums;
+    cycles_held_t      *held;             /* NULL: nothing yet */
 } cycles_folder_t;
+
+
+/* cycles_ledger_held.c: reservations that may end within their batch */
+
+int cycles_held_reserve(cycles_folder_t *f, const cycles_record_t *rec,
+    const unsigned char *buf, size_t len);
+int cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
+    const unsigned char *buf, size_t len);
+int cycles_held_write(cycles_folder_t *f, const uint8_t *id);
+int cycles_held_write_all(cycles_folder_t *f);
+void cycles_held_forget(cycles_folder_t *f);
 
 
 /* cycles_ledger_load.c: from the tables into memory */
@@ -272,6 +288,11 @@ int cycles_kept_apply(cycles_ledger_t *ledger);
 
 int cycles_fold_record(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len);
+
+/* writes the row of a reservation; commit: how it has ended, or NULL */
+
+int cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
+    const cycles_record_t *commit);
 
 /* writes the sums of the budgets that records have changed */
 

@@ -27,7 +27,7 @@
 
 
 /* of one transaction, and of one call */
-#define CYCLES_FOLD_BATCH    4096
+#define CYCLES_FOLD_BATCH    16384
 #define CYCLES_FOLD_TIME_MS  100
 
 
@@ -193,6 +193,7 @@ cycles_folder_free(cycles_ledger_t *ledger)
 
     cycles_folder_close_db(f);
     close(f->lock_fd);
+    free(f->held);
     free(f->text);
     free(f);
 }
@@ -370,6 +371,7 @@ cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now, char *err,
 
     if (cycles_fold_step(f, CYCLES_FOLD_BEGIN) == 0
         && cycles_fold_records(f, target, err, errlen) == 0
+        && cycles_held_write_all(f) == 0
         && cycles_fold_sums(f) == 0
         && cycles_fold_meta(f, now) == 0
         && cycles_fold_step(f, CYCLES_FOLD_COMMIT) == 0)
@@ -383,6 +385,7 @@ cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now, char *err,
 
     (void) sqlite3_exec(f->db, "ROLLBACK", NULL, NULL, NULL);
 
+    cycles_held_forget(f);
     memset(f->sums, 0, sizeof(f->sums));
     f->nsums = 0;
     f->meta = before;

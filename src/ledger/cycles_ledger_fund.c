@@ -51,7 +51,7 @@ cycles_ledger_fund(cycles_ledger_t *ledger, const cycles_funding_t *rq,
     cycles_digest_str(&h, rq->metadata);
     cycles_siphash_final(&h, &digest);
 
-    if (cycles_ledger_uuid(ledger, id) != 0) {
+    if (cycles_ledger_id(ledger, id, now) != 0) {
         cycles_ledger_trouble_set(ledger, "no random numbers");
         return CYCLES_INTERNAL_ERROR;
     }

@@ -255,8 +255,11 @@ cycles_list_where(const cycles_list_t *list, cycles_sql_t *sql)
 {
     unsigned  level;
 
+    /* keys that nobody knows are in no index, and nobody asks for them */
+
     if (list->idempotency_key.len) {
-        cycles_sql_add(sql, " AND key_hash = ?4 AND idempotency_key = ?5");
+        cycles_sql_add(sql, " AND key_hash = ?4 AND key_is_fresh = 0"
+                            " AND idempotency_key = ?5");
     }
 
     if (list->status != -1) {

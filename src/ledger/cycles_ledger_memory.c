@@ -346,7 +346,10 @@ cycles_cell_index(cycles_ledger_t *ledger, cycles_cell_t *cell)
     shm = ledger->shm;
     ref = cycles_memory_ref(ledger, cell);
 
-    bucket = cycles_memory_bucket(ledger, &shm->ids, cycles_hash64(cell->id));
+    /* an id begins with a time, and is random in its second half */
+
+    bucket = cycles_memory_bucket(ledger, &shm->ids,
+                                  cycles_hash64(cell->id + 8));
     cell->next_id = *bucket;
     *bucket = ref;
 
@@ -367,7 +370,8 @@ cycles_cell_unlink(cycles_ledger_t *ledger, cycles_cell_t *cell)
     shm = ledger->shm;
     ref = cycles_memory_ref(ledger, cell);
 
-    link = cycles_memory_bucket(ledger, &shm->ids, cycles_hash64(cell->id));
+    link = cycles_memory_bucket(ledger, &shm->ids,
+                                cycles_hash64(cell->id + 8));
 
     while (*link && *link != ref) {
         c = cycles_memory_at(ledger, *link);
@@ -470,7 +474,8 @@ cycles_cell_by_id(cycles_ledger_t *ledger, const uint8_t *id,
     cycles_ref_t    ref;
     cycles_cell_t  *cell;
 
-    ref = *cycles_memory_bucket(ledger, &ledger->shm->ids, cycles_hash64(id));
+    ref = *cycles_memory_bucket(ledger, &ledger->shm->ids,
+                                cycles_hash64(id + 8));
 
     while (ref) {
         cell = cycles_memory_at(ledger, ref);

@@ -79,7 +79,7 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
         return rs->code;
     }
 
-    if (cycles_ledger_uuid(ledger, r.id) != 0) {
+    if (cycles_ledger_id(ledger, r.id, now) != 0) {
         cycles_ledger_trouble_set(ledger, "no random numbers");
         cycles_reserve_denied(rs, CYCLES_INTERNAL_ERROR, 0);
         return rs->code;

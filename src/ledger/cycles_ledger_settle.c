@@ -550,7 +550,7 @@ cycles_ledger_event(cycles_ledger_t *ledger, const cycles_event_t *rq,
         return rs->code;
     }
 
-    if (cycles_ledger_uuid(ledger, id) != 0) {
+    if (cycles_ledger_id(ledger, id, now) != 0) {
         cycles_ledger_trouble_set(ledger, "no random numbers");
         rs->code = CYCLES_INTERNAL_ERROR;
         return rs->code;

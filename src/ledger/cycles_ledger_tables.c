@@ -55,6 +55,8 @@ static int cycles_fold_effects(cycles_folder_t *f,
     const cycles_record_t *rec);
 static int cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     const cycles_record_t *rec, const char *operation, unsigned fresh);
+static void cycles_fold_committed(cycles_bind_t *b,
+    const cycles_record_t *rec);
 static void cycles_fold_metrics(cycles_bind_t *b,
     const cycles_record_t *rec);
 static void cycles_fold_caps_of(cycles_bind_t *b,
@@ -206,12 +208,23 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     "UPDATE budgets SET period_start_ms = ?, period_end_ms = ? WHERE id = ?",
 
     /* CYCLES_FOLD_RESERVE */
-    "INSERT INTO reservations (seq, reservation_id, status,"
+    "INSERT INTO reservations (seq, reservation_id,"
     CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"
     " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"
-    " key_is_fresh, metadata, budgets) VALUES (?, ?, 'ACTIVE', ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?)",
+    " key_is_fresh, metadata, budgets, status) VALUES (?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " 'ACTIVE')",
+
+    /* CYCLES_FOLD_RESERVE_COMMITTED */
+    "INSERT INTO reservations (seq, reservation_id,"
+    CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"
+    " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"
+    " key_is_fresh, metadata, budgets, finalized_at_ms, settle_seq,"
+    " settle_key, settle_digest, settle_trace_id, settle_remaining, actual,"
+    " charged, committed_metadata," CYCLES_METRICS_COLUMNS ","
+    " settle_by_operator, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'COMMITTED')",
 
     /* CYCLES_FOLD_RESERVE_CAPS */
     "UPDATE reservations" CYCLES_CAPS_OF_BUDGET,
@@ -657,14 +670,29 @@ cycles_fold_status(cycles_folder_t *f, const cycles_record_t *rec,
 }
 
 
+/* caps are those of now, later a budget may have others */
+
 static int
 cycles_fold_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len)
 {
+    if (rec->caps_from == 0 && cycles_held_reserve(f, rec, buf, len)) {
+        return 0;
+    }
+
+    return cycles_fold_reservation(f, rec, NULL);
+}
+
+
+int
+cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
+    const cycles_record_t *commit)
+{
     cycles_bind_t   b;
     sqlite3_stmt   *st;
 
-    st = cycles_fold_statement(f, CYCLES_FOLD_RESERVE);
+    st = cycles_fold_statement(f, commit ? CYCLES_FOLD_RESERVE_COMMITTED
+                                         : CYCLES_FOLD_RESERVE);
 
     if (st == NULL) {
         return -1;
@@ -689,9 +717,15 @@ cycles_fold_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_int(&b, rec->fresh_key);
     cycles_bind_opt_str(&b, rec->metadata);
 
-    if (cycles_bind_json(f, &b, cycles_write_budgets, rec) != 0
-        || cycles_fold_run(f, st, 1) != 0)
-    {
+    if (cycles_bind_json(f, &b, cycles_write_budgets, rec) != 0) {
+        return -1;
+    }
+
+    if (commit) {
+        cycles_fold_committed(&b, commit);
+    }
+
+    if (cycles_fold_run(f, st, 1) != 0) {
         return -1;
     }
 
@@ -730,8 +764,15 @@ static int
 cycles_fold_commit(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len)
 {
+    int             held;
     cycles_bind_t   b;
     sqlite3_stmt   *st;
+
+    held = cycles_held_commit(f, rec, buf, len);
+
+    if (held != 0) {
+        return (held == 1) ? 0 : -1;
+    }
 
     st = cycles_fold_statement(f, CYCLES_FOLD_COMMITTED);
 
@@ -740,19 +781,26 @@ cycles_fold_commit(cycles_folder_t *f, const cycles_record_t *rec,
     }
 
     cycles_bind_init(&b, st);
-    cycles_bind_int(&b, rec->time);
-    cycles_bind_int(&b, rec->seq);
-    cycles_bind_str(&b, rec->key);
-    cycles_bind_blob(&b, rec->digest.bytes, 16);
-    cycles_bind_opt_str(&b, rec->trace_id);
-    cycles_bind_amount(&b, rec->remaining);
-    cycles_bind_int(&b, rec->amount);
-    cycles_bind_int(&b, rec->charged);
-    cycles_bind_opt_str(&b, rec->metadata);
-    cycles_fold_metrics(&b, rec);
+    cycles_fold_committed(&b, rec);
     cycles_bind_id(&b, rec->id);
 
     return cycles_fold_run(f, st, 1);
+}
+
+
+static void
+cycles_fold_committed(cycles_bind_t *b, const cycles_record_t *rec)
+{
+    cycles_bind_int(b, rec->time);
+    cycles_bind_int(b, rec->seq);
+    cycles_bind_str(b, rec->key);
+    cycles_bind_blob(b, rec->digest.bytes, 16);
+    cycles_bind_opt_str(b, rec->trace_id);
+    cycles_bind_amount(b, rec->remaining);
+    cycles_bind_int(b, rec->amount);
+    cycles_bind_int(b, rec->charged);
+    cycles_bind_opt_str(b, rec->metadata);
+    cycles_fold_metrics(b, rec);
 }
 
 
@@ -762,6 +810,10 @@ cycles_fold_release(cycles_folder_t *f, const cycles_record_t *rec,
 {
     cycles_bind_t   b;
     sqlite3_stmt   *st;
+
+    if (cycles_held_write(f, rec->id) != 0) {
+        return -1;
+    }
 
     st = cycles_fold_statement(f, CYCLES_FOLD_RELEASED);
 
@@ -794,6 +846,11 @@ cycles_fold_ended(cycles_folder_t *f, const cycles_record_t *rec,
     sqlite3_stmt   *st;
 
     for (i = 0; i < rec->nids; i++) {
+
+        if (cycles_held_write(f, rec->ids[i]) != 0) {
+            return -1;
+        }
+
         st = cycles_fold_statement(f, CYCLES_FOLD_ENDED);
 
         if (st == NULL) {
@@ -827,6 +884,10 @@ cycles_fold_extend(cycles_folder_t *f, const cycles_record_t *rec,
 {
     cycles_bind_t   b;
     sqlite3_stmt   *st;
+
+    if (cycles_held_write(f, rec->id) != 0) {
+        return -1;
+    }
 
     st = cycles_fold_statement(f, CYCLES_FOLD_EXTEND);
 

@@ -64,6 +64,58 @@ compare(cycles_ledger_t *l)
 }
 
 
+/* what has become of reservations until they are folded is in their rows */
+
+static void
+test_soon(void)
+{
+    char              id[9][40];
+    unsigned          i;
+    cycles_ledger_t  *l;
+
+    l = led_fresh("tenant:a 1000 0");
+
+    for (i = 0; i < 9; i++) {
+        led_reserve(l, "a", &"123456789"[i], 10, T0 + i);
+        strcpy(id[i], led_rs.id);
+    }
+
+    led_commit(l, id[0], "c1", 7, T0 + 10);
+    led_commit(l, id[2], "c3", 11, T0 + 11);
+    led_release_why(l, id[3], "r4", "because", T0 + 12);
+    led_extend(l, id[4], "x5", 5000, T0 + 13);
+    led_extend(l, id[5], "x6", 5000, T0 + 14);
+    led_commit(l, id[5], "c6", 3, T0 + 15);
+
+    is_int(fold(l), 0, "fold");
+    is_int(compare(l), 0, "sums");
+
+    led_commit(l, id[6], "c7", 5, T0 + 16);
+    led_release_why(l, id[7], "r8", "late", T0 + 17);
+    cycles_ledger_expire(l, T0 + 20000, 10, &(int64_t) { 0 });
+
+    is_int(fold(l), 0, "fold of what follows");
+    is_int(compare(l), 0, "and its sums");
+
+    is_str(query(l, "SELECT group_concat(status || ' ' || extensions || ' '"
+                 " || ifnull(charged, '-') || ' ' || ifnull(settle_key, '-')"
+                 " || ' ' || ifnull(finalized_at_ms - 1700000000000, '-')"
+                 " || ' ' || ifnull(settle_by_operator, '-'), ', ')"
+                 " FROM (SELECT * FROM reservations ORDER BY seq)"),
+           "COMMITTED 0 7 c1 10 0, EXPIRED 0 - - 20000 -,"
+           " COMMITTED 0 11 c3 11 0, RELEASED 0 - r4 12 0,"
+           " EXPIRED 1 - - 20000 -, COMMITTED 1 3 c6 15 0,"
+           " COMMITTED 0 5 c7 16 0, RELEASED 0 - r8 17 0,"
+           " EXPIRED 0 - - 20000 -", "rows of a batch and of two");
+    is_str(query(l, "SELECT group_concat(reservation = (SELECT seq FROM"
+                 " reservations WHERE idempotency_key = '56789')) FROM"
+                 " (SELECT * FROM extensions ORDER BY seq)"),
+           "1,0", "an extension has its reservation");
+
+    cycles_ledger_close(l);
+}
+
+
 static void
 test_tables(void)
 {
@@ -806,6 +858,7 @@ main(void)
     led_start();
 
     test_tables();
+    test_soon();
     test_retention();
     test_filter();
     test_start();

@@ -71,6 +71,8 @@ main(void)
     is_int(cycles_crc32c(0, zero, 32), 0x8a9136aa, "crc of zeroes");
     is_int(cycles_crc32c(0, ones, 32), 0x62a8ab43, "crc of ones");
     is_int(cycles_crc32c(0, up, 32), 0x46dd794e, "crc of 0 to 31");
+    is_int(cycles_crc32c_by_table(0, up, 32), 0x46dd794e, "by table");
+    is_int(cycles_crc32c_by_table(0, text, 9), 0xe3069283, "of odd length");
     }
 
     /* vectors_sip128 of the reference implementation of SipHash */

@@ -260,7 +260,7 @@ test_denial_numbers(void)
     is_int(led_rs.expires_at_ms, T0 + 10000, "expiry");
     is_int(led_rs.remaining_ttl_ms, 10000, "remaining ttl");
     is_int(strlen(led_rs.id), 36, "an id: %s", led_rs.id);
-    is_int(led_rs.id[14], '4', "of version 4");
+    is_int(led_rs.id[14], '7', "of version 7");
 
     led_commit(l, led_rs.id, "k", 20, T0);
     led_reserve(l, "a", "k2", 50, T0);

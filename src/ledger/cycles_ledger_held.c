@@ -1,0 +1,237 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Most reservations are settled soon.  Their records are held until the end
+ * of the batch, so that such a one is one row that is written once, and not
+ * one that is made, found again and changed.
+ */
+
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cycles_ledger_core.h"
+#include "cycles_ledger_db.h"
+
+
+/* of a batch that has more, the rest is written at once */
+
+#define CYCLES_HELD_RECORDS  16384
+#define CYCLES_HELD_SLOTS    (2 * CYCLES_HELD_RECORDS)
+#define CYCLES_HELD_BYTES    (8 * 1024 * 1024)
+
+
+/* where its records are in the bytes; a length of 0: there is none */
+
+typedef struct {
+    uint8_t             id[16];
+    uint32_t            reserve;
+    uint32_t            reserve_len;
+    uint32_t            commit;
+    uint32_t            commit_len;
+} cycles_held_record_t;
+
+
+struct cycles_held_s {
+    unsigned               n;
+    size_t                 used;
+    uint16_t               slots[CYCLES_HELD_SLOTS];    /* 0: free */
+    cycles_held_record_t   records[CYCLES_HELD_RECORDS];
+    cycles_record_t        reserve;
+    cycles_record_t        commit;
+    unsigned char          bytes[CYCLES_HELD_BYTES];
+};
+
+
+static uint16_t *cycles_held_slot(cycles_held_t *held, const uint8_t *id);
+static int cycles_held_write_one(cycles_folder_t *f,
+    cycles_held_record_t *record);
+
+
+/* 1: it is held, 0: it is to be written */
+
+int
+cycles_held_reserve(cycles_folder_t *f, const cycles_record_t *rec,
+    const unsigned char *buf, size_t len)
+{
+    uint16_t              *slot;
+    cycles_held_t         *held;
+    cycles_held_record_t  *record;
+
+    if (f->held == NULL) {
+        f->held = calloc(1, sizeof(cycles_held_t));
+    }
+
+    held = f->held;
+
+    if (held == NULL || held->n == CYCLES_HELD_RECORDS
+        || len > CYCLES_HELD_BYTES - held->used)
+    {
+        return 0;
+    }
+
+    slot = cycles_held_slot(held, rec->id);
+
+    if (*slot) {
+        return 0;
+    }
+
+    record = &held->records[held->n++];
+    *slot = (uint16_t) held->n;
+
+    memcpy(record->id, rec->id, 16);
+    memcpy(held->bytes + held->used, buf, len);
+
+    record->reserve = (uint32_t) held->used;
+    record->reserve_len = (uint32_t) len;
+    record->commit_len = 0;
+
+    held->used += len;
+
+    return 1;
+}
+
+
+/* 1: it is held with its reservation; 0: the row is there, or -1: an error */
+
+int
+cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
+    const unsigned char *buf, size_t len)
+{
+    uint16_t               slot;
+    cycles_held_t         *held;
+    cycles_held_record_t  *record;
+
+    held = f->held;
+
+    if (held == NULL) {
+        return 0;
+    }
+
+    slot = *cycles_held_slot(held, rec->id);
+
+    if (slot == 0) {
+        return 0;
+    }
+
+    record = &held->records[slot - 1];
+
+    if (record->reserve_len == 0 || record->commit_len
+        || len > CYCLES_HELD_BYTES - held->used)
+    {
+        return cycles_held_write_one(f, record);
+    }
+
+    memcpy(held->bytes + held->used, buf, len);
+
+    record->commit = (uint32_t) held->used;
+    record->commit_len = (uint32_t) len;
+
+    held->used += len;
+
+    return 1;
+}
+
+
+/* something else is done to it, for which its row has to be there */
+
+int
+cycles_held_write(cycles_folder_t *f, const uint8_t *id)
+{
+    uint16_t  slot;
+
+    slot = f->held ? *cycles_held_slot(f->held, id) : 0;
+
+    return slot ? cycles_held_write_one(f, &f->held->records[slot - 1]) : 0;
+}
+
+
+/* in the order in which they were made: tables like to grow at their end */
+
+int
+cycles_held_write_all(cycles_folder_t *f)
+{
+    unsigned  i;
+
+    for (i = 0; f->held && i < f->held->n; i++) {
+        if (cycles_held_write_one(f, &f->held->records[i]) != 0) {
+            return -1;
+        }
+    }
+
+    cycles_held_forget(f);
+
+    return 0;
+}
+
+
+void
+cycles_held_forget(cycles_folder_t *f)
+{
+    if (f->held && f->held->n) {
+        f->held->n = 0;
+        f->held->used = 0;
+        memset(f->held->slots, 0, sizeof(f->held->slots));
+    }
+}
+
+
+/* the last bytes of an id are random in each */
+
+static uint16_t *
+cycles_held_slot(cycles_held_t *held, const uint8_t *id)
+{
+    size_t   i;
+    uint64_t hash;
+
+    memcpy(&hash, id + 8, sizeof(hash));
+
+    i = (size_t) (hash >> 8) % CYCLES_HELD_SLOTS;
+
+    while (held->slots[i]
+           && memcmp(held->records[held->slots[i] - 1].id, id, 16) != 0)
+    {
+        i = (i + 1) % CYCLES_HELD_SLOTS;
+    }
+
+    return &held->slots[i];
+}
+
+
+static int
+cycles_held_write_one(cycles_folder_t *f, cycles_held_record_t *record)
+{
+    cycles_held_t    *held;
+    cycles_record_t  *commit;
+
+    held = f->held;
+
+    if (record->reserve_len == 0) {
+        return 0;
+    }
+
+    if (cycles_record_read(&held->reserve, held->bytes + record->reserve,
+                           record->reserve_len)
+        != 0)
+    {
+        return -1;
+    }
+
+    commit = NULL;
+
+    if (record->commit_len) {
+        commit = &held->commit;
+
+        if (cycles_record_read(commit, held->bytes + record->commit,
+                               record->commit_len)
+            != 0)
+        {
+            return -1;
+        }
+    }
+
+    record->reserve_len = 0;
+
+    return cycles_fold_reservation(f, &held->reserve, commit);
+}
