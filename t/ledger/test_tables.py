@@ -279,19 +279,18 @@ def copy_log(ng, target):
 
 @pytest.mark.parametrize('how', ['tables', 'all'])
 def test_copy_under_load(nginx, how):
-    ng = nginx(**conf('segment=1m'))
-    other = Nginx(**conf('segment=1m'))
+    ng = nginx(**conf('segment=4m'))
+    other = Nginx(**conf('segment=4m'))
     target = other.path('ledger')
 
     try:
         with Writers(ng) as writers:
-            wait_until(lambda: len(writers.told) > 300)
+            wait_until(lambda: len(writers.told) > 500)
             wait_until(lambda: main(ng)['folded'] > 400)
             if how == 'all':
                 copy_log(ng, target)
             vacuum(ng, target)
             if how == 'all':
-                wait_until(lambda: len(writers.told) > 500)
                 told = list(writers.told)
                 copy_log(ng, target)
 
