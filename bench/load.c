@@ -16,6 +16,8 @@
  *     tenants=N     status=N that is expected
  *     reply=FILE    what the provider answers, head and body
  *     pause=MS      between the events of a reply; 0: all of it at once
+ *     spin=1        never sleeps: else a gateway that is slower would also have
+ *                   to wake this process up more often than a fast one
  *     hold=1        replies stop in the middle until "seconds" are over
  *
  * Calls to a Cycles server and to "/auth" are answered by the provider, too.
@@ -104,14 +106,15 @@ static struct {
     int             status;
     unsigned        pause;
     int             hold;
-} load = { 0, 0, 1, 1, 0, 0, 200, 0, 0 };
+    int             spin;
+} load = { 0, 0, 1, 1, 0, 0, 200, 0, 0, 0 };
 
 static int           load_epoll;
 static char         *load_request, *load_reply, *load_events;
 static size_t        load_request_len, load_reply_len;
 static uint64_t      load_begin, load_end;
 static uint64_t      load_sent, load_done, load_bad, load_broken;
-static uint64_t      load_answered, load_bytes;
+static uint64_t      load_answered, load_bytes, load_turns, load_blank;
 static unsigned      load_tenant, load_open;
 static load_conn_t **load_idle;
 static unsigned      load_nidle;
@@ -732,7 +735,8 @@ load_schedule(uint64_t now)
 
     wait = (until > now) ? until - now : 0;
 
-    return (load.rate > 0 && wait < 1000000) ? 0 : (int) (wait / 1000000);
+    return ((load.rate > 0 && wait < 1000000) || load.spin)
+           ? 0 : (int) (wait / 1000000);
 }
 
 
@@ -763,6 +767,9 @@ load_run(void)
         }
 
         n = epoll_wait(load_epoll, events, 512, ms);
+
+        load_turns++;
+        load_blank += (n == 0);
 
         for (i = 0; i < n; i++) {
             c = events[i].data.ptr;
@@ -814,12 +821,14 @@ load_report(void)
 
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"bad\": %llu, \"broken\":"
            " %llu, \"unfinished\": %llu, \"bytes\": %llu, \"answered\": %llu,"
-           " \"upstream_connections\": %u, \"busy\": %.4f",
+           " \"upstream_connections\": %u, \"busy\": %.4f, \"turns\": %llu,"
+           " \"blank_turns\": %llu",
            (unsigned long long) load_done, wall,
            (unsigned long long) load_bad, (unsigned long long) load_broken,
            (unsigned long long) (load_sent - load_done),
            (unsigned long long) load_bytes,
-           (unsigned long long) load_answered, load_open, cpu / wall);
+           (unsigned long long) load_answered, load_open, cpu / wall,
+           (unsigned long long) load_turns, (unsigned long long) load_blank);
 
     if (n) {
         printf(", \"p50_us\": %u, \"p99_us\": %u, \"max_us\": %u,"
@@ -873,6 +882,9 @@ load_option(char *arg)
 
     } else if (strcmp(arg, "hold") == 0) {
         load.hold = atoi(value);
+
+    } else if (strcmp(arg, "spin") == 0) {
+        load.spin = atoi(value);
 
     } else if (strcmp(arg, "request") == 0) {
         load_request = load_file(value, &load_request_len);

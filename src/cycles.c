@@ -4,19 +4,32 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "cycles.h"
 
 
-#define CYCLES_RANDOM_BATCH  512
+#define CYCLES_RANDOM_BATCH  2048
+
+
+/* random bytes that nobody has had */
+
+typedef struct {
+    size_t               left;
+    unsigned char        bytes[CYCLES_RANDOM_BATCH];
+} cycles_random_t;
 
 
 static int cycles_name_find(const char *const *names, int n,
     const unsigned char *name, size_t len);
-
+static cycles_random_t *cycles_random_page(void);
 
 
 static const char *const  cycles_levels[] = {
@@ -169,36 +182,44 @@ cycles_utf8_length(const unsigned char *s, size_t n)
 }
 
 
+/*
+ * A child must not hand out what its parent does: it finds a page of zeroes,
+ * as if nothing was left.  Where the kernel can't do that, nothing is kept.
+ */
+
 int
 cycles_uuid(unsigned char *p)
 {
-    int                   i;
-    pid_t                 pid;
-    ssize_t               n;
-    unsigned char        *r;
+    int             i;
+    size_t          want;
+    ssize_t         n;
+    unsigned char  *r;
 
-    static pid_t          owner;
-    static size_t         left;
-    static unsigned char  batch[CYCLES_RANDOM_BATCH];
+    static cycles_random_t  *kept, single;
 
     static const char     hex[] = "0123456789abcdef";
 
-    pid = getpid();
+    if (kept == NULL) {
+        kept = cycles_random_page();
 
-    if (left < 16 || owner != pid) {
-        n = getrandom(batch, sizeof(batch), 0);
+        if (kept == NULL) {
+            kept = &single;
+        }
+    }
 
-        if (n != (ssize_t) sizeof(batch)) {
-            left = 0;
+    if (kept->left < 16) {
+        want = (kept == &single) ? 16 : sizeof(kept->bytes);
+        n = getrandom(kept->bytes, want, 0);
+
+        if (n != (ssize_t) want) {
             return -1;
         }
 
-        owner = pid;
-        left = sizeof(batch);
+        kept->left = want;
     }
 
-    left -= 16;
-    r = batch + left;
+    kept->left -= 16;
+    r = kept->bytes + kept->left;
 
     r[6] = (r[6] & 0x0f) | 0x40;
     r[8] = (r[8] & 0x3f) | 0x80;
@@ -213,6 +234,35 @@ cycles_uuid(unsigned char *p)
     }
 
     return 0;
+}
+
+
+static cycles_random_t *
+cycles_random_page(void)
+{
+#ifdef MADV_WIPEONFORK
+
+    void    *page;
+    size_t   size;
+
+    size = (size_t) sysconf(_SC_PAGESIZE);
+
+    page = mmap(NULL, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
+                -1, 0);
+
+    if (page == MAP_FAILED) {
+        return NULL;
+    }
+
+    if (madvise(page, size, MADV_WIPEONFORK) == 0) {
+        return page;
+    }
+
+    (void) munmap(page, size);
+
+#endif
+
+    return NULL;
 }
 
 

@@ -209,39 +209,42 @@ static const llm_path_t  llm_vertex_chat =
 
 /* a name, and with a dot or a dash in front the end of one */
 
+#define llm_host(name, provider)  { name, sizeof(name) - 1, provider }
+
 static const struct {
     const char      *host;
+    size_t           len;
     llm_provider_t   provider;
 } llm_hosts[] = {
-    { "api.openai.com", LLM_OPENAI },
-    { ".api.openai.com", LLM_OPENAI },
-    { ".openai.azure.com", LLM_AZURE },
-    { ".cognitiveservices.azure.com", LLM_AZURE },
-    { ".services.ai.azure.com", LLM_AZURE },
-    { ".azure-api.net", LLM_AZURE },
-    { "api.anthropic.com", LLM_ANTHROPIC },
-    { "generativelanguage.googleapis.com", LLM_GEMINI },
-    { "aiplatform.googleapis.com", LLM_VERTEX },
-    { "-aiplatform.googleapis.com", LLM_VERTEX },
-    { ".aiplatform.googleapis.com", LLM_VERTEX },
-    { ".amazonaws.com", LLM_BEDROCK },
-    { ".amazonaws.com.cn", LLM_BEDROCK },
-    { ".api.aws", LLM_BEDROCK },
-    { "api.mistral.ai", LLM_MISTRAL },
-    { "codestral.mistral.ai", LLM_MISTRAL },
-    { "api.cohere.com", LLM_COHERE },
-    { "api.cohere.ai", LLM_COHERE },
-    { "api.groq.com", LLM_GROQ },
-    { "api.deepseek.com", LLM_DEEPSEEK },
-    { "api.x.ai", LLM_XAI },
-    { ".api.x.ai", LLM_XAI },
-    { "api.together.xyz", LLM_TOGETHER },
-    { "api.together.ai", LLM_TOGETHER },
-    { "api.fireworks.ai", LLM_FIREWORKS },
-    { "openrouter.ai", LLM_OPENROUTER },
-    { "api.perplexity.ai", LLM_PERPLEXITY },
-    { "api.cerebras.ai", LLM_CEREBRAS },
-    { "ollama.com", LLM_OLLAMA }
+    llm_host("api.openai.com", LLM_OPENAI),
+    llm_host(".api.openai.com", LLM_OPENAI),
+    llm_host(".openai.azure.com", LLM_AZURE),
+    llm_host(".cognitiveservices.azure.com", LLM_AZURE),
+    llm_host(".services.ai.azure.com", LLM_AZURE),
+    llm_host(".azure-api.net", LLM_AZURE),
+    llm_host("api.anthropic.com", LLM_ANTHROPIC),
+    llm_host("generativelanguage.googleapis.com", LLM_GEMINI),
+    llm_host("aiplatform.googleapis.com", LLM_VERTEX),
+    llm_host("-aiplatform.googleapis.com", LLM_VERTEX),
+    llm_host(".aiplatform.googleapis.com", LLM_VERTEX),
+    llm_host(".amazonaws.com", LLM_BEDROCK),
+    llm_host(".amazonaws.com.cn", LLM_BEDROCK),
+    llm_host(".api.aws", LLM_BEDROCK),
+    llm_host("api.mistral.ai", LLM_MISTRAL),
+    llm_host("codestral.mistral.ai", LLM_MISTRAL),
+    llm_host("api.cohere.com", LLM_COHERE),
+    llm_host("api.cohere.ai", LLM_COHERE),
+    llm_host("api.groq.com", LLM_GROQ),
+    llm_host("api.deepseek.com", LLM_DEEPSEEK),
+    llm_host("api.x.ai", LLM_XAI),
+    llm_host(".api.x.ai", LLM_XAI),
+    llm_host("api.together.xyz", LLM_TOGETHER),
+    llm_host("api.together.ai", LLM_TOGETHER),
+    llm_host("api.fireworks.ai", LLM_FIREWORKS),
+    llm_host("openrouter.ai", LLM_OPENROUTER),
+    llm_host("api.perplexity.ai", LLM_PERPLEXITY),
+    llm_host("api.cerebras.ai", LLM_CEREBRAS),
+    llm_host("ollama.com", LLM_OLLAMA)
 };
 
 
@@ -571,7 +574,7 @@ unsigned
 llm_host_provider(const unsigned char *host, size_t len)
 {
     size_t                i, n;
-    unsigned              suffix;
+    unsigned              suffix, last;
     const unsigned char  *colon;
 
     colon = len ? memchr(host, ':', len) : NULL;
@@ -580,9 +583,18 @@ llm_host_provider(const unsigned char *host, size_t len)
         len = (size_t) (colon - host);
     }
 
+    last = len ? host[len - 1] | 0x20 : 0;
+
     for (i = 0; i < sizeof(llm_hosts) / sizeof(llm_hosts[0]); i++) {
 
-        n = strlen(llm_hosts[i].host);
+        n = llm_hosts[i].len;
+
+        /* names end with a letter: most are told apart by that */
+
+        if ((unsigned char) llm_hosts[i].host[n - 1] != last) {
+            continue;
+        }
+
         suffix = (llm_hosts[i].host[0] == '.' || llm_hosts[i].host[0] == '-');
 
         if (len < n || (len > n && !suffix)

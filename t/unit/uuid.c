@@ -1,0 +1,69 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ */
+
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cycles.h"
+#include "tap.h"
+
+
+#define N  200
+
+
+int
+main(void)
+{
+    int            pipes[2], i, k, good, same;
+    unsigned char  id[N][CYCLES_UUID_LEN], other[N][CYCLES_UUID_LEN];
+
+    /* so that parent and child have the same to give away */
+
+    (void) cycles_uuid(id[0]);
+
+    if (pipe(pipes) != 0) {
+        return 1;
+    }
+
+    if (fork() == 0) {
+
+        for (i = 0; i < N; i++) {
+            if (cycles_uuid(id[i]) != 0) {
+                _exit(1);
+            }
+        }
+
+        _exit(write(pipes[1], id, sizeof(id)) != sizeof(id));
+    }
+
+    good = 1;
+
+    for (i = 0; i < N; i++) {
+        good = good && cycles_uuid(id[i]) == 0
+               && id[i][8] == '-' && id[i][13] == '-' && id[i][14] == '4'
+               && id[i][18] == '-' && strchr("89ab", id[i][19])
+               && id[i][23] == '-';
+    }
+
+    ok(good, "%d UUIDs of version 4", N);
+
+    is_int(read(pipes[0], other, sizeof(other)), sizeof(other),
+           "a child has made as many");
+    (void) wait(NULL);
+
+    same = 0;
+
+    for (i = 0; i < N; i++) {
+        for (k = 0; k < N; k++) {
+            same += (memcmp(id[i], other[k], CYCLES_UUID_LEN) == 0);
+            same += (k < i && memcmp(id[i], id[k], CYCLES_UUID_LEN) == 0);
+        }
+    }
+
+    is_int(same, 0, "none of them twice");
+
+    return done_testing();
+}
