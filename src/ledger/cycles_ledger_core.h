@@ -650,10 +650,41 @@ size_t cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
 int cycles_record_read(cycles_record_t *rec, const unsigned char *buf,
     size_t len);
 const char *cycles_record_frame(const unsigned char *buf, uint64_t seq);
-uint64_t cycles_get64(const unsigned char *p);
-uint32_t cycles_get32(const unsigned char *p);
-void cycles_put64(unsigned char *p, uint64_t n);
-void cycles_put32(unsigned char *p, uint32_t n);
+
+/* numbers in the log have their lowest byte first */
+
+static inline uint32_t
+cycles_get32(const unsigned char *p)
+{
+    return p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16
+           | (uint32_t) p[3] << 24;
+}
+
+
+static inline uint64_t
+cycles_get64(const unsigned char *p)
+{
+    return cycles_get32(p) | (uint64_t) cycles_get32(p + 4) << 32;
+}
+
+
+static inline void
+cycles_put32(unsigned char *p, uint32_t n)
+{
+    p[0] = (unsigned char) n;
+    p[1] = (unsigned char) (n >> 8);
+    p[2] = (unsigned char) (n >> 16);
+    p[3] = (unsigned char) (n >> 24);
+}
+
+
+static inline void
+cycles_put64(unsigned char *p, uint64_t n)
+{
+    cycles_put32(p, (uint32_t) n);
+    cycles_put32(p + 4, (uint32_t) (n >> 32));
+}
+
 
 
 /* cycles_ledger_fold.c */

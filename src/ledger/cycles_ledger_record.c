@@ -1244,36 +1244,3 @@ cycles_in_data(cycles_in_t *in, size_t len)
 
     return str;
 }
-
-
-uint64_t
-cycles_get64(const unsigned char *p)
-{
-    return cycles_get32(p) | (uint64_t) cycles_get32(p + 4) << 32;
-}
-
-
-uint32_t
-cycles_get32(const unsigned char *p)
-{
-    return p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16
-           | (uint32_t) p[3] << 24;
-}
-
-
-void
-cycles_put64(unsigned char *p, uint64_t n)
-{
-    cycles_put32(p, n);
-    cycles_put32(p + 4, n >> 32);
-}
-
-
-void
-cycles_put32(unsigned char *p, uint32_t n)
-{
-    p[0] = n;
-    p[1] = n >> 8;
-    p[2] = n >> 16;
-    p[3] = n >> 24;
-}
