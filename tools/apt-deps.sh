@@ -13,8 +13,8 @@ packages_of() {
         demo)  echo python3 python3-venv ca-certificates ;;
         test)  echo build-essential clang debhelper perl python3 python3-venv curl jq wrk \
                     ca-certificates dpkg-dev libpcre2-dev pkg-config procps \
-                    sqlite3 tzdata ;;
-        rust)  if apt-cache show cargo-web > /dev/null 2>&1; then
+                    sqlite3 systemd tzdata util-linux ;;
+        rust)  if apt-cache madison cargo-web 2> /dev/null | grep -q .; then
                    echo cargo-web rustc-web
                else
                    echo cargo rustc

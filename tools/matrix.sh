@@ -10,8 +10,15 @@
 roots=${ROOTS:-$BUILD/roots}
 
 
+# the certificates of the root are those of this machine, too: each client has
+# its own way to be told
+
+certificates=/etc/ssl/certs/ca-certificates.crt
+
 in_root() {
-    tools/root.sh run "$roots/$1/test" bash -e -c "cd /src; $2"
+    tools/root.sh run "$roots/$1/test" NODE_EXTRA_CA_CERTS=$certificates \
+        PIP_CERT=$certificates CARGO_HTTP_CAINFO=$certificates \
+        bash -e -c "cd /src; $2"
 }
 
 

@@ -238,7 +238,7 @@ llm_field_tier(const char *text, size_t *len, unsigned *tier)
 static int
 llm_field_above(const char *text, size_t *len, uint32_t *above)
 {
-    size_t    i, digits;
+    size_t    i;
     uint64_t  n, power;
 
     static const char  before[] = "_above_";
@@ -264,7 +264,7 @@ llm_field_above(const char *text, size_t *len, uint32_t *above)
 
     n = 0;
 
-    for (digits = 0; i && text[i - 1] >= '0' && text[i - 1] <= '9'; digits++) {
+    while (i && text[i - 1] >= '0' && text[i - 1] <= '9') {
 
         n += power * (uint64_t) (text[--i] - '0');
         power *= 10;

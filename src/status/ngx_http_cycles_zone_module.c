@@ -99,7 +99,7 @@ ngx_http_cycles_zone_area(ngx_conf_t *cf, ngx_str_t *name, size_t size)
     ngx_http_cycles_area_t       *area, **ap;
     ngx_http_cycles_zone_conf_t  *zcf;
 
-    static ngx_str_t  zone_name = ngx_string("cycles");
+    static ngx_str_t  zone_name = ngx_string("ngx_http_cycles");
 
     zcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_zone_module);
 

@@ -397,7 +397,7 @@ def test_numbers(document, words_, file, code):
 
 
 @pytest.mark.parametrize('path', DOCS + sorted(
-    glob.glob(ROOT + '/conf-examples/*')), ids=name_of)
+    glob.glob(ROOT + '/conf-examples/**/*.*', recursive=True)), ids=name_of)
 def test_nothing_else_is_promised(path):
     """Whatever looks like a directive, a variable or a metric is one."""
 
