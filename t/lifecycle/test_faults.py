@@ -2,9 +2,9 @@
 
 """Everything fails at once: clients that leave at any byte, a provider and an
 authority that do the worst or are not there, while nginx is reloaded, killed
-in part or as a whole, or told to quit and started again.  In the end each reservation was
-settled once, whoever got a whole reply has paid for it, nothing is held, and
-the journal is empty.
+in part or as a whole, or told to quit and started again.  In the end each
+reservation was settled once, whoever got a whole reply has paid for it,
+nothing is held, and the journal is empty.
 
 FAULTS_REQUESTS (240) and FAULTS_SEED choose how many and which; "make
 campaign" runs ten thousand.

@@ -15,7 +15,7 @@ import urllib.request
 
 import pytest
 
-from gateway import Conn, Gate, chat, chat_stream, wait_until
+from gateway import RESET, Conn, Gate, chat, chat_stream, wait_until
 from authorities import API_KEY, Server, cost
 from journal import Journal, commit_record, file_name, identity
 
@@ -379,15 +379,35 @@ def test_cr_durable_007_names_of_arbitrary_ids(setup):
 # --------------------------------------------------------------- boundary
 
 
-def test_cr_boundary_001_nothing_without_an_actual(setup):
-    """A provider that fails before a reply: neither commit nor event, and
-    nothing in the journal."""
+@pytest.mark.parametrize('what', ['refused', 'no usage', 'broken off'])
+def test_cr_boundary_001_nothing_without_an_actual(setup, what):
+    """A provider that fails before a reply, one that reports nothing, one
+    that breaks off, under the policies that know no estimates: neither commit
+    nor event, nothing in the journal, and it is told."""
 
-    s = setup()
-    s.provider.refuse()
-    r = s.ng.chat(tenant='acme')
-    assert r.status == 502
-    s.cycles.wait(lambda: s.cycles.count('release') == 1)
+    s = setup(location=LOCATION + '''
+        cycles_on_missing_usage release;
+        cycles_on_abort hold;
+        cycles_ttl 1s;
+        cycles_grace_period 0;
+    ''')
+    if what == 'refused':
+        s.provider.refuse()
+        assert s.ng.chat(tenant='acme').status == 502
+        s.ng.wait_error_log(r'connect\(\) failed')
+    elif what == 'no usage':
+        s.provider.script(chat(with_usage=False))
+        assert s.ng.chat(tenant='acme').status == 200
+        s.ng.wait_error_log(r'\[warn\].*reply without usage, reservation '
+                            r'"[^"]+" is released')
+    else:
+        s.provider.script(chat_stream(4, cut=(2, RESET)))
+        assert not s.ng.chat(tenant='acme', stream=True).complete
+        s.ng.wait_error_log(r'\[warn\].*reply that broke off without usage, '
+                            r'reservation "[^"]+" is left to its expiry')
+
+    wait_until(lambda: s.who.live() == 0)
+    assert s.cycles.count('release') == (what != 'broken off')
     assert s.cycles.count('commit') == 0
     assert s.cycles.count('event') == 0
     assert s.journal.files() == []

@@ -1,15 +1,17 @@
 # Copyright (C) nginx-cycles authors
 
-"""A worker that has to go while its journal waits for the disk: what was to be
-written is written, and nothing is left behind."""
+"""The disk of a journal.  A worker that has to go while it waits for the disk
+writes what was to be written; a disk that fails, is full, or is not there is
+told, and stops no settlement."""
 
 import os
+import pwd
 import signal
 import subprocess
 
 import pytest
 
-from gateway import wait_until
+from gateway import Nginx, USER, wait_until
 from authorities import Server, cost
 from journal import Journal
 
@@ -80,3 +82,101 @@ def test_stop(start, disk):
     journal.wait_empty()
     ng.quit()
     assert who.audit()['charged'] == 2 * cost(10, 5)
+
+
+def test_a_disk_that_fails(start, provider, disk):
+    """The commit is sent all the same, now and after an answer was lost."""
+
+    ng, who, journal = start()
+    ng.allow.append('could not write the record')
+    disk.fail()
+    who.cycles.fault('commit', 'drop_after')
+    assert ng.chat(tenant='acme').status == 200
+    who.settled()
+    ng.wait_error_log(r'\[crit\].*the journal in "%s" could not write the '
+                      r'record of reservation .*\(5: ' % ng.path('journal'))
+    journal.wait_empty()
+    assert who.budget('tenant:acme')['spent'] == cost(10, 5)
+
+    # once it works again, records are there again
+
+    disk.mend()
+    recorded(ng, who, provider, journal)
+    assert who.check_sums()['charged'] == 2 * cost(10, 5)
+
+
+def recorded(ng, who, provider, journal):
+    """A settlement that is in the journal until it is answered."""
+
+    who.cycles.fault('commit', 'hold')
+    count = who.cycles.count('commit')
+    assert ng.chat(tenant='acme').status == 200
+    who.cycles.wait(lambda: who.cycles.count('commit') == count + 1)
+    assert len(journal.files()) == 1
+    who.cycles.release()
+    journal.wait_empty()
+    who.settled()
+
+
+def test_a_full_disk(provider):
+    if os.geteuid() != 0:
+        pytest.skip('a small disk needs root')
+
+    user = pwd.getpwnam(USER)
+    with Server({'tenant:acme': BUDGET}) as who:
+        ng = who.attach(Nginx(**who.gateway(
+            provider, location='cycles_timeout 2s;', http='''
+                cycles_journal path=%%DIR%%/ledger/journal replay=100ms;
+            ''', allow=['could not write the record'])))
+        path = ng.path('ledger')
+        done = subprocess.run(
+            ['mount', '-t', 'tmpfs', '-o', 'size=1m,mode=700,uid=%d,gid=%d'
+             % (user.pw_uid, user.pw_gid), 'tmpfs', path],
+            capture_output=True)
+        if done.returncode != 0:
+            ng.close()
+            pytest.skip('cannot mount: %s' % done.stderr)
+
+        journal = Journal(ng.path('ledger/journal'))
+        try:
+            ng.start()
+            recorded(ng, who, provider, journal)
+
+            with pytest.raises(OSError):
+                with open(ng.path('ledger/ballast'), 'wb',
+                          buffering=0) as file:
+                    while file.write(b'x' * 4096) == 4096:
+                        pass
+                    raise OSError
+            assert ng.chat(tenant='acme').status == 200
+            who.settled()
+            ng.wait_error_log(r'\[crit\].*\(28: No space left on device\)')
+            assert journal.files('*') == []
+
+            os.unlink(ng.path('ledger/ballast'))
+            recorded(ng, who, provider, journal)
+            assert who.audit()['charged'] == 3 * cost(10, 5)
+            ng.finish()
+            ng.check()
+        finally:
+            ng.stop()
+            subprocess.run(['umount', path], check=True)
+            ng.close()
+
+
+def test_a_journal_that_can_not_be_had(start):
+    """This is said at the start, and settlements do without it."""
+
+    ng, who, journal = start()
+    ng.quit()
+    os.unlink(ng.path('journal/lock'))
+    os.mkdir(ng.path('journal/lock'))
+    ng.allow.append('cannot be used')
+    ng.start()
+    ng.wait_error_log(r'\[crit\].*the journal in "[^"]+" cannot be used: '
+                      r'.*; settlements go on without it')
+    who.cycles.fault('commit', 'drop_after')
+    assert ng.chat(tenant='acme').status == 200
+    assert who.audit()['charged'] == cost(10, 5)
+    assert who.cycles.count('commit') == 2
+    assert journal.files() == []

@@ -2,18 +2,20 @@
 
 """An upgrade of the binary there and back under load: USR2, WINCH, QUIT.  For
 a while two masters have one ledger, or one journal.  No client notices more
-of it than it does of nginx without the module, and no settlement is lost."""
+of it than it does of nginx without the module, and no settlement is lost.
+Neither is one when a master is killed."""
 
 import itertools
 import os
 import random
+import signal
 import threading
 
 import pytest
 
 import gateway
 from gateway import (Conn, Gate, HarnessError, build_request, chat_request,
-                     chat_stream, free_port, wait_until)
+                     chat_stream, free_port, process_title, wait_until)
 from authorities import Server, authority, cost
 from journal import Journal, commit_record, file_name
 from test_scenarios import reserve
@@ -328,3 +330,47 @@ def test_what_a_worker_leaves_the_new_master_settles(daemon, provider):
         assert commits[0].body == commits[1].body
         assert who.check_sums()['charged'] == 2 * cost(10, 5)
         who.cycles.release()
+
+
+@BOTH
+def test_a_master_that_is_killed(nginx, provider, kind):
+    """Its workers go on, and settle what they have.  A new nginx can't begin
+    beside them and says why; when they are told to end, it has all."""
+
+    with authority(kind, {'tenant:acme': BUDGET}) as who:
+        ng = who.attach(nginx(**who.gateway(
+            provider, location='cycles_retry initial=20ms;',
+            http='cycles_journal path=%%DIR%%/journal;'
+            if who.remote else '')))
+        ng.allow += ['is in use by workers', r'bind\(\) to', 'still could not']
+        gate = Gate()
+        provider.script(chat_stream(3, gates={1: gate}))
+        workers = ng.workers()
+
+        with Conn(ng.port) as conn:
+            conn.send_chat(tenant='acme', stream=True, max_tokens=100)
+            gate.wait_reached()
+
+            os.kill(ng.master, signal.SIGKILL)
+            ng.process.wait(20)
+            assert ng.chat(tenant='acme').status == 200
+
+            with pytest.raises(HarnessError) as error:
+                ng.start()
+            assert ('bind() to' in str(error.value)
+                    or 'is in use by workers that the nginx with pid'
+                    in str(error.value))
+
+            gate.open()
+            assert conn.read_response().complete
+
+        who.settled()
+        spent = cost(10, 3) + cost(10, 5)
+        assert who.budget('tenant:acme')['spent'] == spent
+
+        for pid in workers:
+            os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not any(process_title(pid) for pid in workers))
+        ng.start()
+        assert ng.chat(tenant='acme').status == 200
+        assert who.audit()['charged'] == spent + cost(10, 5)
