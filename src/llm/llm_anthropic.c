@@ -115,6 +115,29 @@ static const llm_member_t  llm_messages_server_tools[] = {
 };
 
 
+/* a model that is asked as an advisor may have another price, see the docs */
+
+static const llm_member_t  llm_messages_more_creation[] = {
+    llm_leaf("ephemeral_1h_input_tokens", LLM_ITERATION_COUNT,
+             LLM_MORE_WRITE_1H),
+    llm_members_end
+};
+
+
+static const llm_member_t  llm_messages_iteration[] = {
+    llm_leaf("type", LLM_WORD, LLM_WORD_ITERATION),
+    llm_leaf("input_tokens", LLM_ITERATION_COUNT, LLM_MORE_INPUT),
+    llm_leaf("cache_read_input_tokens", LLM_ITERATION_COUNT,
+             LLM_MORE_CACHED),
+    llm_leaf("cache_creation_input_tokens", LLM_ITERATION_COUNT,
+             LLM_MORE_WRITE),
+    llm_node("cache_creation", LLM_PLAIN, LLM_WALK_OBJECT,
+             llm_messages_more_creation),
+    llm_leaf("output_tokens", LLM_ITERATION_COUNT, LLM_MORE_OUTPUT),
+    llm_members_end
+};
+
+
 static const llm_member_t  llm_messages_usage[] = {
     llm_leaf("input_tokens", LLM_COUNT, LLM_COUNT_INPUT),
     llm_leaf("cache_read_input_tokens", LLM_COUNT, LLM_COUNT_CACHED_APART),
@@ -127,6 +150,7 @@ static const llm_member_t  llm_messages_usage[] = {
              llm_messages_details),
     llm_node("server_tool_use", LLM_PLAIN, LLM_WALK_OBJECT,
              llm_messages_server_tools),
+    llm_list("iterations", LLM_ITERATIONS, 0, llm_messages_iteration),
     llm_leaf("service_tier", LLM_WORD, LLM_WORD_TIER),
     llm_leaf("inference_geo", LLM_WORD, LLM_WORD_GEO),
     llm_leaf("speed", LLM_WORD, LLM_WORD_SPEED),

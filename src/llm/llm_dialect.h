@@ -80,6 +80,8 @@ typedef enum {
     LLM_COUNTED,                          /* input alone: nothing is made */
     LLM_DETAILS,                          /* slot: llm_details_t */
     LLM_DETAIL_COUNT,
+    LLM_ITERATIONS,                       /* some of them are beside usage */
+    LLM_ITERATION_COUNT,                  /* slot: llm_more_t */
     LLM_WORD,                             /* slot: llm_word_t */
     LLM_ELEMENTS,                         /* they are counted, slot as above */
     LLM_MILLISECONDS,                     /* it is in seconds */
@@ -122,8 +124,20 @@ typedef enum {
     LLM_COUNT_IMAGES,
     LLM_COUNT_CHARACTERS,
     LLM_COUNT_MS,
-    LLM_COUNTS
+    LLM_COUNT_MORE,                       /* llm_more_t from here on */
+    LLM_COUNTS = LLM_COUNT_MORE + 5
 } llm_count_t;
+
+
+/* what is beside the input, of whichever kind, and beside the output */
+
+typedef enum {
+    LLM_MORE_INPUT = 0,
+    LLM_MORE_CACHED,
+    LLM_MORE_WRITE,
+    LLM_MORE_WRITE_1H,
+    LLM_MORE_OUTPUT
+} llm_more_t;
 
 
 typedef enum {
@@ -150,6 +164,7 @@ typedef enum {
     LLM_WORD_FINISH,                      /* any reason will do */
     LLM_WORD_ITEM,
     LLM_WORD_DETAIL,
+    LLM_WORD_ITERATION,
     LLM_WORD_TIER,
     LLM_WORD_GEO,
     LLM_WORD_SPEED

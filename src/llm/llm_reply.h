@@ -24,7 +24,11 @@
 
 /* counts that may be reported; their order is that of llm_count_t */
 
-#define LLM_REPLY_COUNTS   24
+#define LLM_REPLY_COUNTS   29
+
+/* those of them that one iteration of several has */
+
+#define LLM_REPLY_MORE     5
 
 /* calls of tools that are told one by one; see llm_reply_value.c */
 
@@ -102,6 +106,7 @@ typedef struct {
     unsigned             byok:1;
     unsigned             frame_done:1;    /* the last of a stream */
     unsigned             base64:1;        /* JSON in Base64 in JSON */
+    unsigned             beside:1;        /* the iteration is */
     unsigned             line;
     unsigned             value;           /* what is behind the colon */
     unsigned             matched;         /* bytes of "[DONE]" or "error" */
@@ -113,6 +118,7 @@ typedef struct {
     unsigned             nbits;
     int64_t              position;        /* of the choice in this event */
     int64_t              detail_count;
+    int64_t              iteration[LLM_REPLY_MORE];
     int64_t              elements;
     int64_t              cost;            /* pico-USD, -1: not told */
     int64_t              upstream_cost;

@@ -41,6 +41,7 @@ typedef char  llm_reply_counts_t[(LLM_COUNTS == LLM_REPLY_COUNTS) ? 1 : -1];
 static void llm_reply_count(llm_reply_t *rp, const llm_member_t *m);
 static void llm_reply_details(llm_reply_t *rp, const llm_member_t *m,
     int event);
+static void llm_reply_iteration(llm_reply_t *rp, int event);
 static void llm_reply_cost(llm_reply_t *rp, const llm_member_t *m);
 static void llm_reply_milliseconds(llm_reply_t *rp, const llm_member_t *m);
 static void llm_reply_items(llm_reply_t *rp, const llm_member_t *m,
@@ -136,6 +137,17 @@ llm_reply_value(llm_reply_t *rp, int event)
     case LLM_DETAIL_COUNT:
         if (event == LLM_JSON_NUMBER) {
             rp->detail_count = llm_reply_number(rp);
+        }
+
+        break;
+
+    case LLM_ITERATIONS:
+        llm_reply_iteration(rp, event);
+        break;
+
+    case LLM_ITERATION_COUNT:
+        if (event == LLM_JSON_NUMBER) {
+            rp->iteration[m->slot] = llm_reply_number(rp);
         }
 
         break;
@@ -258,6 +270,33 @@ llm_reply_details(llm_reply_t *rp, const llm_member_t *m, int event)
     {
         rp->fresh[rp->detail] = llm_reply_add(rp->fresh[rp->detail],
                                               rp->detail_count);
+    }
+}
+
+
+/* the counts may come in front of what they are of */
+
+static void
+llm_reply_iteration(llm_reply_t *rp, int event)
+{
+    unsigned  i;
+
+    if (event == LLM_JSON_OBJECT) {
+        memset(rp->iteration, 0xff, sizeof(rp->iteration));
+        rp->beside = 0;
+        return;
+    }
+
+    if (event != LLM_JSON_OBJECT_END || !rp->beside) {
+        return;
+    }
+
+    for (i = 0; i < LLM_REPLY_MORE; i++) {
+        if (rp->iteration[i] >= 0) {
+            rp->fresh[LLM_COUNT_MORE + i] =
+                            llm_reply_add(rp->fresh[LLM_COUNT_MORE + i],
+                                          rp->iteration[i]);
+        }
     }
 }
 
@@ -530,6 +569,14 @@ llm_reply_word(llm_reply_t *rp, const llm_member_t *m)
 
     case LLM_WORD_DETAIL:
         llm_reply_detail(rp);
+        return;
+
+    case LLM_WORD_ITERATION:
+
+        /* the others are those that the usage itself is the sum of */
+
+        rp->beside = (llm_reply_is(rp, "compaction")
+                      || llm_reply_is(rp, "advisor_message"));
         return;
 
     case LLM_WORD_TIER:

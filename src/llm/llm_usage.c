@@ -27,7 +27,8 @@ static int64_t llm_usage_part(int64_t inside, int64_t apart);
 void
 llm_usage_derive(llm_usage_t *usage, const int64_t *counts, unsigned early)
 {
-    int64_t  input, output, total, apart, absent, hidden;
+    int64_t         input, output, total, apart, absent, hidden;
+    const int64_t  *more;
 
     apart = counts[LLM_COUNT_REASONING_APART];
 
@@ -68,6 +69,18 @@ llm_usage_derive(llm_usage_t *usage, const int64_t *counts, unsigned early)
         output += hidden;
     }
 
+    more = counts + LLM_COUNT_MORE;
+
+    if (input >= 0) {
+        input = llm_usage_sum(input, more[LLM_MORE_INPUT]);
+        input = llm_usage_sum(input, more[LLM_MORE_CACHED]);
+        input = llm_usage_sum(input, more[LLM_MORE_WRITE]);
+    }
+
+    if (output >= 0) {
+        output = llm_usage_sum(output, more[LLM_MORE_OUTPUT]);
+    }
+
     usage->input = input;
     usage->output = output;
 
@@ -81,11 +94,17 @@ llm_usage_derive(llm_usage_t *usage, const int64_t *counts, unsigned early)
         usage->cached_input = absent;
     }
 
+    usage->cached_input = llm_usage_sum(usage->cached_input,
+                                        more[LLM_MORE_CACHED]);
+
     usage->cache_write = llm_usage_part(counts[LLM_COUNT_WRITE],
                                         counts[LLM_COUNT_WRITE_APART]);
     if (usage->cache_write < 0) {
         usage->cache_write = absent;
     }
+
+    usage->cache_write = llm_usage_sum(usage->cache_write,
+                                       more[LLM_MORE_WRITE]);
 
     usage->reasoning = llm_usage_part(counts[LLM_COUNT_REASONING], apart);
 
@@ -98,6 +117,14 @@ llm_usage_derive(llm_usage_t *usage, const int64_t *counts, unsigned early)
     }
 
     usage->cache_write_1h = counts[LLM_COUNT_WRITE_1H];
+
+    if (more[LLM_MORE_WRITE_1H] > 0) {
+        usage->cache_write_1h = llm_usage_sum(
+                                   usage->cache_write_1h < 0
+                                   ? 0 : usage->cache_write_1h,
+                                   more[LLM_MORE_WRITE_1H]);
+    }
+
     usage->input_audio = counts[LLM_COUNT_INPUT_AUDIO];
     usage->input_image = counts[LLM_COUNT_INPUT_IMAGE];
     usage->input_video = counts[LLM_COUNT_INPUT_VIDEO];

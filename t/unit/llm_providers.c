@@ -215,6 +215,33 @@ static struct {
       "\"output_tokens\":2,\"inference_geo\":\"US\",\"speed\":\"fast\"}}",
       "text=7 in=1 out=2 cached=0 written=0 thought=0 geo=1 fast seen done" },
 
+    /* what is summed up in the usage already, and what is beside it */
+
+    { LLM_API_MESSAGES, JSON,
+      "{\"usage\":{\"iterations\":[{\"input_tokens\":100,"
+      "\"output_tokens\":50,\"cache_read_input_tokens\":30,"
+      "\"cache_creation_input_tokens\":20,\"cache_creation\":{"
+      "\"ephemeral_1h_input_tokens\":5},\"type\":\"compaction\"},{\"type\":"
+      "\"message\",\"input_tokens\":9,\"output_tokens\":9},{\"type\":"
+      "\"advisor_message\",\"model\":\"x\",\"input_tokens\":7,"
+      "\"output_tokens\":3,\"cache_creation\":null},{\"type\":"
+      "\"fallback_message\",\"input_tokens\":9,\"output_tokens\":9}],"
+      "\"input_tokens\":1,\"cache_read_input_tokens\":4,"
+      "\"output_tokens\":2}}",
+      "in=162 out=55 cached=34 written=20 1h=5 thought=0 seen done" },
+    { LLM_API_MESSAGES, SSE,
+      DATA("{\"type\":\"message_start\",\"message\":{\"usage\":{"
+           "\"input_tokens\":3,\"output_tokens\":1,\"iterations\":null}}}")
+      DATA("{\"type\":\"message_delta\",\"usage\":{\"output_tokens\":20,"
+           "\"iterations\":[{\"type\":\"compaction\",\"input_tokens\":50,"
+           "\"output_tokens\":9}]}}")
+      DATA("{\"type\":\"message_delta\",\"usage\":{\"output_tokens\":30,"
+           "\"iterations\":[{\"type\":\"compaction\",\"input_tokens\":50,"
+           "\"output_tokens\":10},{\"type\":\"compaction\","
+           "\"input_tokens\":5,\"output_tokens\":1}]}}")
+      DATA("{\"type\":\"message_stop\"}"),
+      "in=58 out=41 cached=0 written=0 thought=0 seen done" },
+
     /* Gemini */
 
     { LLM_API_GENERATE, JSON,
