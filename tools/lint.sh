@@ -18,7 +18,7 @@ fail() {
 
 mapfile -t sources < <(find src t/unit t/fuzz bench demo -name '*.[ch]' | sort)
 mapfile -t plain < <(find src t/unit -name '*.c' ! -name 'ngx_*' | sort)
-mapfile -t scripts < <(grep -rlE '^#!.*\bbash$' tools t .ci demo bench docker)
+mapfile -t scripts < <(grep -rlE '^#!.*\b(ba)?sh$' tools t .ci demo bench docker)
 mapfile -t pythons < <(find t demo bench -name '*.py' | sort)
 
 for cc in gcc clang; do
