@@ -3,6 +3,7 @@
 """The commands in the documents: each block of a shell says what runs it."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -15,7 +16,8 @@ from documents import BLOCKS, blocks_for
 from gateway import Nginx, ROOT, wait_until
 
 
-KINDS = {'make', 'newcomer', 'ledger', 'copy of the tables',
+KINDS = {'make', 'newcomer', 'ledger', 'tenants that end',
+         'copy of the tables',
          'copy with the log', 'secret', 'dry run'}
 
 
@@ -88,6 +90,36 @@ def test_tables_of_a_ledger(nginx, provider):
     assert ng.chat(tenant='acme').status == 200
 
     wait_until(lambda: tables(ng) == [FOLDED, 'chatbot|450'])
+
+
+def test_tenants_that_end(nginx, tmp_path):
+    ng = nginx(http='cycles_ledger main path=%%DIR%%/ledger;',
+               server='location /v1/ { cycles_api ledger=main admin_key=k; }')
+
+    def call(method, path, body):
+        r = ng.request(method, '/v1/admin/' + path, {
+            'X-Admin-API-Key': 'k', 'Content-Type': 'application/json'},
+            json.dumps(body).encode())
+        assert r.status in (200, 201), r
+
+    for name in 'ended', 'ended-too':
+        call('POST', 'tenants', {'tenant_id': name, 'name': name})
+        call('POST', 'budgets', {
+            'tenant_id': name, 'scope': 'tenant:' + name, 'unit': 'TOKENS',
+            'allocated': {'unit': 'TOKENS', 'amount': 1}})
+    call('PATCH', 'tenants/ended', {'status': 'CLOSED'})
+    wait_until(lambda: ng.status()['ledgers']['main']['fold_lag'] == 0)
+
+    # nothing is, and what would be is told
+
+    copy = str(tmp_path)
+    shell('sqlite3 "$DIR/ledger.db" "VACUUM INTO \'$COPY/ledger.db\'"',
+          DIR=ng.path('ledger'), COPY=copy)
+    assert shell(one('tenants that end'), DIR=copy).stdout == ''
+    shell('sqlite3 "$COPY/ledger.db" "UPDATE budgets SET reserved = 7"',
+          COPY=copy)
+    assert shell(one('tenants that end'), DIR=copy).stdout.split() \
+        == ['tenant:ended|CLOSED|7']
 
 
 def copied(tmp_path, ng):
