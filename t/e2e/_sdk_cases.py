@@ -7,6 +7,7 @@ is to wait.  Requests are told by their API keys, attempts are lines of the
 access log."""
 
 import collections
+import time
 import urllib.parse
 
 from _sdk_scene import (ENOUGH, INPUT, OUTPUT, PRICES, PROMPT, TEXT, Scene)
@@ -80,6 +81,7 @@ class Run:
         self.scene = scene
         self.rows = rows
         self.futures = {}
+        self.deadline = time.monotonic() + 3 * TIMEOUT
         self.deny_once()
 
         for server, modes in CALLS.items():
@@ -103,11 +105,15 @@ class Run:
     def key(self, server, row, mode):
         return 'key%d%s%s' % (self.rows.index(row), server, mode)
 
+    def ended(self, future):
+        """What it has returned; all calls together have so much time."""
+
+        return future.result(max(self.deadline - time.monotonic(), 0.1))
+
     def result(self, server, row, mode):
         """(text, error), and the lines of the access log."""
 
-        text, error = self.futures[server, row.name, mode].result(
-            3 * TIMEOUT)
+        text, error = self.ended(self.futures[server, row.name, mode])
         lines = self.scene.lines(self.key(server, row, mode),
                                  attempts(server, row, mode))
         assert len(lines) == attempts(server, row, mode)
@@ -375,7 +381,7 @@ def test_no_attempt_comes_later(run):
     """The line of a request may be late in the log; by now all are there."""
 
     for future in run.futures.values():
-        future.result(3 * TIMEOUT)
+        run.ended(future)
 
     lines = collections.Counter(
         line['key'] for line in run.scene.ng.access_log() if line['key'])
