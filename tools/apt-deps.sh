@@ -13,7 +13,7 @@ packages_of() {
         demo)  echo python3 python3-venv ca-certificates ;;
         test)  echo build-essential clang debhelper perl python3 python3-venv curl jq wrk \
                     ca-certificates dpkg-dev libpcre2-dev pkg-config procps \
-                    sqlite3 systemd tzdata util-linux ;;
+                    sqlite3 systemd tzdata util-linux chromium ;;
         rust)  if apt-cache madison cargo-web 2> /dev/null | grep -q .; then
                    echo cargo-web rustc-web
                else

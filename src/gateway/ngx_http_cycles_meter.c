@@ -127,8 +127,8 @@ ngx_http_cycles_keep_denied(ngx_http_cycles_ctx_t *ctx)
     denied->provider = ctx->route.provider;
     denied->unit = ctx->conf->unit;
     denied->estimate = ctx->estimate;
-    denied->remaining = ctx->denial ? ctx->denial->remaining
-                                    : CYCLES_NOT_KNOWN;
+    denied->remaining = (ctx->denial && ctx->denial->scope_len)
+                        ? ctx->denial->remaining : CYCLES_NOT_KNOWN;
 
     denied->reason_len = ngx_http_cycles_keep_text(denied->reason,
                                                    &ctx->reason);

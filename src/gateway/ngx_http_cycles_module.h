@@ -239,6 +239,7 @@ typedef struct {
 typedef struct {
     ngx_array_t                      price_tables;
     ngx_uint_t                       counts;      /* there is a use for it */
+    ngx_str_t                        page_policy;
     ngx_array_t                      authorities; /* to be checked at the end:
                                               ngx_http_cycles_authority_use_t */
 } ngx_http_cycles_main_conf_t;

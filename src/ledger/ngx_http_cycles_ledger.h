@@ -167,7 +167,7 @@ ngx_int_t ngx_http_cycles_ledger_state(ngx_uint_t i,
 /*
  * Budgets of all ledgers as JSON, at most so many: members of an object,
  *
- *     "budgets": [ Balance… ], "next_cursor": "LEDGER:POSITION"
+ *     "budgets": [ Balance… ], "next_cursor": "LEDGER.POSITION"
  *
  * and, if "ledgers" is set, before them
  *

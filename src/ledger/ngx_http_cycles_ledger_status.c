@@ -132,7 +132,7 @@ ngx_http_cycles_ledger_budgets_json(ngx_http_cycles_text_t *text,
     p = ngx_http_cycles_text_room(text, 64);
 
     if (p) {
-        p = ngx_sprintf(p, ",\"next_cursor\":\"%ui:%uL\"", i, position);
+        p = ngx_sprintf(p, ",\"next_cursor\":\"%ui.%uL\"", i, position);
         ngx_http_cycles_text_wrote(text, p);
     }
 
@@ -140,13 +140,13 @@ ngx_http_cycles_ledger_budgets_json(ngx_http_cycles_text_t *text,
 }
 
 
-/* number of a ledger, and how many of its budgets were shown */
+/* number of a ledger, and how many of its budgets were shown: "0.1000" */
 
 static ngx_int_t
 ngx_http_cycles_status_cursor(ngx_str_t *text, ngx_uint_t *number,
     uint64_t *position)
 {
-    u_char     *colon;
+    u_char     *point;
     ngx_int_t   n, k;
 
     *number = 0;
@@ -156,14 +156,14 @@ ngx_http_cycles_status_cursor(ngx_str_t *text, ngx_uint_t *number,
         return NGX_OK;
     }
 
-    colon = ngx_strlchr(text->data, text->data + text->len, ':');
+    point = ngx_strlchr(text->data, text->data + text->len, '.');
 
-    if (colon == NULL) {
+    if (point == NULL) {
         return NGX_ERROR;
     }
 
-    n = ngx_atoi(text->data, colon - text->data);
-    k = ngx_atoi(colon + 1, text->data + text->len - colon - 1);
+    n = ngx_atoi(text->data, point - text->data);
+    k = ngx_atoi(point + 1, text->data + text->len - point - 1);
 
     if (n == NGX_ERROR || k == NGX_ERROR || k > NGX_MAX_INT32_VALUE) {
         return NGX_ERROR;

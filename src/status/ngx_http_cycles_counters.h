@@ -15,6 +15,7 @@
  *     ngx_http_cycles_metrics_write.c  for Prometheus, and as JSON
  *     ngx_http_cycles_state.c          metrics that are not counted
  *     ngx_http_cycles_status_json.c    what goes on as JSON
+ *     ngx_http_cycles_page.c           the page, which is status.html
  *     ngx_http_cycles_status.c         "cycles_status"
  */
 
@@ -130,9 +131,8 @@ typedef struct {
 } ngx_http_cycles_usage_t;
 
 
-/* what comes in pages, as it is needed */
+/* in blocks, which come as they are needed */
 
-#define NGX_HTTP_CYCLES_PAGE             4096
 #define NGX_HTTP_CYCLES_PAGE_REQUESTS    512
 #define NGX_HTTP_CYCLES_PAGE_USAGES      64
 #define NGX_HTTP_CYCLES_PAGE_STREAMS     32

@@ -12,6 +12,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_metrics.h"
+#include "ngx_http_cycles_page.h"
 #include "../gateway/ngx_http_cycles_module.h"
 #include "../ledger/ngx_http_cycles_ledger.h"
 
@@ -22,6 +23,8 @@
 
 
 static ngx_int_t ngx_http_cycles_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_cycles_status_page(ngx_http_request_t *r,
+    ngx_http_cycles_text_t *text);
 static ngx_int_t ngx_http_cycles_status_json(ngx_http_request_t *r,
     ngx_http_cycles_text_t *text);
 static ngx_int_t ngx_http_cycles_status_send(ngx_http_request_t *r,
@@ -41,6 +44,13 @@ ngx_http_cycles_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cycles_module);
 
     cmcf->counts = 1;
+
+    if (cmcf->page_policy.len == 0
+        && ngx_http_cycles_page_policy(cf->pool, &cmcf->page_policy)
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     return NGX_CONF_OK;
 }
@@ -65,9 +75,13 @@ ngx_http_cycles_status_handler(ngx_http_request_t *r)
 
     ngx_http_cycles_text_init(&text, r->pool);
 
-    if (ngx_http_arg(r, (u_char *) "format", 6, &format) != NGX_OK
-        || (format.len == 4 && ngx_strncmp(format.data, "json", 4) == 0))
-    {
+    if (ngx_http_arg(r, (u_char *) "format", 6, &format) != NGX_OK) {
+
+        if (ngx_http_cycles_status_page(r, &text) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+    } else if (format.len == 4 && ngx_strncmp(format.data, "json", 4) == 0) {
         rc = ngx_http_cycles_status_json(r, &text);
 
         if (rc != NGX_OK) {
@@ -89,6 +103,42 @@ ngx_http_cycles_status_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_cycles_status_send(r, &text);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_status_page(ngx_http_request_t *r,
+    ngx_http_cycles_text_t *text)
+{
+    u_char                       *p;
+    ngx_str_t                     page, value;
+    ngx_http_cycles_main_conf_t  *cmcf;
+
+    ngx_http_cycles_page(&page);
+
+    p = ngx_http_cycles_text_room(text, page.len);
+
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_cycles_text_wrote(text, ngx_cpymem(p, page.data, page.len));
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_cycles_module);
+
+    ngx_str_set(&value, "no-referrer");
+
+    if (ngx_http_cycles_add_header(r, "Content-Security-Policy",
+                                   &cmcf->page_policy)
+        != NGX_OK
+        || ngx_http_cycles_add_header(r, "Referrer-Policy", &value) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_str_set(&r->headers_out.content_type, "text/html; charset=utf-8");
+
+    return NGX_OK;
 }
 
 

@@ -617,7 +617,8 @@ def test_pages_of_budgets(nginx, provider):
     assert summary['live_reservations'] == 0
 
     for bad in ('&limit=0', '&limit=1001', '&limit=x', '&cursor=x',
-                '&cursor=1', '&cursor=0:x', '&part=all'):
+                '&cursor=1', '&cursor=0.x', '&cursor=-1.0',
+                '&part=all'):
         assert request(ng.status_port, path='/?format=json' + bad
                        ).status == 400, bad
 
