@@ -68,3 +68,14 @@ def families(text):
 def sum_of(text, name, **labels):
     return sum(value for found, has, value in samples(text)
                if found == name and labels.items() <= has.items())
+
+
+def documented():
+    """The rows of the table in docs/status.md: {name: (type, labels)}; that
+    they are those of the code is for test_metrics.py."""
+
+    with open(os.path.join(gateway.ROOT, 'docs', 'status.md')) as file:
+        rows = re.findall(r'^\| `(cycles_\w+)` \| (\w+) \|([^|]*)\|',
+                          file.read(), re.M)
+    return {name: (kind, sorted(re.findall(r'`(\w+)`', labels)))
+            for name, kind, labels in rows}

@@ -10,7 +10,8 @@ import gateway
 from gateway import (Conn, Gate, chat, chat_request, chat_stream, error,
                      ledger_gateway, request, wait_until)
 from authorities import Ledger, Server
-from _scrape import check, families, samples, scrape, sum_of
+from _scrape import (check, documented, families, samples, scrape,
+                     sum_of)
 
 
 MODEL = 'provider="openai",model="gpt-4o-mini"'
@@ -363,16 +364,6 @@ def test_heartbeats(nginx, provider):
 
 
 # ------------------------------------------------------------ the documents
-
-
-def documented():
-    """The rows of the table in docs/status.md."""
-
-    with open(os.path.join(gateway.ROOT, 'docs', 'status.md')) as file:
-        rows = re.findall(r'^\| `(cycles_\w+)` \| (\w+) \|([^|]*)\|',
-                          file.read(), re.M)
-    return {name: (kind, sorted(re.findall(r'`(\w+)`', labels)))
-            for name, kind, labels in rows}
 
 
 def test_metrics_are_documented(nginx, provider):
