@@ -929,6 +929,14 @@ ngx_http_cycles_client_log(ngx_log_t *log, ngx_uint_t level, cycles_op_t op,
         trace_id.data = (u_char *) reply->trace_id;
     }
 
+    if (trace_id.len == 0 && call->traceparent.len) {
+
+        /* of what we have sent, as nobody has answered */
+
+        trace_id.data = call->traceparent.data + sizeof("00-") - 1;
+        trace_id.len = 32;
+    }
+
     /* a reserve has no reservation yet, only its key */
 
     ngx_log_error(level, log, 0,

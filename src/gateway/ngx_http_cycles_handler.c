@@ -224,6 +224,8 @@ ngx_http_cycles_create_ctx(ngx_http_request_t *r)
 
     ngx_http_set_ctx(r, ctx, ngx_http_cycles_module);
 
+    ngx_http_cycles_log_ids(r, ctx);
+
     return ctx;
 }
 
@@ -231,7 +233,6 @@ ngx_http_cycles_create_ctx(ngx_http_request_t *r)
 ngx_http_cycles_ctx_t *
 ngx_http_cycles_get_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t     *cln;
     ngx_http_cycles_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
@@ -240,9 +241,23 @@ ngx_http_cycles_get_ctx(ngx_http_request_t *r)
         return ctx;
     }
 
+    ctx = ngx_http_cycles_find_ctx(r);
+
+    if (ctx) {
+        ngx_http_set_ctx(r, ctx, ngx_http_cycles_module);
+    }
+
+    return ctx;
+}
+
+
+ngx_http_cycles_ctx_t *
+ngx_http_cycles_find_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t  *cln;
+
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
         if (cln->handler == ngx_http_cycles_pool_cleanup) {
-            ngx_http_set_ctx(r, cln->data, ngx_http_cycles_module);
             return cln->data;
         }
     }

@@ -22,6 +22,7 @@
  *     ngx_http_cycles_heartbeat.c      keeps a reservation alive
  *     ngx_http_cycles_deny.c           denials in the client's dialect
  *     ngx_http_cycles_meter.c          what is counted of it
+ *     ngx_http_cycles_log.c            its ids in the error log
  *     ngx_http_cycles_variables.c      $cycles_*
  */
 
@@ -308,6 +309,7 @@ typedef struct {
     ngx_msec_t                       reserve_time;
     ngx_msec_t                       started;
     cycles_denial_t                 *denial;
+    ngx_http_log_handler_pt          log_handler; /* the one before ours */
 
     ngx_http_cycles_heartbeat_t      heartbeat;
 
@@ -396,6 +398,10 @@ ngx_int_t ngx_http_cycles_handler(ngx_http_request_t *r);
  */
 
 ngx_http_cycles_ctx_t *ngx_http_cycles_get_ctx(ngx_http_request_t *r);
+
+/* the same, wherever the request is, without setting that pointer */
+
+ngx_http_cycles_ctx_t *ngx_http_cycles_find_ctx(ngx_http_request_t *r);
 
 
 /* ngx_http_cycles_trust.c */
@@ -666,6 +672,12 @@ void ngx_http_cycles_meter_end(ngx_http_cycles_ctx_t *ctx);
 
 void ngx_http_cycles_meter_actual(ngx_http_cycles_ctx_t *ctx);
 void ngx_http_cycles_meter_settled(ngx_http_cycles_reservation_t *rsv);
+
+
+/* ngx_http_cycles_log.c */
+
+void ngx_http_cycles_log_ids(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
 
 
 /* ngx_http_cycles_variables.c */
