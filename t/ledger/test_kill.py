@@ -1,9 +1,10 @@
 # Copyright (C) nginx-cycles authors
 
 """kill -9 of all of nginx in the middle of API load, again and again, while
-the log is folded all the time: what a client was told is in the tables after
-the next start, exactly once, and the rows explain the balances.  With
-"sync=always" the power fails, too: files lose what was not synced.
+the log is folded all the time, an operator funds and changes budgets, and
+periods end: what a client was told is in the tables after the next start,
+exactly once, and the rows explain the balances.  With "sync=always" the power
+fails, too: files lose what was not synced.
 
 CRASH_ROUNDS (10 for each way) and CRASH_SEED choose how often and when; "make
 crash" does it 200 times.
@@ -27,11 +28,28 @@ SEED = int(os.environ.get('CRASH_SEED') or 20251125)
 THREADS = 6
 BUDGET = 10 ** 15
 UNIT = 'USD_MICROCENTS'
-SCOPES = ('tenant:acme', 'tenant:acme/app:x', 'tenant:acme/app:y')
+SCOPES = ('tenant:acme', 'tenant:acme/app:x', 'tenant:acme/app:y',
+          'tenant:acme/workspace:w')
+
+# one that is funded and frozen now and then, one that begins anew each second
+
+FUNDED = 'tenant:acme/agent:funded'
+TURNING = 'tenant:acme/workspace:w'
 
 
 def amount(n):
     return {'unit': UNIT, 'amount': n}
+
+
+# what is told of the operator, and where it is
+
+OPERATED = {
+    'funding': 'SELECT idempotency_key FROM fundings',
+    'frozen': "SELECT reason FROM status_changes WHERE status = 'FROZEN'",
+    'tenant': 'SELECT tenant_id FROM tenants',
+    'budget': 'SELECT substr(scope, 8) FROM budgets',
+    'api key': 'SELECT name FROM api_keys',
+}
 
 
 class Load:
@@ -51,7 +69,9 @@ class Load:
         self.unexpected = []
         self.threads = [threading.Thread(target=self.run, args=(n,))
                         for n in range(THREADS)]
-        self.threads.append(threading.Thread(target=self.run, args=(None,)))
+        for other in self.list, self.operate:
+            self.threads.append(threading.Thread(target=self.run,
+                                                 args=(other,)))
 
     def __enter__(self):
         for thread in self.threads:
@@ -72,7 +92,8 @@ class Load:
         wait_until(lambda: self.active == 0)
 
     def run(self, number):
-        rnd = random.Random(SEED * 1000 + (number or 0))
+        rnd = random.Random(SEED * 1000 + (0 if callable(number)
+                                           else number))
         while not self.stopping.is_set():
             self.running.wait()
             with self.lock:
@@ -80,8 +101,8 @@ class Load:
             try:
                 with Conn(self.ng.port) as conn:
                     while self.running.is_set() and not self.stopping.is_set():
-                        if number is None:
-                            self.list(conn)
+                        if callable(number):
+                            number(conn)
                         else:
                             self.spend(conn, rnd)
             except (OSError, AssertionError, IndexError, ValueError):
@@ -90,18 +111,46 @@ class Load:
                 with self.lock:
                     self.active -= 1
 
-    def call(self, conn, method, path, body=None):
+    def call(self, conn, method, path, body=None, key='X-Cycles-API-Key'):
         data = json.dumps(body).encode() if body else None
         conn.send(build_request(method, '/v1' + path,
-                                {'X-Cycles-API-Key': 'secret',
+                                {key: 'secret',
                                  'Content-Type': 'application/json'}, data))
         r = conn.read_response()
         if not r.complete:
             raise OSError
-        if r.status not in (200, 201):
+        if r.status not in (200, 201, 409):
             self.unexpected.append(r)
             raise OSError
         return r.json
+
+    def operate(self, conn):
+        """A funding, a budget, a freeze or not, a tenant and its key.  What
+        was not answered may have been done: then it is a conflict."""
+
+        def call(method, path, body=None):
+            return self.call(conn, method, '/admin/' + path, body,
+                             'X-Admin-API-Key')
+
+        key = self.key()
+        budget = '?scope=%s&unit=%s' % (FUNDED, UNIT)
+        call('POST', 'budgets/unfreeze' + budget)
+        r = call('POST', 'budgets/fund' + budget + '&tenant_id=acme', {
+            'operation': 'CREDIT', 'amount': amount(len(key)),
+            'idempotency_key': key})
+        if 'new_allocated' in r:
+            self.tell(key, 'funding', len(key))
+        call('POST', 'budgets/freeze' + budget, {'reason': key})
+        self.tell(key, 'frozen')
+
+        call('POST', 'tenants', {'tenant_id': key, 'name': key})
+        self.tell(key, 'tenant')
+        call('POST', 'budgets', {
+            'tenant_id': key, 'scope': 'tenant:' + key, 'unit': UNIT,
+            'allocated': amount(7)})
+        self.tell(key, 'budget')
+        call('POST', 'api-keys', {'tenant_id': key, 'name': key})
+        self.tell(key, 'api key')
 
     def list(self, conn):
         """Which has the log folded."""
@@ -115,12 +164,18 @@ class Load:
 
     def tell(self, id, kind, n=None):
         with self.lock:
+            if kind in OPERATED:
+                id = (kind, id)
+            else:
+                self.answered += 1
             self.told[id] = (kind, n)
-            self.answered += 1
 
     def spend(self, conn, rnd):
         request = {'idempotency_key': self.key(),
-                   'subject': {'tenant': 'acme', 'app': rnd.choice('xyz')},
+                   'subject': dict({'tenant': 'acme',
+                                    'app': rnd.choice('xyz')},
+                                   **({} if rnd.randrange(3)
+                                      else {'workspace': 'w'})),
                    'action': {'kind': 'k', 'name': 'n'}}
 
         if rnd.random() < 0.2:
@@ -184,6 +239,14 @@ def check(ng, told):
         sums = {row[0]: row[1:] for row in db.execute(
             'SELECT scope, reserved, spent, debt, is_over_limit FROM'
             ' balances')}
+        ended = dict(db.execute(
+            'SELECT scope, sum(periods.spent) FROM periods JOIN budgets ON'
+            ' budgets.id = budget GROUP BY scope'))
+        funded = db.execute(
+            'SELECT allocated, (SELECT sum(amount) FROM fundings) FROM'
+            ' budgets WHERE scope = ?', (FUNDED,)).fetchone()
+        operated = {kind: [row[0] for row in db.execute(query)]
+                    for kind, query in OPERATED.items()}
         count = db.execute('SELECT (SELECT count(*) FROM reservations),'
                            ' (SELECT count(*) FROM events)').fetchone()
     finally:
@@ -191,8 +254,12 @@ def check(ng, told):
 
     assert count == (len(reservations), len(events))
 
+    assert funded[0] == BUDGET + (funded[1] or 0)
+
     for id, (kind, n) in told.items():
-        if kind == 'event':
+        if kind in OPERATED:
+            assert operated[kind].count(id[1]) == 1, (kind, id)
+        elif kind == 'event':
             assert id in events
         elif kind == 'reserve':
             assert id in reservations
@@ -209,10 +276,12 @@ def check(ng, told):
         for charged, path in events.values():
             if (path + '/').startswith(scope + '/'):
                 spent += charged
-        assert sums[scope] == (held, spent, 0, 0), scope
+        now = spent - ended.get(scope, 0)
+        assert sums[scope] == (held, now, 0, 0), scope
 
         shown = ng.budget(scope)
-        assert (shown['reserved'], shown['spent']) == (held, spent)
+        assert shown['reserved'] == held
+        assert shown['spent'] == now or scope == TURNING
 
     return sum(count)
 
@@ -227,9 +296,11 @@ def test_kill_while_it_is_folded(disk, sync):
         workers=3, env=disk.env(),
         http='cycles_ledger main path=%%DIR%%/ledger zone=8m segment=1m '
              'budgets=%%DIR%%/budgets.json sync=' + sync + ';',
-        server='location /v1/ { cycles_api ledger=main; }',
+        server='location /v1/ { cycles_api ledger=main admin_key=secret; }',
         files={'budgets.json': budgets(
-            *((scope, BUDGET) for scope in SCOPES), tenants=['acme'],
+            *((scope, BUDGET, {'period': {'type': 'rolling', 'seconds': 1}}
+               if scope == TURNING else {}) for scope in SCOPES),
+            (FUNDED, BUDGET), tenants=['acme'],
             api_keys=[{'tenant_id': 'acme', 'name': 'k',
                        'secret_sha256': digest}])})
 
@@ -256,7 +327,10 @@ def test_kill_while_it_is_folded(disk, sync):
                 rows = n
                 load.running.set()
 
-        assert check(ng, load.told) >= len(load.told)
+        operated = [kind for kind, _ in load.told.values()
+                    if kind in OPERATED]
+        assert check(ng, load.told) >= len(load.told) - len(operated)
+        assert set(operated) == set(OPERATED)
         ng.stop()
         ng.check()
     finally:

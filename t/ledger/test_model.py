@@ -25,7 +25,7 @@ import subprocess
 import zoneinfo
 
 from gateway import BINARY, ROOT
-from ledger_log import Log
+from ledger_log import Log, TYPES, read_payload
 
 
 OPERATIONS = int(os.environ.get('MODEL_OPERATIONS', 20000))
@@ -758,3 +758,18 @@ def test_four_processes(tmp_path, capsys):
             rows = [line.split() for line in file]
         assert sorted((scope, *map(int, rest))
                       for scope, _, *rest in rows) == want
+
+
+def test_the_corpus_of_the_fuzzer_has_all_records():
+    """Whole ones, of the log as it is now; see t/fuzz/ledger_record.c."""
+
+    found = set()
+    directory = os.path.join(ROOT, 't', 'fuzz', 'corpus', 'ledger_record')
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), 'rb') as file:
+            data = file.read()
+        while data:
+            size = int.from_bytes(data[1:3], 'little')
+            found.add(read_payload(TYPES[data[0]], data[3:3 + size]).kind)
+            data = data[3 + size:]
+    assert found == set(TYPES.values())

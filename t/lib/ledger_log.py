@@ -288,14 +288,20 @@ def _read(data, pos, name):
     if kind is None:
         raise Damage('%s: unknown type at %d' % (name, pos))
 
+    try:
+        return read_payload(kind, data[pos + HEAD:end], seq, time), end
+    except Damage as error:
+        raise Damage('%s: %s at %d: %s' % (name, kind, pos, error)) from None
+
+
+def read_payload(kind, payload, seq=0, time=0):
     rec = Record(seq, time, kind)
     if kind in READERS:
-        f = _In(data[pos + HEAD:end])
+        f = _In(payload)
         READERS[kind](f, rec)
         if f.pos != len(f.data):
-            raise Damage('%s: %s at %d is too long' % (name, kind, pos))
-
-    return rec, end
+            raise Damage('too long')
+    return rec
 
 
 class _Segment:
