@@ -20,7 +20,7 @@ from meter import estimate
 
 sys.path.insert(0, os.path.join(gateway.ROOT, 't', 'api'))
 
-from _api import Api, amount, conf     # noqa: E402
+from _api import Api, amount, conf, ok     # noqa: E402
 
 
 ENOUGH = estimate()
@@ -168,6 +168,89 @@ def test_boundary_under_a_stream(nginx, provider):
     assert (seconds(shown['start']) * 1000 - budget['period'][0]) % 1000 == 0
     assert len(Log(ng.path('ledger')).records()) >= records
     state(ng)
+
+
+def starts(every, zone, date, n):
+    """The first moments of so many periods, from that date on."""
+
+    found = []
+    while len(found) < n:
+        found.append(datetime.datetime.combine(
+            date, datetime.time(), zoneinfo.ZoneInfo(zone)).timestamp())
+        date += datetime.timedelta(days=1 if every == 'day' else 31)
+        if every == 'month':
+            date = date.replace(day=1)
+    return found
+
+
+# a day of 23 hours, one of 25, the leap day, and the month that it ends
+
+@pytest.mark.parametrize('every,zone,first,hours', [
+    ('day', 'Europe/Berlin', datetime.date(2027, 3, 27), (24, 23, 24)),
+    ('day', 'America/New_York', datetime.date(2027, 11, 6), (24, 25, 24)),
+    ('day', 'Asia/Kathmandu', datetime.date(2028, 2, 28), (24, 24, 24)),
+    ('month', 'Asia/Kathmandu', datetime.date(2028, 1, 1),
+     (31 * 24, 29 * 24, 31 * 24)),
+])
+def test_boundaries_of_the_calendar(nginx, clock, every, zone, first, hours):
+    """Crossed while reservations are live: each is charged to the period in
+    which it is settled, whatever the clock on the wall does."""
+
+    begins = starts(every, zone, first, 4)
+    assert tuple((b - a) / 3600 for a, b in zip(begins, begins[1:])) == hours
+
+    clock.jump(int(begins[0] + 3600 - time.time()))
+    ng = nginx(env=clock.env(), **conf(('tenant:acme', 1000, {'period': {
+        'type': 'calendar', 'every': every, 'timezone': zone}})))
+    api = Api(ng)
+
+    def reserve(n):
+        return ok(api.reserve(n, ttl_ms=86400000))['reservation_id']
+
+    def check(n, spent, reserved):
+        shown = ng.status()['budgets'][0]['period']
+        assert seconds(shown['start']) == begins[n]
+        assert seconds(shown['resets_at']) == begins[n + 1]
+        flat = api.balance('tenant:acme')
+        assert (flat['spent'], flat['reserved']) == (spent, reserved)
+
+    ok(api.event(7), 201)
+    check(0, 7, 0)
+    live = None
+
+    for n in 1, 2:
+
+        # half a minute before, and half a minute after
+
+        clock.jump(int(begins[n] - 30 - clock.time()))
+        if live:
+            assert api.get(live).status == 410       # was not settled
+        live, other, third = reserve(100), reserve(50), reserve(20)
+        ok(api.commit(third, 15 + n))
+        check(n - 1, (7 if n == 1 else 96) + 15 + n, 150)
+        clock.jump(60)
+
+        ok(api.release(other))
+        check(n, 0, 100)
+        if n == 1:
+            ok(api.commit(live, 90))
+            ok(api.event(6), 201)
+            live = None
+            check(n, 96, 0)
+
+    check(2, 0, 100)
+    budget = state(ng).budgets['tenant:acme']
+    assert [(period['start'], period['end'], period['spent'],
+             period['reserved']) for period in budget['periods']] == [
+        (begins[0] * 1000, begins[1] * 1000, 23, 150),
+        (begins[1] * 1000, begins[2] * 1000, 113, 150)]
+
+    ng.kill9()
+    ng.start()
+    check(2, 0, 100)
+    assert state(ng).budgets['tenant:acme']['periods'] == budget['periods']
+    ok(api.commit(live, 60))
+    check(2, 60, 0)
 
 
 @pytest.mark.parametrize('period, says', [

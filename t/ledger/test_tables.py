@@ -25,14 +25,14 @@ BUDGET = 10 ** 12
 DIGEST = hashlib.sha256(b'secret').hexdigest()
 
 
-def conf(ledger='', server='', **kw):
+def conf(ledger='', server='', budget=None, **kw):
     return dict(
         http='cycles_ledger main path=%%DIR%%/ledger '
              'budgets=%%DIR%%/budgets.json ' + ledger + ';',
         server='location /v1/ { cycles_api ledger=main; }' + server,
         files={'budgets.json': budgets(
-            ('tenant:acme', BUDGET), ('tenant:acme/app:x', BUDGET),
-            tenants=['acme'], api_keys=[
+            ('tenant:acme', BUDGET, budget or {}),
+            ('tenant:acme/app:x', BUDGET), tenants=['acme'], api_keys=[
                 {'tenant_id': 'acme', 'name': 'k',
                  'secret_sha256': DIGEST}])}, **kw)
 
@@ -68,6 +68,15 @@ def pair(ng, key, **kw):
     r = commit(ng, rid)
     assert r.status == 200, r
     return rid
+
+
+def pair_or_not(ng, key):
+    """The status of a reserve; what was reserved is committed."""
+
+    r = reserve(ng, key, pad=2000)
+    if r.status == 200:
+        assert commit(ng, r.json['reservation_id']).status == 200
+    return r.status
 
 
 def main(ng):
@@ -440,9 +449,10 @@ def disk_of(request):
 
     made = []
 
-    def make(size):
+    def make(size, **kw):
         ng = Nginx(**conf('segment=1m', allow=['ledger.db', "can't take",
-                                               "can't serve", 'tables of']))
+                                               "can't serve", 'tables of'],
+                          **kw))
         made.append(ng)
         user = pwd.getpwnam(USER)
         done = subprocess.run(
@@ -501,6 +511,47 @@ def test_full_disk(disk_of):
     ng.quit()
     ng.start()
     assert ng.budget('tenant:acme') == before
+    ng.stop()
+    ng.check()
+
+
+def test_the_end_of_a_period_on_a_full_disk(disk_of, clock):
+    """There is room for it, as there is for what is owed."""
+
+    day = {'period': {'type': 'calendar', 'every': 'day'}}
+    clock.jump(int(86400 - time.time() % 86400 - 600))
+    ng = disk_of('8m', env=clock.env(), budget=day)
+    ng.start()
+    live = [reserve(ng, 'live%d' % n).json['reservation_id']
+            for n in range(20)]
+    pair(ng, 'k')
+    wait_until(lambda: all_folded(ng))
+    fill(ng.path('ledger/ballast'))
+
+    count = itertools.count()
+
+    def denied():
+        return any(status != 200 for status in parallel(
+            100, lambda _: pair_or_not(ng, 'd%d' % next(count)), threads=8))
+
+    wait_until(denied)
+    before = ng.budget('tenant:acme')
+    assert before['reserved'] == 20 * 10
+    clock.jump(1200)
+
+    for rid in live:
+        assert commit(ng, rid).status == 200
+    after = ng.budget('tenant:acme')
+    assert (after['spent'], after['reserved']) == (20 * 7, 0)
+
+    os.unlink(ng.path('ledger/ballast'))
+    wait_until(lambda: all_folded(ng))
+    assert rows(ng.path('ledger/ledger.db'), 'SELECT spent, reserved FROM'
+                ' periods') == [(before['spent'], 20 * 10)]
+    pair(ng, 'later')
+    ng.quit()
+    ng.start()
+    assert ng.budget('tenant:acme')['spent'] == 21 * 7
     ng.stop()
     ng.check()
 

@@ -1152,6 +1152,32 @@ test_caps_percent(void)
 }
 
 
+/* a hold that is over counts for nothing any more, also where there is money
+   enough */
+
+static void
+test_due_first(void)
+{
+    cycles_ledger_t  *l;
+
+    l = led_fresh(NULL);
+    led_budgets(l, "{\"budgets\":[{\"scope\":\"tenant:a\","
+                "\"unit\":\"TOKENS\",\"allocated\":{\"unit\":\"TOKENS\","
+                "\"amount\":1000},\"caps\":{\"max_tokens\":1}}]}");
+
+    led_reserve(l, "a", "k", 900, T0);
+    led_reserve(l, "a", "k2", 10, T0 + 1000);
+    is_int(led_rs.decision, CYCLES_ALLOW_WITH_CAPS, "held: with caps");
+    is_int(led_rs.remaining, 90, "what remains");
+
+    led_reserve(l, "a", "k3", 10, T0 + 12001);
+    is_int(led_rs.decision, CYCLES_ALLOW, "returned: without caps");
+    is_int(led_rs.remaining, 980, "what remains");
+
+    cycles_ledger_close(l);
+}
+
+
 /* whether the record that was written last has left something out */
 
 static unsigned
@@ -1524,6 +1550,7 @@ main(void)
     test_tenants();
     test_caps();
     test_caps_percent();
+    test_due_first();
     test_invalid();
     test_saturation();
 
