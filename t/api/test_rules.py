@@ -397,6 +397,79 @@ def test_precedence(make):
     refused(api.extend(rid, 1000), 409, 'RESERVATION_FINALIZED')
 
 
+# the formulas, with amounts that no double holds: a budget of so much and its
+# overdraft limit, the policy, what is reserved (None: an event), what is
+# charged (None: it is released); the code, "charged", and then the budget's
+# spent, reserved and debt, and whether it is over its limit
+
+FORMULAS = {
+    'held': (2 * BIG, 0, 'REJECT', BIG + 1, ..., 200, None,
+             (0, BIG + 1, 0, False)),
+    'released': (2 * BIG, 0, 'REJECT', BIG + 1, None, 200, None,
+                 (0, 0, 0, False)),
+    'less': (2 * BIG, 0, 'REJECT', BIG + 4, BIG, 200, BIG,
+             (BIG, 0, 0, False)),
+    'equal': (BIG, 0, 'REJECT', BIG, BIG, 200, BIG, (BIG, 0, 0, False)),
+    'more, rejected': (4 * BIG, 0, 'REJECT', BIG, BIG + 1, 409, None,
+                       (0, BIG, 0, False)),
+    'more, available': (4 * BIG, 0, 'ALLOW_IF_AVAILABLE', BIG, 2 * BIG + 1,
+                        200, 2 * BIG + 1, (2 * BIG + 1, 0, 0, False)),
+    'more, capped': (2 * BIG, 5 * BIG, 'ALLOW_IF_AVAILABLE', BIG, 3 * BIG,
+                     200, 2 * BIG, (2 * BIG, 0, 0, True)),
+    'more, in debt': (2 * BIG, 2 * BIG, 'ALLOW_WITH_OVERDRAFT', BIG,
+                      3 * BIG + 1, 200, 3 * BIG + 1,
+                      (2 * BIG, 0, BIG + 1, False)),
+    'more, to the limit': (2 * BIG, BIG, 'ALLOW_WITH_OVERDRAFT', BIG, 3 * BIG,
+                           200, 3 * BIG, (2 * BIG, 0, BIG, False)),
+    'more, beyond the limit': (2 * BIG, BIG, 'ALLOW_WITH_OVERDRAFT', BIG,
+                               3 * BIG + 1, 409, None, (0, BIG, 0, False)),
+    'more, no limit': (2 * BIG, 0, 'ALLOW_WITH_OVERDRAFT', BIG, 3 * BIG, 200,
+                       2 * BIG, (2 * BIG, 0, 0, True)),
+    'event, covered': (BIG, 0, 'REJECT', None, BIG, 201, None,
+                       (BIG, 0, 0, False)),
+    'event, rejected': (BIG, 0, 'REJECT', None, BIG + 1, 409, None,
+                        (0, 0, 0, False)),
+    'event, capped': (BIG, 0, 'ALLOW_IF_AVAILABLE', None, BIG + 3, 201, BIG,
+                      (BIG, 0, 0, True)),
+    'event, in debt': (BIG, 2 * BIG, 'ALLOW_WITH_OVERDRAFT', None,
+                       2 * BIG + 1, 201, None, (BIG, 0, BIG + 1, False)),
+    'event, beyond the limit': (BIG, BIG, 'ALLOW_WITH_OVERDRAFT', None,
+                                2 * BIG + 1, 409, None, (0, 0, 0, False)),
+}
+
+
+def test_formulas(make):
+    api = make(('tenant:acme', INT64_MAX, {
+        'overdraft_limit': amount(INT64_MAX)}), *(
+        ('tenant:acme/app:%d' % i, row[0], {'overdraft_limit':
+                                            amount(row[1])})
+        for i, row in enumerate(FORMULAS.values())))
+    spent = 0
+
+    for i, (name, row) in enumerate(FORMULAS.items()):
+        allocated, _, policy, n, actual, status, charged, after = row
+        subject = {'tenant': 'acme', 'app': str(i)}
+        if n is None:
+            r = api.event(actual, subject=subject, overage_policy=policy)
+        else:
+            r = api.reserve(n, subject=subject, overage_policy=policy)
+            rid = ok(r)['reservation_id']
+            if actual is None:
+                r = api.release(rid)
+            elif actual is not ...:
+                r = api.commit(rid, actual)
+
+        assert r.status == status, (name, r.text)
+        assert r.json.get('charged') == (None if charged is None
+                                         else amount(charged)), name
+        flat = api.balance('tenant:acme/app:%d' % i)
+        assert (flat['spent'], flat['reserved'], flat.get('debt', 0),
+                flat['is_over_limit']) == after, name
+        assert flat['remaining'] == allocated - sum(after[:3])
+        spent += after[0] + after[2]
+        assert api.balance('tenant:acme')['spent'] == spent, name
+
+
 # overage
 
 @pytest.mark.parametrize('policy,budget,event,code', [

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "ledger.h"
+#include "ledger/cycles_ledger_admin.h"
 
 
 #define ACKS      4000
@@ -24,10 +25,17 @@
 
 /* what the process that died was told; written: synced, too, up to here */
 
+typedef enum {
+    RESERVED = 0,
+    COMMITTED,
+    HAPPENED,
+    FUNDED,
+    FROZEN
+} told_t;
+
 typedef struct {
     char                id[40];
-    unsigned            event;
-    unsigned            committed;
+    told_t              told;
     int64_t             amount;
 } ack_t;
 
@@ -269,20 +277,65 @@ open_in(const char *dir)
 
 
 static void
-acknowledge(const char *id, unsigned event, int64_t amount)
+acknowledge(const char *id, told_t told, int64_t amount)
 {
     ack_t  *ack;
 
     ack = &g->acks[g->nacks];
     strcpy(ack->id, id);
-    ack->event = event;
-    ack->committed = 0;
+    ack->told = told;
     ack->amount = amount;
     g->nacks++;
 }
 
 
-/* reserves, commits, releases, extends, records events */
+static void
+no_budget(void *data, const cycles_budget_view_t *b)
+{
+}
+
+
+/* what an operator does: funds one budget, freezes another one, or not */
+
+static void
+operate(cycles_ledger_t *l, const char *key, int64_t now)
+{
+    cycles_show_t        show;
+    cycles_funded_t      rs;
+    cycles_funding_t     rq;
+    cycles_transition_t  to;
+
+    memset(&rq, 0, sizeof(rq));
+    rq.scope = str("tenant:a");
+    rq.unit = CYCLES_TOKENS;
+    rq.operation = CYCLES_CREDIT;
+    rq.amount = 1 + rnd(9);
+    rq.spent = -1;
+    rq.idempotency_key = str(key);
+
+    if (cycles_ledger_fund(l, &rq, &rs, now) == CYCLES_OK) {
+        acknowledge(key, FUNDED, rq.amount);
+    }
+
+    memset(&show, 0, sizeof(show));
+    show.budget = no_budget;
+
+    memset(&to, 0, sizeof(to));
+    to.scope = str("tenant:a/app:frozen");
+    to.unit = CYCLES_TOKENS;
+    to.status = CYCLES_BUDGET_IS_FROZEN;
+    to.reason = str(key);
+
+    if (cycles_ledger_budget_status(l, &to, &show, now) == CYCLES_OK) {
+        acknowledge(key, FROZEN, 0);
+    }
+
+    to.status = CYCLES_BUDGET_ACTIVE;
+    (void) cycles_ledger_budget_status(l, &to, &show, now);
+}
+
+
+/* reserves, commits, releases, extends, records events, funds, freezes */
 
 static void
 work(cycles_ledger_t *l, unsigned n)
@@ -299,11 +352,16 @@ work(cycles_ledger_t *l, unsigned n)
         snprintf(key, sizeof(key), "w%d-%u", (int) getpid(), serial++);
         now += rnd(20);
 
+        if (rnd(20) == 0) {
+            operate(l, key, now);
+            continue;
+        }
+
         if (rnd(5) == 0) {
             if (led_event(l, subjects[rnd(3)], key, rnd(50), 0, now)
                 == CYCLES_OK)
             {
-                acknowledge(led_st.event_id, 1, led_st.charged);
+                acknowledge(led_st.event_id, HAPPENED, led_st.charged);
             }
 
             continue;
@@ -316,7 +374,7 @@ work(cycles_ledger_t *l, unsigned n)
         }
 
         strcpy(id, led_rs.id);
-        acknowledge(id, 0, 0);
+        acknowledge(id, RESERVED, 0);
         ack = &g->acks[g->nacks - 1];
 
         switch (rnd(4)) {
@@ -331,7 +389,7 @@ work(cycles_ledger_t *l, unsigned n)
         default:
             if (led_commit(l, id, key, rnd(120), now) == CYCLES_OK) {
                 ack->amount = led_st.charged;
-                ack->committed = 1;
+                ack->told = COMMITTED;
             }
         }
     }
@@ -453,9 +511,17 @@ audit(cycles_ledger_t *l)
         wrong += number(l, "SELECT (SELECT ifnull(sum(charged), 0) FROM"
                         " reservations, json_each(budgets) WHERE value = %u)"
                         " + (SELECT ifnull(sum(charged), 0) FROM events WHERE"
-                        " scope_path || '/' LIKE '%s/%%')", id,
-                        scopes[id - 1])
+                        " scope_path || '/' LIKE '%s/%%')"
+                        " - (SELECT ifnull(sum(spent), 0) FROM periods WHERE"
+                        " budget = %u)", id, scopes[id - 1], id)
                  != look.balance.spent;
+
+        wrong += number(l, "SELECT allocated - ifnull((SELECT sum(amount)"
+                        " FROM fundings WHERE budget = budgets.id), 0) FROM"
+                        " budgets WHERE id = %u", id)
+                 != 900000000;
+
+        wrong += number(l, "SELECT count(*) > 0 FROM periods") != 1;
     }
 
     return wrong;
@@ -468,27 +534,24 @@ check_acks(cycles_ledger_t *l, unsigned n)
     ack_t     *ack;
     unsigned   i, wrong;
 
+    static const char  *queries[] = {
+        "SELECT count(*) FROM reservations WHERE reservation_id = '%s'",
+        "SELECT count(*) FROM reservations WHERE reservation_id = '%s' AND"
+        " status = 'COMMITTED' AND charged = %lld",
+        "SELECT count(*) FROM events WHERE event_id = '%s' AND charged ="
+        " %lld",
+        "SELECT count(*) FROM fundings WHERE idempotency_key = '%s' AND"
+        " amount = %lld",
+        "SELECT count(*) FROM status_changes WHERE reason = '%s' AND status ="
+        " 'FROZEN'"
+    };
+
     for (wrong = 0, i = 0; i < n; i++) {
         ack = &g->acks[i];
 
-        if (ack->event) {
-            wrong += number(l, "SELECT count(*) FROM events WHERE event_id ="
-                            " '%s' AND charged = %lld", ack->id,
-                            (long long) ack->amount)
-                     != 1;
-
-        } else if (ack->committed) {
-            wrong += number(l, "SELECT count(*) FROM reservations WHERE"
-                            " reservation_id = '%s' AND status = 'COMMITTED'"
-                            " AND charged = %lld", ack->id,
-                            (long long) ack->amount)
-                     != 1;
-
-        } else {
-            wrong += number(l, "SELECT count(*) FROM reservations WHERE"
-                            " reservation_id = '%s'", ack->id)
-                     != 1;
-        }
+        wrong += number(l, queries[ack->told], ack->id,
+                        (long long) ack->amount)
+                 != 1;
     }
 
     return wrong;
@@ -591,9 +654,13 @@ make_base(void)
     mkdir(base_dir, 0700);
 
     l = open_in(base_dir);
-    led_define(l, "tenant:a 900000000 0,tenant:a/app:b 900000000 0,"
-               "tenant:a/app:c 900000000 0");
-    work(l, 100);
+    led_define(l, "tenant:a 900000000 0,tenant:a/app:b 900000000 0");
+    led_budgets(l, "{\"budgets\":[{\"scope\":\"tenant:a/app:c\","
+                "\"unit\":\"TOKENS\",\"allocated\":{\"unit\":\"TOKENS\","
+                "\"amount\":900000000},\"period\":{\"type\":\"rolling\","
+                "\"seconds\":1}}]}");
+    led_define(l, "tenant:a/app:frozen 5 0");
+    work(l, 400);
     cycles_ledger_sync(l);
     cycles_ledger_close(l);
 }
