@@ -773,6 +773,114 @@ test_retention(void)
 }
 
 
+/* as an operator might, and should not */
+
+static void
+change(const char *sql)
+{
+    char      path[300], *err;
+    sqlite3  *db;
+
+    snprintf(path, sizeof(path), "%s/ledger.db", led_dir);
+    err = NULL;
+
+    ok(sqlite3_open(path, &db) == SQLITE_OK
+       && sqlite3_exec(db, sql, NULL, NULL, &err) == SQLITE_OK,
+       "%.40s: %s", sql, err ? err : "done");
+
+    sqlite3_free(err);
+    sqlite3_close(db);
+}
+
+
+/* what somebody else does to the tables while they are written to */
+
+static void
+test_disturbed(void)
+{
+    unsigned          i;
+    cycles_ledger_t  *l;
+
+    static const struct {
+        const char  *change, *back, *says;
+    } t[] = {
+        { "UPDATE meta SET uuid = zeroblob(16)",
+          "UPDATE meta SET uuid = (SELECT uuid FROM kept)",
+          "belongs to another ledger" },
+        { "UPDATE meta SET folded = folded + 100",
+          "UPDATE meta SET folded = folded - 100", "restore the log from" },
+        { "CREATE TRIGGER no BEFORE UPDATE OF spent ON budgets"
+          " BEGIN SELECT RAISE(ABORT, 'not that'); END", "DROP TRIGGER no",
+          "not that" },
+        { "CREATE TRIGGER no BEFORE UPDATE OF folded ON meta"
+          " BEGIN SELECT RAISE(ABORT, 'nor that'); END", "DROP TRIGGER no",
+          "nor that" }
+    };
+
+    l = led_fresh("tenant:a 1000 0");
+    led_event(l, "a", "e", 1, 0, T0);
+    is_int(fold(l), 0, "fold");
+    change("CREATE TABLE kept AS SELECT uuid FROM meta");
+
+    for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        change(t[i].change);
+        led_event(l, "a", t[i].says, 2, 0, T0);
+
+        is_int(fold(l), -1, "%s", t[i].says);
+        ok(strstr(led_err, t[i].says) != NULL, "it says so: %s", led_err);
+
+        change(t[i].back);
+        is_int(fold(l), 0, "as it was: fold");
+        is_int(compare(l), 0, "the sums count once");
+        is_int(atoi(query(l, "SELECT count(*) FROM events")), 2 + i,
+               "and so do the events");
+    }
+
+    cycles_ledger_close(l);
+}
+
+
+/* a fold that goes on for long stops on the way; what it has not read stays */
+
+static void
+test_part(void)
+{
+    char              key[32];
+    unsigned          i, parts;
+    cycles_ledger_t  *l;
+
+    led_clean();
+    l = led_open_size(16 * 1024 * 1024, 128 * 1024);
+    led_define(l, "tenant:a 100000000 0");
+
+    for (i = 0; i < 40000; i++) {
+        snprintf(key, sizeof(key), "e%u", i);
+        led_event(l, "a", key, 1, 0, T0);
+    }
+
+    cycles_ledger_want_folded(l, cycles_ledger_written(l));
+    parts = 0;
+
+    do {
+        parts++;
+
+        if (cycles_ledger_fold(l, T0, 0, &folded, led_err, sizeof(led_err))
+            != 0)
+        {
+            break;
+        }
+
+    } while (folded.more);
+
+    is_int(cycles_ledger_folded(l), cycles_ledger_written(l),
+           "folded in %u parts: %s", parts, led_err);
+    is_int(compare(l), 0, "sums");
+    is_int(atoi(query(l, "SELECT count(*) FROM events")), 40000, "events");
+
+    cycles_ledger_close(l);
+}
+
+
 /* keys that are new are known to be new, without a look */
 
 static void
@@ -860,6 +968,8 @@ main(void)
     test_tables();
     test_soon();
     test_retention();
+    test_disturbed();
+    test_part();
     test_filter();
     test_start();
     test_refused();
