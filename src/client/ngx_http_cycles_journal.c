@@ -92,6 +92,9 @@ struct ngx_http_cycles_journal_s {
     ngx_event_t                         timer;      /* of the next search */
     cycles_journal_scan_t               scan;
     ngx_uint_t                          found;      /* and not ended yet */
+    ngx_msec_t                          looked;     /* without leading */
+    ngx_uint_t                          eager;      /* to do so */
+    ngx_uint_t                          looks;      /* now */
     uint64_t                            pending;    /* in this walk so far */
     time_t                              complained;
 
@@ -137,6 +140,8 @@ static void ngx_http_cycles_journal_forget(
     ngx_http_cycles_journal_entry_t *entry);
 
 static void ngx_http_cycles_journal_timer(ngx_event_t *ev);
+static void ngx_http_cycles_journal_may_look(
+    ngx_http_cycles_journal_t *journal);
 static void ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal);
 static void ngx_http_cycles_journal_tell(ngx_http_cycles_journal_t *journal);
 static void ngx_http_cycles_journal_offer(ngx_http_cycles_journal_t *journal,
@@ -162,6 +167,15 @@ ngx_http_cycles_journal_flush_timeout(void)
     journal = ngx_http_cycles_the_journal;
 
     return journal ? journal->conf->flush_timeout : 0;
+}
+
+
+void
+ngx_http_cycles_journal_look(void)
+{
+    if (ngx_http_cycles_the_journal) {
+        ngx_http_cycles_the_journal->eager = 1;
+    }
 }
 
 
@@ -517,7 +531,7 @@ ngx_http_cycles_journal_write_thread(void *data, ngx_log_t *log)
         journal->leads = (cycles_journal_lead(journal->core) == 1);
     }
 
-    if (journal->leads) {
+    if (journal->leads || journal->looks) {
         cycles_journal_scan(journal->core, &journal->scan);
     }
 }
@@ -748,6 +762,10 @@ ngx_http_cycles_journal_timer(ngx_event_t *ev)
         return;
     }
 
+    if (journal->scan.from[0] == '\0') {
+        ngx_http_cycles_journal_may_look(journal);
+    }
+
     ngx_gettimeofday(&tv);
 
     journal->scan.max = NGX_HTTP_CYCLES_JOURNAL_FOUND;
@@ -764,6 +782,25 @@ ngx_http_cycles_journal_timer(ngx_event_t *ev)
 }
 
 
+/* at a walk's beginning, and for each worker as often as for who leads */
+
+static void
+ngx_http_cycles_journal_may_look(ngx_http_cycles_journal_t *journal)
+{
+    journal->looks = 0;
+
+    if (journal->eager
+        && (journal->looked == 0
+            || ngx_current_msec - journal->looked
+               >= journal->conf->replay_time))
+    {
+        journal->looked = ngx_current_msec;
+        journal->eager = 0;
+        journal->looks = 1;
+    }
+}
+
+
 static void
 ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal)
 {
@@ -773,7 +810,7 @@ ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal)
 
     journal->found = 1;                /* until all of them were offered */
 
-    while (journal->leads && journal->scan.found) {
+    while (journal->scan.found) {
         found = journal->scan.found;
         journal->scan.found = found->next;
 
@@ -791,15 +828,19 @@ ngx_http_cycles_journal_found(ngx_http_cycles_journal_t *journal)
 static void
 ngx_http_cycles_journal_tell(ngx_http_cycles_journal_t *journal)
 {
-    if (!journal->leads) {
+    if (!journal->leads && !journal->looks) {
         journal->pending = 0;
         return;
     }
 
-    journal->pending += journal->scan.pending;
-
     ngx_http_cycles_slice->counters[NGX_HTTP_CYCLES_N_QUARANTINED] +=
                                                    journal->scan.quarantined;
+
+    if (!journal->leads) {
+        return;
+    }
+
+    journal->pending += journal->scan.pending;
 
     if (journal->scan.from[0] == '\0') {
 

@@ -63,6 +63,13 @@ ngx_int_t ngx_http_cycles_journal_start(ngx_cycle_t *cycle,
 
 void ngx_http_cycles_journal_stop(void);
 
+/*
+ * This worker may be able to settle what another one that looks for records
+ * can't: it looks for itself as well, soon and once.
+ */
+
+void ngx_http_cycles_journal_look(void);
+
 /* how long a worker that quits goes on settling; 0: there is no journal */
 
 ngx_msec_t ngx_http_cycles_journal_flush_timeout(void);

@@ -233,6 +233,8 @@ ngx_http_cycles_replay_remember(ngx_http_cycles_server_t *server,
     ngx_memcpy(p, api_key->data, api_key->len);
 
     *slot = key;
+
+    ngx_http_cycles_journal_look();
 }
 
 
