@@ -23,13 +23,14 @@ BUDGET = 10 ** 9
 def start(nginx, provider, disk):
     opened = []
 
-    def begin(**kw):
+    def begin(flush='10s', **kw):
         who = Server({'tenant:acme': BUDGET})
         opened.append(who.__enter__())
         ng = who.attach(nginx(env=dict(disk.env(), **kw), workers=1,
                               **who.gateway(
             provider, location='cycles_timeout 2s;',
-            http='cycles_journal path=%%DIR%%/journal replay=100ms;')))
+            http='cycles_journal path=%%DIR%%/journal replay=100ms '
+                 'flush_timeout=' + flush + ';')))
         return ng, who, Journal(ng.path('journal'))
 
     yield begin
@@ -59,6 +60,27 @@ def test_quit(start, disk):
     assert ng._wait_end(None) == 0
     ng.check()
     assert journal.files() == []
+    assert who.audit()['charged'] == 2 * cost(10, 5)
+
+
+def test_quit_that_does_not_wait(start, disk):
+    """The time is over before the disk has them: they get there, and no
+    farther; the next start settles them."""
+
+    ng, who, journal = start(flush='100ms')
+    settle_two(ng, who, disk)
+    os.kill(ng.master, signal.SIGQUIT)
+    ng.wait_error_log('the journal keeps what is not settled')
+    disk.go()
+    assert ng._wait_end(None) == 0
+    ng.check()
+    assert who.cycles.count('commit') == 0
+    assert len(journal.files()) == 2
+
+    ng.start()
+    journal.wait_empty()
+    who.settled()
+    ng.quit()
     assert who.audit()['charged'] == 2 * cost(10, 5)
 
 
