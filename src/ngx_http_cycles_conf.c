@@ -90,8 +90,8 @@ ngx_http_cycles_read_file(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
 
     if (file.fd == NGX_INVALID_FILE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" of \"%V\" failed", name,
-                           directive);
+                           ngx_open_file_n " \"%V\" of \"%V\" failed, give a "
+                           "file that nginx can read", name, directive);
         return NGX_ERROR;
     }
 
@@ -120,8 +120,8 @@ ngx_http_cycles_read_file(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
 
     if (n == NGX_ERROR || (size_t) n != size) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "can't read file \"%V\" of \"%V\" as a whole", name,
-                           directive);
+                           "can't read file \"%V\" of \"%V\" as a whole, give "
+                           "a regular file", name, directive);
         goto failed;
     }
 

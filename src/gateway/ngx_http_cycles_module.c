@@ -674,7 +674,8 @@ ngx_http_cycles_dimension(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "too many \"cycles_dimension\" directives: the "
-                           "protocol allows %d", CYCLES_MAX_DIMENSIONS);
+                           "protocol allows %d, remove the others",
+                           CYCLES_MAX_DIMENSIONS);
         return NGX_CONF_ERROR;
     }
 
@@ -763,7 +764,8 @@ ngx_http_cycles_action(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (cf->args->nelts - 3 > CYCLES_MAX_ACTION_TAGS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "too many tags in \"cycles_action\": the protocol "
-                           "allows %d", CYCLES_MAX_ACTION_TAGS);
+                           "allows %d, remove the others",
+                           CYCLES_MAX_ACTION_TAGS);
         return NGX_CONF_ERROR;
     }
 
@@ -1048,9 +1050,9 @@ ngx_http_cycles_retry(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 invalid:
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid parameter \"%V\": \"cycles_retry\" takes "
-                       "attempts=0-20, initial=1ms-1h, multiplier=1-10 and "
-                       "max=1ms-1h", &value[i]);
+                       "invalid parameter \"%V\" in \"cycles_retry\": there "
+                       "are attempts=0-20, initial=1ms-1h, multiplier=1-10 "
+                       "and max=1ms-1h", &value[i]);
     return NGX_CONF_ERROR;
 }
 
@@ -1742,7 +1744,8 @@ ngx_http_cycles_check_authorities(ngx_conf_t *cf)
 
         if ((*clcfp)->handler == NULL) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "location \"%V\" does not lead to a Cycles server: "
+                          "location \"%V\" of \"cycles_authority\" does not "
+                          "lead to a Cycles server: "
                           "add \"proxy_pass http://CYCLES_SERVER;\" to it",
                           name);
             return NGX_ERROR;

@@ -142,7 +142,9 @@ ngx_http_cycles_price(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         {
             llm_prices_destroy(probe);
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid \"cycles_price\": %s", err);
+                               "invalid \"cycles_price\": %s, write FIELD=USD "
+                               "per unit, as in "
+                               "\"input_cost_per_token=1.5e-07\"", err);
             return NGX_CONF_ERROR;
         }
     }

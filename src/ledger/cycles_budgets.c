@@ -87,6 +87,8 @@ static int cycles_text_copy(cycles_parser_t *parser, const char *data,
     size_t len, cycles_str_t *str);
 static int cycles_fail(cycles_parser_t *parser, const char *name,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int cycles_fail_unknown(cycles_parser_t *parser, const char *name,
+    const char *const *names);
 
 
 static const char *const  cycles_root_members[] = {
@@ -145,7 +147,7 @@ cycles_budgets_parse(const char *json, size_t len, char *err, size_t errlen)
     root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &error);
 
     if (root == NULL) {
-        snprintf(err, errlen, "line %d, column %d: %s", error.line,
+        snprintf(err, errlen, "line %d, column %d: %s, correct the JSON there", error.line,
                  error.column, error.text);
         return NULL;
     }
@@ -456,7 +458,8 @@ cycles_parse_caps(cycles_parser_t *parser, json_t *value,
     if (json_object_size(value)
         == (json_object_get(value, "above_percent") ? 1u : 0u))
     {
-        return cycles_fail(parser, NULL, "limits nothing");
+        return cycles_fail(parser, NULL, "limits nothing, add \"max_tokens\" "
+                           "or another limit");
     }
 
     def->has_caps = 1;
@@ -548,7 +551,7 @@ cycles_parse_period(cycles_parser_t *parser, json_t *value,
         }
 
         if (rc == 0 && seconds == 0) {
-            rc = cycles_fail(parser, "seconds", "is missing");
+            rc = cycles_fail(parser, "seconds", "is missing, add it");
         }
 
         period->length_ms = seconds * 1000;
@@ -667,7 +670,7 @@ cycles_parse_api_key(cycles_parser_t *parser, json_t *value, void *item)
     }
 
     if (json_object_get(value, "secret_sha256") == NULL) {
-        return cycles_fail(parser, "secret_sha256", "is missing");
+        return cycles_fail(parser, "secret_sha256", "is missing, add it");
     }
 
     if (cycles_get_sha256(parser, value, "secret_sha256", def->sha256) != 0
@@ -813,7 +816,7 @@ cycles_check_duplicates(cycles_parser_t *parser)
 
     for (i = 1; rc == 0 && i < b->ntenants; i++) {
         if (cycles_tenant_cmp(&tenants[i - 1], &tenants[i]) == 0) {
-            rc = cycles_fail(parser, "tenants", "has \"%.*s\" twice",
+            rc = cycles_fail(parser, "tenants", "has \"%.*s\" twice, remove one",
                              (int) tenants[i]->tenant_id.len,
                              (char *) tenants[i]->tenant_id.data);
         }
@@ -822,7 +825,7 @@ cycles_check_duplicates(cycles_parser_t *parser)
     for (i = 1; rc == 0 && i < b->nbudgets; i++) {
         if (cycles_budget_cmp(&budgets[i - 1], &budgets[i]) == 0) {
             rc = cycles_fail(parser, "budgets", "has scope \"%.*s\" with "
-                             "unit \"%s\" twice",
+                             "unit \"%s\" twice, remove one",
                              (int) budgets[i]->scope.len,
                              (char *) budgets[i]->scope.data,
                              cycles_unit_name(budgets[i]->unit));
@@ -832,7 +835,7 @@ cycles_check_duplicates(cycles_parser_t *parser)
     for (i = 1; rc == 0 && i < b->napi_keys; i++) {
         if (cycles_key_cmp(&keys[i - 1], &keys[i]) == 0) {
             rc = cycles_fail(parser, "api_keys", "has the same "
-                             "secret_sha256 twice");
+                             "secret_sha256 twice, remove one");
         }
     }
 
@@ -982,7 +985,7 @@ cycles_members(cycles_parser_t *parser, json_t *value,
         }
 
         if (names[i] == NULL) {
-            return cycles_fail(parser, key, "is not known");
+            return cycles_fail_unknown(parser, key, names);
         }
     }
 
@@ -1003,7 +1006,7 @@ cycles_get_string(cycles_parser_t *parser, json_t *object, const char *name,
     }
 
     if (value == NULL) {
-        return cycles_fail(parser, name, "is missing");
+        return cycles_fail(parser, name, "is missing, add it");
     }
 
     if (!json_is_string(value)) {
@@ -1059,7 +1062,7 @@ cycles_get_amount(cycles_parser_t *parser, json_t *object, const char *name,
     }
 
     if (value == NULL) {
-        return cycles_fail(parser, name, "is missing");
+        return cycles_fail(parser, name, "is missing, add it");
     }
 
     len = strlen(parser->path);
@@ -1077,7 +1080,7 @@ cycles_get_amount(cycles_parser_t *parser, json_t *object, const char *name,
     }
 
     if (rc == 0 && json_object_get(value, "amount") == NULL) {
-        rc = cycles_fail(parser, "amount", "is missing");
+        rc = cycles_fail(parser, "amount", "is missing, add it");
     }
 
     if (rc == 0) {
@@ -1185,6 +1188,25 @@ cycles_text_copy(cycles_parser_t *parser, const char *data, size_t len,
 
 
 /* the sentence begins with the path of the value: budgets[2].unit must … */
+
+static int
+cycles_fail_unknown(cycles_parser_t *parser, const char *name,
+    const char *const *names)
+{
+    size_t  i, n;
+    char    known[512];
+
+    n = 0;
+    known[0] = '\0';
+
+    for (i = 0; names[i] && n < sizeof(known); i++) {
+        n += snprintf(known + n, sizeof(known) - n, "%s\"%s\"",
+                      i == 0 ? "" : names[i + 1] ? ", " : " or ", names[i]);
+    }
+
+    return cycles_fail(parser, name, "is not known, use %s", known);
+}
+
 
 static int
 cycles_fail(cycles_parser_t *parser, const char *name, const char *fmt, ...)

@@ -435,7 +435,8 @@ ngx_http_cycles_ledger_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
     if (file.fd == NGX_INVALID_FILE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
                            ngx_open_file_n " \"%V\" failed, the budgets file "
-                           "of \"cycles_ledger\"", name);
+                           "of \"cycles_ledger\": give a file that nginx can "
+                           "read", name);
         return NGX_CONF_ERROR;
     }
 

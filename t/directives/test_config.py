@@ -486,9 +486,31 @@ def test_wrong(where, says):
     for part in says:
         assert part in lines[0], lines[0]
 
+    assert re.search(FIX, lines[0]) or re.search(CORE, lines[0]), lines[0]
+    assert re.search(DIRECTIVE, lines[0]) or 'unknown "' in lines[0], lines[0]
+
+
+# what to do instead; nginx itself says of some mistakes only what they are
+
+FIX = (r"\b(write|give|add|set|use|make|must|needs|put|name|remove|correct"
+       r"|get|there (is|are)|it (can|has)|not \w+(, \w+)+ (or|and) \w+)\b")
+
+CORE = (r'(directive is duplicate|directive is not allowed here'
+        r'|invalid number of arguments in .* directive'
+        r'|unknown "\w+" variable)( in |$)')
+
+DIRECTIVE = r'"cycles(_\w+)?\b'
+
 
 def test_there_are_enough():
-    assert len(WRONG) >= 45
+    """Of ours, not of nginx's own."""
+
+    names = [where.id for where in WRONG
+             if not re.match('duplicate |cycles_(status|ledger) in |cycles on$',
+                             where.id)]
+    assert len(names) >= 150
+    assert len({name.split()[0] for name in names
+                if name.startswith('cycles_')}) >= 25
 
 
 # what is right

@@ -27,7 +27,7 @@
 static void
 test_errors(void)
 {
-    size_t             i;
+    size_t             i, n;
     cycles_budgets_t  *b;
 
     static const struct {
@@ -260,7 +260,11 @@ test_errors(void)
         b = cycles_budgets_parse(t[i].json, strlen(t[i].json), led_err,
                                  sizeof(led_err));
 
-        is_str(led_err, t[i].want, "%.60s", t[i].json);
+        /* what to write instead follows */
+
+        n = strlen(t[i].want);
+        ok(n ? strncmp(led_err, t[i].want, n) == 0 : led_err[0] == '\0',
+           "%.60s: \"%s\", not \"%s\"", t[i].json, led_err, t[i].want);
         ok((b == NULL) == (t[i].want[0] != '\0'), "accepted or not");
 
         if (b) {
