@@ -49,6 +49,10 @@ def scene():
         ('tenant:caps', ALLOCATED, {'caps': {
             'above_percent': 0, 'tool_denylist': ['f1'],
             'max_tokens': 100}})])
+
+    # the first request brings pages of libraries into memory
+
+    scene.send('plain', HEAD + MESSAGE + b']}', reply=answer())
     yield scene
     scene.finish()
 
