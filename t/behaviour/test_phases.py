@@ -474,6 +474,7 @@ def test_variables(scene, stream):
     assert re.fullmatch('[0-9a-f]{32}', values.pop('trace_id'))
     values.pop('request_id')
     assert re.fullmatch(r'0\.\d{3}', values.pop('reserve_time'))
+    assert values.pop('cutoff') == ''
     assert values == {}
 
 

@@ -18,11 +18,13 @@ def make_certificates(path, names):
     key = ('-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1',
            '-nodes')
     openssl('req', '-x509', *key, '-keyout', 'ca.key', '-out', 'ca.pem',
-            '-subj', '/CN=test CA', '-days', '2')
+            '-subj', '/CN=test CA', '-days', '2',
+            '-addext', 'keyUsage=critical,keyCertSign,cRLSign')
     openssl('req', *key, '-keyout', 'key.pem', '-out', 'req.pem',
             '-subj', '/CN=' + names[0])
-    (path / 'names').write_text('subjectAltName=' + ','.join(
-        'DNS:' + name for name in names))
+    (path / 'names').write_text(
+        'authorityKeyIdentifier=keyid\nsubjectAltName=' + ','.join(
+            'DNS:' + name for name in names) + '\n')
     openssl('x509', '-req', '-in', 'req.pem', '-CA', 'ca.pem', '-CAkey',
             'ca.key', '-CAcreateserial', '-out', 'cert.pem', '-days', '2',
             '-extfile', 'names')
