@@ -978,6 +978,7 @@ cycles_journal_load(int dir, const char *name, size_t *len, int *error)
     }
 
     text = NULL;
+    size = 0;
     *error = 0;
 
     if (fstat(fd, &st) == -1) {

@@ -472,6 +472,7 @@ cycles_zone_footer(cycles_zone_t *zone, const char *p)
         return 0;
     }
 
+    west = 0;
     p = cycles_zone_skip_name(p);
 
     if (p != NULL) {

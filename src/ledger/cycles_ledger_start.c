@@ -71,6 +71,7 @@ cycles_log_rebuild(cycles_ledger_t *ledger, char *err, size_t errlen)
     }
 
     folded = 0;
+    rc = -1;
 
     for (tries = 0; tries < CYCLES_REBUILD_TRIES; tries++) {
         cycles_memory_init(ledger);
