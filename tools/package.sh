@@ -14,7 +14,7 @@ mkdir -p "$dir/nginx-cycles" "$BUILD/log"
 
 say "building the package"
 
-cp -r config src debian docs conf-examples ./*.md LICENSE "$dir/nginx-cycles"
+cp -r config src debian docs conf-examples contrib ./*.md LICENSE "$dir/nginx-cycles"
 
 ( cd "$dir/nginx-cycles" && quiet "$log" dpkg-buildpackage -b -us -uc ) \
     || die "the package cannot be built, see $log"

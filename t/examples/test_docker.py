@@ -124,11 +124,22 @@ def test_compose_refers_to_what_is_there():
 
 
 def test_prometheus_asks_the_gateway():
-    job = yaml.safe_load(read('prometheus.yml'))['scrape_configs'][0]
+    config = yaml.safe_load(read('prometheus.yml'))
+    job = config['scrape_configs'][0]
     host, port = job['static_configs'][0]['targets'][0].split(':')
     assert host in SERVICES
     assert 'listen %s;' % port in read('nginx.conf')
     assert 'location = %s ' % job['metrics_path'] in read('nginx.conf')
+
+    mounted = {volume.split(':')[1]: volume.split(':')[0]
+               for name in ('prometheus', 'grafana')
+               for volume in SERVICES[name]['volumes']}
+    for name in config['rule_files']:
+        assert '/etc/prometheus/' + name in mounted
+
+    dashboards = yaml.safe_load(read('grafana/dashboards.yaml'))
+    path = dashboards['providers'][0]['options']['path']
+    assert any(name.startswith(path + '/') for name in mounted)
 
     source = yaml.safe_load(read('grafana/datasource.yaml'))['datasources'][0]
     assert source['url'].split('//')[1].split(':')[0] in SERVICES
