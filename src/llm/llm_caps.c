@@ -16,6 +16,8 @@
 static int llm_makes_tokens(llm_api_t api);
 static const char *llm_clamp_thinking(const llm_facts_t *facts, int64_t max,
     llm_splice_t *splices, unsigned *n);
+static void llm_clamp_limits(const llm_facts_t *facts, llm_api_t api,
+    int64_t max, llm_splice_t *splices, unsigned *n);
 static const char *llm_add_limit(const llm_facts_t *facts,
     llm_provider_t provider, llm_api_t api, int64_t max,
     llm_splice_t *splice);
@@ -36,9 +38,8 @@ const char *
 llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
     int64_t max_tokens, llm_splice_t *splices, unsigned *n)
 {
-    int64_t        max;
-    const char    *why;
-    llm_splice_t  *splice;
+    int64_t      max;
+    const char  *why;
 
     if (!llm_makes_tokens(api)) {
         return NULL;
@@ -56,6 +57,10 @@ llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
         return NULL;
     }
 
+    if (facts->more_limits) {
+        return "it has too many limits";
+    }
+
     if (api == LLM_API_RESPONSES && max < LLM_LEAST_OUTPUT) {
         return "the cap is below the least limit that its API takes";
     }
@@ -68,25 +73,48 @@ llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
         }
     }
 
-    splice = &splices[*n];
-
     if (facts->max_tokens_value.end) {
-        splice->start = facts->max_tokens_value.start;
-        splice->end = facts->max_tokens_value.end;
-        splice->len = snprintf((char *) splice->text, LLM_SPLICE_TEXT, "%lld",
-                               (long long) max);
-
-    } else {
-        why = llm_add_limit(facts, provider, api, max, splice);
-
-        if (why) {
-            return why;
-        }
+        llm_clamp_limits(facts, api, max, splices, n);
+        return NULL;
     }
 
-    (*n)++;
+    why = llm_add_limit(facts, provider, api, max, &splices[*n]);
 
-    return NULL;
+    if (why == NULL) {
+        (*n)++;
+    }
+
+    return why;
+}
+
+
+/* the one that counts; of an API that is not known any of them may */
+
+static void
+llm_clamp_limits(const llm_facts_t *facts, llm_api_t api, int64_t max,
+    llm_splice_t *splices, unsigned *n)
+{
+    unsigned            i;
+    llm_splice_t       *splice;
+    const llm_limit_t  *limit;
+
+    for (i = 0; i < facts->nlimits; i++) {
+
+        limit = &facts->limits[i];
+
+        if (limit->span.start != facts->max_tokens_value.start
+            && (api != LLM_API_OTHER || limit->value <= max))
+        {
+            continue;
+        }
+
+        splice = &splices[(*n)++];
+
+        splice->start = limit->span.start;
+        splice->end = limit->span.end;
+        splice->len = snprintf((char *) splice->text, LLM_SPLICE_TEXT, "%lld",
+                               (long long) max);
+    }
 }
 
 

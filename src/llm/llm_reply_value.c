@@ -369,6 +369,7 @@ llm_reply_items(llm_reply_t *rp, const llm_member_t *m, int event)
 {
     if (event == LLM_JSON_ARRAY && !rp->walk.element) {
         memset(rp->listed, 0, sizeof(rp->listed));
+        rp->changed = 1;
     }
 }
 

@@ -713,6 +713,9 @@ llm_request_limit(llm_request_t *rq, int event)
         limit->value = value;
         limit->span.start = js->start;
         limit->span.end = js->offset;
+
+    } else {
+        facts->more_limits = 1;
     }
 
     if (value < 0) {

@@ -96,6 +96,7 @@ typedef struct {
 
     llm_limit_t      limits[LLM_LIMITS];
     unsigned         nlimits;
+    unsigned         more_limits;         /* there was no room for all */
     llm_limit_t      thinking;            /* its budget; name NULL: none */
 
     /* where "stream_options" of a streaming request can be spliced */

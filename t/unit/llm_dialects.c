@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#include "llm/llm_caps.h"
 #include "llm/llm_request.h"
 #include "tap.h"
 
@@ -28,6 +29,7 @@ static void test_other(void);
 static void test_tokens(void);
 static void test_forms(void);
 static void test_limits(void);
+static void test_clamp(void);
 static void test_many_tools(void);
 static int run(request_t *r, llm_api_t api, const char *type,
     const char *body, size_t n, size_t step);
@@ -46,6 +48,7 @@ main(void)
     test_tokens();
     test_forms();
     test_limits();
+    test_clamp();
     test_many_tools();
 
     return done_testing();
@@ -718,6 +721,77 @@ test_limits(void)
     is_int(llm_default_limit(LLM_OLLAMA_V1, LLM_API_COMPLETIONS), -1,
            "those of Ollama");
     is_int(llm_default_limit(LLM_OPENAI, LLM_API_CHAT), -1, "chat");
+}
+
+
+/* the limit that counts; of what is not known, each that is too high */
+
+static struct {
+    llm_api_t    api;
+    const char  *body;
+    const char  *clamped;
+} clamps[] = {
+    { LLM_API_CHAT, "{\"max_tokens\":900,\"max_completion_tokens\":800}",
+      "{\"max_tokens\":900,\"max_completion_tokens\":100}" },
+    { LLM_API_CHAT, "{\"max_tokens\":90,\"max_completion_tokens\":800}",
+      "{\"max_tokens\":90,\"max_completion_tokens\":100}" },
+    { LLM_API_CHAT, "{\"max_tokens\":900,\"max_completion_tokens\":80}",
+      "{\"max_tokens\":900,\"max_completion_tokens\":80}" },
+    { LLM_API_CHAT, "{\"max_tokens\":null}", "{\"max_tokens\":100}" },
+    { LLM_API_OTHER, "{\"max_tokens\":901,\"max_output_tokens\":900,"
+      "\"max_tokens\":7,\"max_tokens\":101}",
+      "{\"max_tokens\":100,\"max_output_tokens\":100,\"max_tokens\":7,"
+      "\"max_tokens\":100}" },
+    { LLM_API_OTHER, "{\"max_tokens\":1,\"max_tokens\":2,\"max_tokens\":3,"
+      "\"max_tokens\":4,\"max_tokens\":900}", NULL },
+    { LLM_API_OTHER, "{\"max_tokens\":1,\"max_tokens\":2,\"max_tokens\":3,"
+      "\"max_tokens\":4,\"max_tokens\":5}",
+      "{\"max_tokens\":1,\"max_tokens\":2,\"max_tokens\":3,\"max_tokens\":4,"
+      "\"max_tokens\":5}" }
+};
+
+
+static void
+test_clamp(void)
+{
+    char          text[256];
+    size_t        i, n, len, at;
+    unsigned      k, count;
+    request_t     r;
+    const char   *why, *body;
+    llm_splice_t  splices[llm_splices(TOOLS)];
+
+    for (i = 0; i < sizeof(clamps) / sizeof(clamps[0]); i++) {
+
+        body = clamps[i].body;
+        n = strlen(body);
+
+        is_int(run(&r, clamps[i].api, NULL, body, n, n), LLM_OK, "%s", body);
+
+        count = 0;
+        why = llm_clamp(&r.rq.facts, LLM_OPENAI, clamps[i].api, 100, splices,
+                        &count);
+
+        if (clamps[i].clamped == NULL) {
+            is_str(why ? why : "", "it has too many limits", "is refused");
+            continue;
+        }
+
+        len = 0;
+        at = 0;
+
+        for (k = 0; k < count; k++) {
+            memcpy(text + len, body + at, splices[k].start - at);
+            len += splices[k].start - at;
+            memcpy(text + len, splices[k].text, splices[k].len);
+            len += splices[k].len;
+            at = splices[k].end;
+        }
+
+        strcpy(text + len, body + at);
+
+        is_str(why ? why : text, clamps[i].clamped, "is clamped");
+    }
 }
 
 

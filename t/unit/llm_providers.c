@@ -132,6 +132,9 @@ static struct {
 
     /* responses */
 
+    { LLM_API_RESPONSES, JSON,
+      "{\"status\":\"completed\",\"output\":[{\"type\":\"web_search_call\"}],"
+      "\"output\":[]}", "done" },
     { LLM_API_RESPONSES, SSE,
       DATA("{\"type\":\"response.output_item.added\",\"item\":{\"type\":"
            "\"web_search_call\"}}")
