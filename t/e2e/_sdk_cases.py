@@ -21,10 +21,11 @@ MODES = ['plain', 'stream']
 CALLS = collections.OrderedDict([
     ('down', ['plain']), ('held', MODES), ('freed', ['plain']),
     ('spent', MODES), ('auto', ['plain']), ('year', ['plain']),
-    ('bad', ['plain']), ('ok', MODES)])
+    ('bad', ['plain']), ('cut', ['stream']), ('ok', MODES)])
 
 SPENT = 'The budget for this request is used up'
 HELD = 'The budget for this request is held by requests'
+CUT = 'This reply has used up what was reserved'
 DOWN = "The budget of this request can't be checked"
 
 # what the SDKs show of the words of each API: of a terminal denial with 429,
@@ -357,6 +358,29 @@ def test_transient_denial_that_ends(run, row):
     come_back(lines, 1)
 
 
+def test_cut_stream(run, row):
+    """A part of the reply, then an error; nobody tries again."""
+
+    text, error, lines = run.result('cut', row, 'stream')
+
+    assert lines[0]['status'] == '200'
+    assert lines[0]['cycles_cutoff'] == '1'
+    assert lines[0]['cycles_settlement'] == 'commit'
+    assert int(lines[0]['cycles_charged']) > 0
+
+    if row.cut is None:
+        assert error is None
+        assert text and TEXT.startswith(text) and text != TEXT
+        return
+
+    assert error.name == row.cut
+
+    # Mistral's SDKs know no error in a stream, and say that
+
+    if row.provider != 'mistral':
+        assert CUT in error.message
+
+
 def test_outage(run, row):
     error, lines = run.refusal('down', row, 'plain', 503)
 
@@ -399,6 +423,9 @@ def test_budgets(run):
 
     assert budgets['tenant:acme']['spent'] == sum(
         cost(row) for row in run.rows for mode in MODES)
+    assert budgets['tenant:cut']['spent'] == sum(
+        int(run.result('cut', row, 'stream')[2][0]['cycles_charged'])
+        for row in run.rows)
     assert budgets['tenant:spent']['remaining'] == 1
     assert budgets['tenant:held']['spent'] == 0
 
@@ -419,4 +446,4 @@ def settled(ng):
                 for scope, budget in budgets.items()}
     return budgets if reserved == {
         'tenant:acme': 0, 'tenant:spent': 0, 'tenant:year': 0,
-        'tenant:held': ENOUGH} else None
+        'tenant:cut': 0, 'tenant:held': ENOUGH} else None

@@ -49,7 +49,15 @@ HTTP = '''
     map $http_authorization$http_x_api_key$http_x_goog_api_key $key {
         "~(?<word>key[0-9]+[a-z]+)" $word;
     }
-'''
+
+    # the input, and less than half of the output
+
+    map $cycles_model $some {
+        <some>
+    }
+'''.replace('<some>', '\n'.join(
+    '%s %d;' % (model, INPUT * a + OUTPUT // 2 * b)
+    for model, (a, b) in PRICES.items()))
 
 SERVER = '''
     server {
@@ -109,6 +117,8 @@ SERVERS = {
     'held': ('ledger=main', 'held', ''),
     'freed': ('@cycles', 'acme', 'cycles_api_key key;'
                                  'cycles_subject agent $key;'),
+    'cut': ('ledger=main', 'cut', 'cycles_stream_cutoff on;'
+                                  'cycles_estimate $some;'),
     'bad': ('ledger=main', '$http_host', ''),
     'down': ('@down', 'acme', 'cycles_api_key key;'),
 }
@@ -313,6 +323,7 @@ class Scene:
             ) + ''.join(map(server, SERVERS)),
             files={'budgets.json': gateway.budgets(
                 ('tenant:acme', ENOUGH), ('tenant:held', ENOUGH),
+                ('tenant:cut', ENOUGH),
                 ('tenant:spent', 1), ('tenant:year', ENOUGH, {'period': {
                     'type': 'calendar', 'every': 'year',
                     'timezone': 'UTC'}}))},

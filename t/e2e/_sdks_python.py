@@ -213,7 +213,7 @@ def describe(exc):
 
     response = getattr(exc, 'response', None)
     if isinstance(response, dict):
-        status = response['ResponseMetadata']['HTTPStatusCode']
+        status = response.get('ResponseMetadata', {}).get('HTTPStatusCode')
         code = response['Error']['Code']
 
     return Error(type(exc).__name__, status, code, '%s\n%s' % (

@@ -38,7 +38,7 @@ def line(row, version):
                     ', ' + row.note if row.note else ''),
         version, '`%s`' % row.denied[0], requests, '`%s` %d' % row.auto,
         str(row.held), '`%s`' % row.down[0], str(row.down[1]),
-        '`%s`' % row.bad)) + ' |'
+        '`%s`' % row.bad, '`%s`' % row.cut if row.cut else '–')) + ' |'
 
 
 @pytest.mark.parametrize('title, rows, versions', [
