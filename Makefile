@@ -70,7 +70,7 @@ build-asan: $(ASAN)/nginx
 	@tools/build-module.sh $(ASAN)/src $(ASAN)/objs-module $(ASAN_MODULE)
 
 deps:
-	$(DEPS) build demo test bench lint fuzz
+	$(DEPS) build demo test bench peers lint fuzz
 
 
 # the parts that know no nginx, and their tests: optimized, and once more
@@ -124,6 +124,11 @@ $(U)/price_lines: $(U)/t/pricing/price_lines.o $(U)/libcycles.a
 $(U)/bench_ledger: $(U)/bench/ledger.o $(U)/libcycles.a
 	$(CC) $(O2) -o $@ $^ $(LIBS)
 
+# and its clients and provider
+
+$(U)/load: $(U)/bench/load.o
+	$(CC) $(O2) -o $@ $^
+
 # random operations, for a model in another language
 
 $(U)/model_ops: $(U)/t/ledger/model_ops.o $(U)/libcycles.a
@@ -132,7 +137,8 @@ $(U)/model_ops: $(U)/t/ledger/model_ops.o $(U)/libcycles.a
 $(UA)/model_ops: $(UA)/t/ledger/model_ops.o $(UA)/libcycles.a
 	$(CC) $(SANITIZE) -o $@ $^ $(LIBS)
 
-unit: $(UNITS:%=$(U)/%) $(U)/price_lines $(U)/model_ops $(U)/bench_ledger
+unit: $(UNITS:%=$(U)/%) $(U)/price_lines $(U)/model_ops $(U)/bench_ledger \
+      $(U)/load
 unit-asan: $(UNITS:%=$(UA)/%) $(FUZZERS:%=$(UA)/fuzz/%) $(UA)/model_ops
 
 
@@ -207,9 +213,9 @@ demo:
 	@python3 demo/demo.py
 
 bench:
-	@$(DEPS) build bench
+	@$(DEPS) build bench $(if $(filter 0,$(BENCH_PEERS)),,peers)
 	@$(MAKE) --no-print-directory build
-	@$(MAKE) --no-print-directory -s $(U)/bench_ledger
+	@$(MAKE) --no-print-directory -s $(U)/bench_ledger $(U)/load
 	@python3 bench/bench.py $(BENCH)
 
 lint:

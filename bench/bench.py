@@ -1,452 +1,481 @@
 #!/usr/bin/env python3
 # Copyright (C) nginx-cycles authors
 
-"""What budgets cost: requests/s and worker CPU per request of a plain
-proxy_pass, of the same with the embedded ledger, and of the same with a
-Cycles server, in alternating rounds of one run.
+"""What budgets cost: the same requests through a plain proxy_pass, through
+the gateway in each of its forms, and through what else there is.
 
-Each gateway is one worker pinned to one core; wrk and the stubs (nginx with
-constant replies) share another.  CPU per request is the worker's user and
-system time divided by its requests: the stable figure on a noisy machine.
+Every comparison runs in alternating rounds; a gateway is one worker on one
+core, the clients and the provider are one process on another (bench/load.c).
+CPU per request is what the kernel has accounted to all threads of a gateway,
+background work included, divided by its requests: the figure that noise
+changes least.
 
-    bench.py [--rounds N] [--seconds S] [--connections C] [--smoke]
+    bench.py [--rounds N] [--seconds S] [--only NAME,...] [--out DIR]
 
-Writes build/bench/report.md and report.json.
+BENCH_PEERS=0 leaves out what is not ours; BENCH_QUICK=1 is one short round
+of the most important.  Writes build/bench/report.md, report.json and plots.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import re
+import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, 't', 'lib'))
+sys.path[:0] = [os.path.join(ROOT, 't', 'lib'), os.path.join(ROOT, 'bench')]
 
-from gateway import (BINARY, Nginx, budgets, free_port,   # noqa: E402
-                     wait_until)
+FILES = 65536
 
+with contextlib.suppress(OSError, ValueError):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
 
-BUILD = os.environ.get('BUILD') or os.path.join(ROOT, 'build')
-TICKS = os.sysconf('SC_CLK_TCK')
-
-COMPLETION = json.dumps({
-    'id': 'chatcmpl-bench', 'object': 'chat.completion',
-    'created': 1700000000, 'model': 'gpt-4o-mini',
-    'choices': [{'index': 0, 'finish_reason': 'stop', 'logprobs': None,
-                 'message': {'role': 'assistant', 'refusal': None,
-                             'content': 'All is well. ' * 40}}],
-    'usage': {'prompt_tokens': 230, 'completion_tokens': 161,
-              'total_tokens': 391,
-              'prompt_tokens_details': {'cached_tokens': 0},
-              'completion_tokens_details': {'reasoning_tokens': 0}}})
-
-# a request of about 1 KB
-
-REQUEST = json.dumps({
-    'model': 'gpt-4o-mini', 'max_completion_tokens': 256,
-    'messages': [
-        {'role': 'system', 'content': 'You are a helpful assistant. ' * 4},
-        {'role': 'user', 'content': 'Tell me what you know of rivers. ' * 23},
-    ]})
+import gateways                                           # noqa: E402
+import report                                             # noqa: E402
+import traffic                                            # noqa: E402
+from gateway import BINARY, free_port, wait_until         # noqa: E402
+from gateways import BUILD, cpu_us                        # noqa: E402
 
 
-def stream_text(events):
-    base = {'id': 'chatcmpl-bench', 'object': 'chat.completion.chunk',
-            'created': 1700000000, 'model': 'gpt-4o-mini'}
-    lines = []
-    for _ in range(events - 1):
-        lines.append(dict(base, choices=[{
-            'index': 0, 'delta': {'content': 'word '}}], usage=None))
-    lines.append(dict(base, choices=[], usage={
-        'prompt_tokens': 230, 'completion_tokens': events,
-        'total_tokens': 230 + events}))
-    text = ''.join('data: %s\n\n' % json.dumps(line, separators=(',', ':'))
-                   for line in lines)
-    return text + 'data: [DONE]\n\n'
+UNITS = os.path.join(BUILD, 'unit')
+LOAD = os.path.join(UNITS, 'load')
+LEDGER = os.path.join(UNITS, 'bench_ledger')
 
+QUICK = bool(os.environ.get('BENCH_QUICK'))
+WITH_PEERS = os.environ.get('BENCH_PEERS') != '0' and not QUICK
 
-STREAM_REQUEST = json.dumps(dict(
-    json.loads(REQUEST), stream=True,
-    stream_options={'include_usage': True}))
-
-
-# A Cycles server that says yes to everything and keeps nothing.
-
-AMOUNT = '"unit":"USD_MICROCENTS","amount":10000'
-RESERVED = ('{"decision":"ALLOW","reservation_id":"rsv-bench","affected_scopes'
-            '":["tenant:acme"],"expires_at_ms":4102444800000,'
-            '"remaining_ttl_ms":60000,"scope_path":"tenant:acme",'
-            '"reserved":{%s}}' % AMOUNT)
-COMMITTED = ('{"status":"COMMITTED","charged":{%s},"released":{%s}}'
-             % (AMOUNT, AMOUNT))
-EXTENDED = ('{"status":"ACTIVE","expires_at_ms":4102444800000,'
-            '"remaining_ttl_ms":60000}')
-
-COMMON = '''
-    access_log off;
-    keepalive_requests 1000000;
-    client_body_buffer_size 64k;
-    client_header_buffer_size 4k;
-'''
-
-STUBS = COMMON + '''
-    server {
-        listen 127.0.0.1:%%CYCLES_PORT%%;
-        default_type application/json;
-        location = /v1/reservations { return 200 '%%RESERVED%%'; }
-        location ~ /commit$ { return 200 '%%COMMITTED%%'; }
-        location ~ /extend$ { return 200 '%%EXTENDED%%'; }
-        location / { return 404; }
-    }
-'''
-
-# The long stream is a file: a POST of it has to come in as an error page.
-
-STUB_SERVER = '''
-    location = /v1/chat/completions {
-        default_type application/json;
-        error_page 405 =200 /stream;
-        if ($http_x_scenario = sse100) { return 405; }
-        return 200 '%%COMPLETION%%';
-    }
-    location = /stream {
-        internal;
-        default_type text/event-stream;
-        root %%DIR%%;
-        open_file_cache max=8;
-    }
-'''
-
-GATEWAY_HTTP = COMMON + '''
-    upstream provider { server 127.0.0.1:%%PROVIDER%%; keepalive 64;
-                        keepalive_requests 1000000; }
-'''
-
-PROXY = '''
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header Accept-Encoding "";
-'''
-
-CYCLES = '''
-    cycles on;
-    cycles_subject tenant $http_x_tenant;
-    cycles_subject app $http_x_app;
-    cycles_price_table %%PRICES%%;
-'''
-
-LEDGER_HTTP = GATEWAY_HTTP + '''
-    cycles_ledger main path=%%DIR%%/ledger zone=16m
-                  budgets=%%DIR%%/budgets.json;
-'''
-
-SERVER_HTTP = GATEWAY_HTTP + '''
-    upstream cycles { server 127.0.0.1:%%CYCLES_PORT%%; keepalive 64;
-                      keepalive_requests 1000000; }
-'''
-
-PASS = 'location / { proxy_pass http://provider; }'
-
-CYCLES_LOCATION = '''
-    location @cycles {
-        proxy_pass http://cycles;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_next_upstream error timeout non_idempotent;
-    }
-'''
-
-BUDGETS = budgets(('tenant:acme', 10 ** 16), ('tenant:acme/app:bench',
-                                              10 ** 16))
-
-WRK = '''
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["X-Tenant"] = "acme"
-wrk.headers["X-App"] = "bench"
-wrk.headers["X-Scenario"] = "%s"
-wrk.body = [==[%s]==]
-
-function done(summary, latency, requests)
-    local errors = summary.errors
-    io.write(string.format(
-        "RESULT %%d %%d %%d %%d %%d %%d\\n", summary.requests,
-        summary.duration, errors.status,
-        errors.connect + errors.read + errors.write + errors.timeout,
-        latency:percentile(50), latency:percentile(99)))
-end
-'''
+TENANT = 't%TENANT%'
+KEY = '%IDEMPOTENCYKEY%'
+ID = '%===========RESERVATION_ID=========%'
+API_KEY = 'cyc_live_bench'
 
 
 class BenchError(Exception):
     pass
 
 
-def cpu_seconds(pid):
-    with open('/proc/%d/stat' % pid) as file:
-        fields = file.read().rsplit(')', 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+class Failed(Exception):
+    """A peer that can't be had or does not run: the rest goes on."""
+
+
+def message(path, body, **headers):
+    lines = ['POST %s HTTP/1.1' % path, 'Host: bench',
+             'Content-Type: application/json']
+    lines += ['%s: %s' % (name.replace('_', '-'), value)
+              for name, value in headers.items()]
+    lines.append('Content-Length: %d' % len(body))
+    return '\r\n'.join(lines) + '\r\n\r\n' + body
+
+
+def chat(body, tenant=TENANT, **headers):
+    return message('/v1/chat/completions', body, X_Tenant=tenant,
+                   X_App='bench', **headers)
+
+
+def reply(body, kind='application/json'):
+    return ('HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n'
+            '\r\n%s' % (kind, len(body), body))
+
+
+def stream(number):
+    """A chunk for each event, as providers send them."""
+
+    return ('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n'
+            'Transfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n' % ''.join(
+                '%x\r\n%s\r\n' % (len(event), event)
+                for event in traffic.events(number)))
+
+
+ANSWER = reply(traffic.COMPLETION)
+
+# name: request, reply, more options of the load
+
+SCENARIOS = {
+    'json': (chat(traffic.request()), ANSWER, {}),
+    'sse100': (chat(traffic.stream_request()), stream(100), {}),
+    'sse1m': (chat(traffic.stream_request()), stream(5000), {}),
+    'trickle': (chat(traffic.stream_request()), stream(20),
+                {'pause': 50, 'connections': 256, 'spin': 0}),
+    'long': (chat(traffic.long_request()), ANSWER, {}),
+    'denied': (chat(traffic.request(), 'poor'), ANSWER, {'status': 429}),
+    'c256': (chat(traffic.request()), ANSWER, {'connections': 256}),
+    'hold': (chat(traffic.stream_request()), stream(100),
+             {'hold': 1, 'spin': 0}),
+    'bearer': (chat(traffic.request(), Authorization='Bearer none',
+                    x_portkey_provider='openai',
+                    x_portkey_custom_host='http://127.0.0.1:%PROVIDER%/v1'),
+               ANSWER, {}),
+}
+
+SUBJECT = {'tenant': 't00000000', 'app': 'bench'}
+AMOUNT = {'unit': 'USD_MICROCENTS', 'amount': 10000}
+
+API_RESERVE = message('/v1/reservations', json.dumps({
+    'idempotency_key': KEY, 'subject': SUBJECT, 'estimate': AMOUNT,
+    'action': {'kind': 'llm.completion', 'name': 'openai:gpt-4o-mini'},
+    'ttl_ms': 60000}), X_Cycles_API_Key=API_KEY)
+API_COMMIT = message('/v1/reservations/%s/commit' % ID, json.dumps({
+    'idempotency_key': KEY, 'actual': AMOUNT}), X_Cycles_API_Key=API_KEY)
 
 
 class Bench:
 
     def __init__(self, options):
         self.options = options
-        self.cores = sorted(os.sched_getaffinity(0))
-        self.servers = {}
-        self.results = {}
-        self.script = {}
+        self.dir = tempfile.mkdtemp(prefix='cycles-bench-')
+        self.results = {}           # {(comparison, gateway): [round, ...]}
+        self.figures = {}
+        self.notes = []
+        self.begin = time.monotonic()
 
-    def pinned(self, which):
-        """main{} text that pins a server to the first or the last core."""
+    def say(self, text):
+        print('%4d s  %s' % (time.monotonic() - self.begin, text),
+              file=sys.stderr, flush=True)
 
-        if len(self.cores) < 2:
-            return ''
-        core = self.cores[0] if which == 'gateway' else self.cores[-1]
-        return 'worker_cpu_affinity 1%s;' % ('0' * core)
+    def close(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
 
-    def start(self):
-        cycles_port = free_port()
-        stubs = Nginx(
-            workers=1, module='', main=self.pinned('load'), http=STUBS,
-            server=STUB_SERVER, files={'stream': stream_text(100)},
-            cycles_port=cycles_port, completion=COMPLETION,
-            reserved=RESERVED, committed=COMMITTED, extended=EXTENDED)
-        self.servers['stubs'] = stubs
-        stubs.start()
+    # one run of the load
 
-        main = self.pinned('gateway')
-        common = dict(workers=1, main=main, provider=stubs.port,
-                      cycles_port=cycles_port, log_level='warn')
+    def write(self, name, text):
+        path = os.path.join(self.dir, name)
+        with open(path, 'w') as file:
+            file.write(text)
+        return path
 
-        self.servers['plain'] = Nginx(
-            module='', http=GATEWAY_HTTP, server=PROXY + PASS, **common)
-        self.servers['ledger'] = Nginx(
-            http=LEDGER_HTTP, files={'budgets.json': BUDGETS},
-            server=PROXY + CYCLES + 'cycles_authority ledger=main;' + PASS,
-            **common)
-        self.servers['cycles'] = Nginx(
-            http=SERVER_HTTP, server=PROXY + CYCLES
-            + 'cycles_authority @cycles;' + CYCLES_LOCATION + PASS, **common)
+    def load(self, scenario, port, provider, **options):
+        request, answer, more = SCENARIOS[scenario]
+        request = request.replace('%PROVIDER%', str(provider))
+        args = dict({'port': port, 'stub': provider, 'connections': 32,
+                     'seconds': self.options.seconds, 'tenants': 1, 'spin': 1,
+                     'request': self.write(scenario + '.rq', request),
+                     'reply': self.write(scenario + '.rp', answer)},
+                    **dict(more, **options))
+        if '%TENANT%' not in request:
+            args['tenants'] = 0
+        if len(gateways.cores()) < 2:
+            args['spin'] = 0
+        return self.run_load(args, gateways.load_core())
 
-        for name in 'plain', 'ledger', 'cycles':
-            self.servers[name].start()
-
-        for name, body in ('json', REQUEST), ('sse100', STREAM_REQUEST):
-            path = stubs.path(name + '.lua')
-            with open(path, 'w') as file:
-                file.write(WRK % (name, body))
-            self.script[name] = path
-
-    def stop(self):
-        for server in self.servers.values():
-            server.close()
-
-    def wrk(self, port, scenario, seconds):
-        argv = ['wrk', '-t', '1', '-c', str(self.options.connections), '-d',
-                '%ds' % seconds, '-s', self.script[scenario],
-                'http://127.0.0.1:%d/v1/chat/completions' % port]
-        if len(self.cores) > 1:
-            argv = ['taskset', '-c', str(self.cores[-1])] + argv
-
+    def run_load(self, args, core=None):
+        argv = [LOAD] + ['%s=%s' % item for item in args.items()]
+        if core is not None:
+            argv = gateways.pinned(argv, core)
         done = subprocess.run(argv, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=seconds + 60)
-        match = re.search(r'^RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)',
-                          done.stdout.decode(), re.M)
-        if not match:
-            raise BenchError('wrk: %s' % done.stdout.decode())
+                              stderr=subprocess.PIPE,
+                              timeout=float(args['seconds']) + 120)
+        if done.returncode:
+            raise BenchError(done.stderr.decode())
+        result = json.loads(done.stdout)
+        if result['bad'] or not result['requests']:
+            raise BenchError('%r: %r' % (argv, result))
+        return result
 
-        requests, usec, bad, broken, p50, p99 = map(int, match.groups())
-        if bad or broken or not requests:
-            raise BenchError('%s: %d requests, %d not 2xx, %d broken' % (
-                scenario, requests, bad, broken))
-        return requests, usec / 1e6, p50 / 1000, p99 / 1000
+    def measure(self, gateway, scenario, provider, **options):
+        pids = gateway.pids()
+        before, woken = cpu_us(pids), gateways.wakeups(pids)
+        result = self.load(scenario, gateway.port, provider, **options)
+        cpu = cpu_us(pids) - before
+        n = result['requests']
+        return {'rps': n / result['seconds'], 'cpu_us': cpu / n,
+                'gateway_busy': cpu / 1e6 / result['seconds'],
+                'load_busy': (1 - result['blank_turns'] / result['turns']),
+                'p50_us': result['p50_us'], 'p99_us': result['p99_us'],
+                'ttfb_us': result['ttfb_p50_us'],
+                'wakeups': (gateways.wakeups(pids) - woken) / n,
+                'rss_mb': gateways.rss_kb(pids) / 1024,
+                'broken': result['broken']}
 
-    def measure(self, name, scenario):
-        server = self.servers[name]
-        pid = server.workers()[0]
-        before = cpu_seconds(pid)
-        requests, wall, p50, p99 = self.wrk(server.port, scenario,
-                                            self.options.seconds)
-        cpu = cpu_seconds(pid) - before
+    # comparisons
 
-        self.results.setdefault((name, scenario), []).append({
-            'rps': requests / wall, 'cpu_us': cpu * 1e6 / requests,
-            'busy': cpu / wall, 'p50_ms': p50, 'p99_ms': p99})
+    def compare(self, name, scenario, kinds, rounds=None, **options):
+        """kinds: {name: make(provider)}, in alternating rounds."""
 
-    def check(self, name):
-        """One request through a gateway does what it should."""
+        self.say(name)
+        provider = free_port()
+        with contextlib.ExitStack() as stack:
+            running = {}
+            for kind, make in kinds.items():
+                try:
+                    gateway = make(provider)
+                    stack.callback(gateway.close)
+                    gateway.start()
+                    self.load(scenario, gateway.port, provider,
+                              **dict(options, seconds=0.2, status=self.status(
+                                  kind, scenario, options)))
+                    running[kind] = gateway
+                except (Failed, OSError, RuntimeError, BenchError,
+                        AssertionError) as exc:
+                    if kind in ('plain', 'ledger'):
+                        raise
+                    self.notes.append('%s of "%s" did not run: %s' % (
+                        kind, name, str(exc)[-300:]))
 
-        r = self.servers[name].chat(tenant='acme', json_body=REQUEST.encode(),
-                                    headers={'X-App': 'bench'})
-        if r.status != 200 or b'"usage"' not in r.body:
-            raise BenchError('%s: %r %s' % (name, r, r.text[:500]))
-        decision = r.header('X-Cycles-Decision')
-        if name != 'plain' and decision != 'ALLOW':
-            raise BenchError('%s: decision %s' % (name, decision))
+            for i in range(rounds or self.options.rounds):
+                for kind in list(running)[::-1 if i % 2 else 1]:
+                    result = self.measure(
+                        running[kind], scenario, provider,
+                        **dict(options, status=self.status(kind, scenario,
+                                                           options)))
+                    self.results.setdefault((name, kind), []).append(result)
 
-    def check_ledger(self):
+            for kind, gateway in running.items():
+                if kind == 'ledger' and scenario == 'json':
+                    self.check_settled(gateway)
+
+    def status(self, kind, scenario, options):
+        wanted = SCENARIOS[scenario][2].get('status', 200)
+        return 200 if kind == 'plain' else options.get('status', wanted)
+
+    def check_settled(self, gateway):
         """All that was measured has been paid for."""
 
-        ledger = self.servers['ledger']
         balance = wait_until(
             lambda: (lambda b: b['reserved'] == 0 and b)(
-                ledger.budget('tenant:acme')),
+                gateway.nginx.budget('tenant:t00000000')),
             what='the ledger to have settled everything')
         if balance['spent'] <= 0:
             raise BenchError('nothing was spent: %r' % balance)
-        return balance
+
+    def half_load(self):
+        """Latency at half of what the ledger can do, the same for both."""
+
+        rate = statistics.median(
+            r['rps'] for r in self.results['json', 'ledger']) / 2
+        self.compare('half', 'json', {'plain': gateways.plain,
+                                      'ledger': gateways.ledger}, rate=rate)
+
+    def ledger_alone(self):
+        seconds = '1' if QUICK else '3'
+        runs = {'1 budget': [], '1000 budgets': ['-b', '1000']}
+        if not QUICK:
+            runs.update({
+                '1,000,000 budgets': ['-b', '1000000'],
+                '100,000 live': ['-l', '100000'],
+                '2 processes': ['-p', '2'],
+                'sync=always, 64 processes': ['-y', '-p', '64'],
+            })
+        self.say('the ledger alone')
+        table = {}
+        for name, args in runs.items():
+            done = subprocess.run(
+                [LEDGER, '-s', seconds, '-d', self.dir, *args], check=True,
+                stdout=subprocess.PIPE, timeout=600)
+            table[name] = json.loads(done.stdout)
+        self.figures['ledger_alone'] = table
+
+    def api_pairs(self):
+        """Reserve and commit over the HTTP API of a ledger."""
+
+        self.say('the HTTP API')
+        gateway = gateways.api()
+        reserve = self.write('reserve.rq', API_RESERVE)
+        commit = self.write('commit.rq', API_COMMIT)
+        try:
+            gateway.start()
+            pids = gateway.pids()
+            values = []
+            for _ in range(self.options.rounds):
+                before = cpu_us(pids)
+                r = self.run_load({
+                    'port': gateway.port, 'connections': 64, 'request':
+                    reserve, 'commit': commit, 'seconds':
+                    self.options.seconds})
+                pairs = r['requests'] / 2
+                values.append({
+                    'pairs_per_s': pairs / r['seconds'],
+                    'cpu_us': (cpu_us(pids) - before) / pairs,
+                    'p50_us': r['p50_us'], 'p99_us': r['p99_us']})
+            self.figures['api'] = values
+        finally:
+            gateway.close()
+
+    def redis(self):
+        """The same with EVALSHA, by server CPU."""
+
+        if not shutil.which('redis-server'):
+            self.notes.append('redis-server is not installed')
+            return
+        self.say('Redis')
+        server = gateways.Redis(0)
+        number = 2000 if QUICK else 50000
+        budgets = ['budget:t', 'budget:t:app']
+        try:
+            server.start()
+            for name in budgets:
+                server.cli('hset', name, 'remaining', str(10 ** 15),
+                           'reserved', '0', 'spent', '0')
+            reserve, commit = (server.script(name)
+                               for name in ('reserve.lua', 'commit.lua'))
+            values = []
+            for _ in range(1 if QUICK else 3):
+                a, rate_a = server.run(
+                    number, 'evalsha', reserve, '4', 'key:r:__rand_int__',
+                    'reservation:__rand_int__', *budgets, '10000',
+                    '1700000000000')
+                b, rate_b = server.run(
+                    number, 'evalsha', commit, '4', 'key:c:__rand_int__',
+                    'reservation:__rand_int__', *budgets, '7000', '10000')
+                values.append({'cpu_us': a + b,
+                               'pairs_per_s': 1 / (1 / rate_a + 1 / rate_b)})
+            self.figures['redis'] = values
+        finally:
+            server.close()
+
+    def streams(self):
+        """Memory of many streams that are open at the same time."""
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        number = 200 if QUICK else min(10000, files // 2 - 200)
+        self.say('%d streams' % number)
+        provider = free_port()
+        sizes = {}
+        for kind in 'plain', 'ledger':
+            gateway = gateways.unbuffered(getattr(gateways, kind))(provider)
+            try:
+                gateway.start()
+                self.load('hold', gateway.port, provider, connections=32,
+                          seconds=0.3)
+                before = gateways.rss_kb(gateway.pids())
+                request, answer, _ = SCENARIOS['hold']
+                load = subprocess.Popen(
+                    [LOAD, 'port=%d' % gateway.port, 'stub=%d' % provider,
+                     'connections=%d' % number, 'hold=1', 'seconds=%d' % (
+                         2 if QUICK else 12), 'tenants=1',
+                     'request=' + self.write('hold.rq', request),
+                     'reply=' + self.write('hold.rp', answer)],
+                    stdout=subprocess.PIPE)
+                peak = 0
+                while load.poll() is None:
+                    peak = max(peak, gateways.rss_kb(gateway.pids()))
+                    time.sleep(0.2)
+                done = json.loads(load.stdout.read())
+                if done['requests'] < number or done['bad']:
+                    raise BenchError('streams: %r' % done)
+                sizes[kind] = (peak - before) * 1024 / number
+            finally:
+                gateway.close()
+        self.figures['streams'] = dict(sizes, number=number)
+
+    # all of it
 
     def run(self):
-        names = ['plain', 'ledger', 'cycles']
-        plan = [(name, 'json') for name in names]
-        plan += [(name, 'sse100') for name in names[:2]]
+        only = self.options.only
+        ours = {'plain': gateways.plain, 'ledger': gateways.ledger}
+        always = {'always': lambda p: gateways.ledger(p, sync='always')}
+        dry = {'dry_run': lambda p: gateways.ledger(p, mode='dry_run')}
+        calls = {'cycles': gateways.cycles}
+        auth = {'auth_local': gateways.auth_local,
+                'auth_proxied': gateways.auth_proxied}
+        peers = {'haproxy': gateways.HAProxy, 'lua': gateways.lua,
+                 'njs': gateways.njs} if WITH_PEERS else {}
 
-        for name in names:
-            self.check(name)
+        steps = {
+            'json': lambda: self.compare(
+                'json', 'json', {**ours, **calls} if QUICK else
+                {**ours, **always, **dry, **calls, **auth, **peers}),
+            'sse100': lambda: self.compare('sse100', 'sse100', {
+                **ours, **({} if QUICK else calls),
+                **({k: v for k, v in peers.items() if k != 'njs'})}),
+            'sse1m': lambda: self.compare('sse1m', 'sse1m', ours),
+            'trickle': lambda: self.compare(
+                'trickle', 'trickle', {
+                    kind: gateways.unbuffered(make)
+                    for kind, make in ours.items()},
+                seconds=max(self.options.seconds, 2)),
+            'c256': lambda: self.compare('c256', 'c256',
+                                         {**ours, **always}),
+            'alone': self.ledger_alone,
+            'api': self.api_pairs,
+            'redis': self.redis,
+        }
+        if not QUICK:
+            steps.update({
+                'half': self.half_load,
+                'long': lambda: self.compare('long', 'long', ours),
+                'denied': lambda: self.compare('denied', 'denied', ours),
+                'workers': self.workers,
+                'tenants': self.tenants,
+                'streams': self.streams,
+            })
+        if WITH_PEERS:
+            steps['slow_peers'] = self.slow_peers
 
-        self.direct = {s: self.wrk(self.servers['stubs'].port, s, 1)[0:2]
-                       for s in ('json', 'sse100')}
+        for name, step in steps.items():
+            if not only or name in only:
+                step()
 
-        for i in range(self.options.rounds):
-            print('round %d of %d' % (i + 1, self.options.rounds),
-                  file=sys.stderr, flush=True)
-            for name, scenario in plan if i % 2 == 0 else plan[::-1]:
-                self.measure(name, scenario)
+    def workers(self):
+        self.compare('workers', 'c256', {
+            '%d workers' % n: (lambda n: lambda p: gateways.ledger(
+                p, workers=n))(n) for n in (1, 2, 4)}, rounds=3)
 
-        self.balance = self.check_ledger()
+    def tenants(self):
+        for n in 1, 1000, 100000:
+            self.compare('%d tenants' % n, 'json', {
+                'ledger': lambda p: gateways.ledger(
+                    p, tenants=n, zone='512m')}, rounds=3, tenants=n)
+
+    def slow_peers(self):
+        kinds = {'ledger': gateways.ledger,
+                 'litellm': gateways.LiteLLM, 'portkey': gateways.Portkey}
+        for kind in 'litellm', 'portkey':
+            try:
+                self.say('getting %s' % kind)
+                subprocess.run([os.path.join(ROOT, 'tools',
+                                             'bench-peers.sh'), kind],
+                               check=True, stdout=subprocess.DEVNULL)
+            except subprocess.CalledProcessError:
+                self.notes.append('%s could not be installed' % kind)
+                del kinds[kind]
+        self.compare('slow_peers', 'bearer', kinds, rounds=3,
+                     seconds=max(3, self.options.seconds))
 
 
-def spread(values, digits):
-    return {'median': round(statistics.median(values), digits),
-            'min': round(min(values), digits),
-            'max': round(max(values), digits)}
-
-
-def ratio_of(bench, name, scenario, what):
-    plain = bench.results['plain', scenario]
-    other = bench.results[name, scenario]
-    return spread([b[what] / a[what] for a, b in zip(plain, other)], 3)
-
-
-def summarize(bench):
-    ratios, spreads = {}, {}
-
-    for name, scenario in bench.results:
-        if name == 'plain':
-            continue
-        for what, short in ('cpu_us', 'cpu'), ('rps', 'rps'):
-            key = '%s_%s_%s' % (name, scenario, short)
-            spreads[key] = ratio_of(bench, name, scenario, what)
-            ratios[key] = spreads[key]['median']
-
-    measured = {}
-    for (name, scenario), rounds in bench.results.items():
-        measured['%s_%s' % (name, scenario)] = {
-            what: spread([r[what] for r in rounds], digits)
-            for what, digits in (('rps', 0), ('cpu_us', 1), ('busy', 2),
-                                 ('p50_ms', 2), ('p99_ms', 2))}
-
+def machine(bench):
     version = subprocess.run([BINARY, '-v'], stderr=subprocess.PIPE)
-
-    return {
-        'ratios': ratios, 'ratio_spreads': spreads, 'measured': measured,
-        'stubs_direct_rps': {s: round(n / t)
-                             for s, (n, t) in bench.direct.items()},
-        'rounds': bench.options.rounds, 'seconds': bench.options.seconds,
-        'connections': bench.options.connections,
-        'machine': {'cpu': cpu_model(), 'cores': len(bench.cores),
-                    'kernel': platform.release(),
-                    'nginx': version.stderr.decode().strip()},
-        'date': time.strftime('%Y-%m-%d')}
-
-
-def cpu_model():
+    model = platform.machine()
     with open('/proc/cpuinfo') as file:
-        for line in file:
-            if line.startswith('model name'):
-                return line.split(':', 1)[1].strip()
-    return platform.machine()
-
-
-LABELS = {'plain': 'plain proxy_pass', 'ledger': '+ embedded ledger',
-          'cycles': '+ Cycles server (stand-in)'}
-
-
-def markdown(summary):
-    out = ['# Benchmark', '',
-           '%(cpu)s, %(cores)d cores, Linux %(kernel)s, %(nginx)s' %
-           summary['machine'],
-           '%d rounds of %d s, %d connections, one worker per gateway; '
-           'medians (min-max over the rounds)' % (
-               summary['rounds'], summary['seconds'],
-               summary['connections']), '',
-           '## Against plain proxy_pass', '',
-           '| ratio | median | min-max |', '|---|---|---|']
-
-    for key, value in summary['ratio_spreads'].items():
-        out.append('| %s | **%.2f** | %.2f-%.2f |' % (
-            key, value['median'], value['min'], value['max']))
-
-    out += ['', '## Measured', '',
-            '| gateway | reply | requests/s | CPU us/request | p50 ms | '
-            'p99 ms | worker busy |', '|---|---|---|---|---|---|---|']
-
-    for key, value in summary['measured'].items():
-        name, scenario = key.rsplit('_', 1)
-        cells = ['%g (%g-%g)' % (v['median'], v['min'], v['max'])
-                 for v in (value['rps'], value['cpu_us'], value['p50_ms'],
-                           value['p99_ms'])]
-        out.append('| %s | %s | %s | %d %% |' % (
-            LABELS[name], scenario, ' | '.join(cells),
-            round(value['busy']['median'] * 100)))
-
-    direct = summary['stubs_direct_rps']
-    out += ['', 'The stubs alone answer %d (json) and %d (sse100) '
-            'requests/s with the same load generator; a worker that is '
-            'busy near 100 %% shows that the gateway, not they, is the '
-            'limit.' % (direct['json'], direct['sse100']),
-            'The spread of a column is the noise of this machine; CPU per '
-            'request and the ratios are steadier than requests/s.', '']
-    return '\n'.join(out)
+        match = re.search(r'model name\s*: (.*)', file.read())
+        model = match.group(1) if match else model
+    return {'cpu': model, 'cores': len(gateways.cores()),
+            'kernel': platform.release(),
+            'nginx': version.stderr.decode().strip(),
+            'load_average': os.getloadavg()[0],
+            'date': time.strftime('%Y-%m-%d'),
+            'took_s': round(time.monotonic() - bench.begin)}
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--seconds', type=int, default=3)
-    parser.add_argument('--connections', type=int, default=32)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=1 if QUICK else 5)
+    parser.add_argument('--seconds', type=float,
+                        default=0.3 if QUICK else 2)
+    parser.add_argument('--only', type=lambda s: s.split(','), default=[])
     parser.add_argument('--out', default=os.path.join(BUILD, 'bench'))
-    parser.add_argument('--smoke', action='store_true',
-                        help='one short round, for the tests')
     options = parser.parse_args()
-    if options.smoke:
-        options.rounds, options.seconds = 1, 1
 
     bench = Bench(options)
     try:
-        bench.start()
         bench.run()
     except BenchError as exc:
         print('bench: %s' % exc, file=sys.stderr)
         return 1
     finally:
-        bench.stop()
+        bench.close()
 
-    summary = summarize(bench)
-    os.makedirs(options.out, exist_ok=True)
-    with open(os.path.join(options.out, 'report.json'), 'w') as file:
-        json.dump(summary, file, indent=2)
-        file.write('\n')
-    with open(os.path.join(options.out, 'report.md'), 'w') as file:
-        file.write(markdown(summary))
-    print(markdown(summary))
+    report.write(options.out, bench, machine(bench))
+    with open(os.path.join(options.out, 'report.md')) as file:
+        print(file.read())
     return 0
 
 

@@ -87,6 +87,8 @@ http {
         listen 127.0.0.1:%(port)d;
         location = /mark { auth_basic m; auth_basic_user_file /dev/null; }
         location / { proxy_pass http://provider; %(location)s }
+        location /unbuffered/ { proxy_pass http://provider/;
+                                proxy_buffering off; %(location)s }
         location /dry/ { proxy_pass http://provider/; %(dry)s }
     }
 }
@@ -109,7 +111,7 @@ BUDGETS = budgets(('tenant:acme', 10 ** 16),
 class Scenario:
 
     def __init__(self, body, reply, few, many, tenant='acme', status=200,
-                 path='/v1/chat/completions', steps=None):
+                 path='/v1/chat/completions', steps=None, paused=False):
         self.body = body.encode()
         self.reply = reply.encode()
         self.few = few
@@ -117,16 +119,19 @@ class Scenario:
         self.tenant = tenant
         self.status = status
         self.path = path
-        self.steps = steps        # a reply one event at a time
+        self.steps = steps        # a reply in chunks
+        self.paused = paused      # each waits for the one before it
 
 
 SCENARIOS = {
     'json': Scenario(traffic.request(), traffic.COMPLETION, 20, 120),
-    'sse100': Scenario(traffic.stream_request(), traffic.stream(100), 5, 25),
-    'sse1m': Scenario(traffic.stream_request(),
-                      traffic.stream(5000), 1, 3),
-    'trickle': Scenario(traffic.stream_request(), '', 2, 8,
-                        steps=traffic.events(100)),
+    'sse100': Scenario(traffic.stream_request(), '', 5, 25,
+                       steps=traffic.events(100)),
+    'sse1m': Scenario(traffic.stream_request(), '', 1, 3,
+                      steps=traffic.events(5000)),
+    'trickle': Scenario(traffic.stream_request(), '', 2, 8, paused=True,
+                        steps=traffic.events(100),
+                        path='/unbuffered/v1/chat/completions'),
     'long': Scenario(traffic.long_request(), traffic.COMPLETION, 2, 8),
     'denied': Scenario(traffic.request(), traffic.COMPLETION, 20, 120,
                        tenant='poor', status=429),
@@ -189,7 +194,6 @@ class Profile:
         self.functions = collections.Counter()
         self.files = {}
         self.nginx = 0
-        self.syscalls = 0
         self._stubs = {}                # of calls across objects
         self._calls = []
         self._read(path)
@@ -218,14 +222,14 @@ class Profile:
                 elif key == 'calls':
                     call = True
                 elif line[:1].isdigit():
-                    cost = [int(n) for n in line.split()[1:]] + [0]
+                    count = int(line.split()[1])
                     if call:
                         self._calls.append((owner, function, callee, called,
-                                            cost[0]))
+                                            count))
                         if owner == 'stub':
                             self._stubs[function] = callee
                     else:
-                        self._own(owner, function, cost)
+                        self._add(owner, function, count)
                     call = False
                     callee = owner
 
@@ -234,10 +238,6 @@ class Profile:
                 callee = self._stubs.get(called, 'library')
             if callee == 'library' and called != START:
                 self._add(owner, function, count)
-
-    def _own(self, owner, function, cost):
-        self._add(owner, function, cost[0])
-        self.syscalls += cost[1]
 
     def _add(self, owner, function, count):
         if owner == 'module':
@@ -249,13 +249,11 @@ class Profile:
         self.functions.subtract(other.functions)
         self.files = dict(other.files, **self.files)
         self.nginx -= other.nginx
-        self.syscalls -= other.syscalls
 
     def per(self, n):
         for name in self.functions:
             self.functions[name] /= n
         self.nginx /= n
-        self.syscalls /= n
         return self
 
     def stages(self):
@@ -310,10 +308,18 @@ class Provider(threading.Thread):
             conn.sendall(head.encode() + scenario.reply)
             return
 
-        conn.sendall((head + 'Transfer-Encoding: chunked\r\n\r\n').encode())
-        for step in scenario.steps:
+        head += 'Transfer-Encoding: chunked\r\n\r\n'
+        chunks = [b'%x\r\n%s\r\n' % (len(step), step.encode())
+                  for step in scenario.steps]
+
+        if not scenario.paused:
+            conn.sendall(head.encode() + b''.join(chunks) + b'0\r\n\r\n')
+            return
+
+        conn.sendall(head.encode())
+        for chunk in chunks:
             self.turn.acquire()
-            conn.sendall(b'%x\r\n%s\r\n' % (len(step), step.encode()))
+            conn.sendall(chunk)
         conn.sendall(b'0\r\n\r\n')
 
 
@@ -340,7 +346,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 ['valgrind', '--tool=callgrind', '--compress-strings=no',
                  '--compress-pos=no', '--dump-line=no',
-                 '--collect-systime=yes', '--separate-threads=yes', '--dump-before=' + MARK,
+                 '--separate-threads=yes', '--dump-before=' + MARK,
                  '--callgrind-out-file=' + os.path.join(self.dir, 'out'),
                  BINARY, '-p', self.dir, '-c',
                  os.path.join(self.dir, 'nginx.conf')],
@@ -397,7 +403,7 @@ class Gateway:
         if b'chunked' in head:
             chunks = 0
             while not body.endswith(b'0\r\n\r\n'):
-                if scenario.steps is not None:
+                if scenario.paused:
                     self.provider.turn.release()
                     chunks += 1
                     while (body.count(b'\n\n') < chunks
@@ -492,7 +498,6 @@ def counts(plain, ledger):
     result['module'] = round(sum(stages.values()))
     result['nginx'] = round(ledger.nginx - plain.nginx)
     result['plain'] = round(plain.nginx)
-    result['syscalls'] = round(ledger.syscalls - plain.syscalls, 2)
     return result
 
 
@@ -516,11 +521,11 @@ def differences(kept, found, tolerance):
 def table(found):
     stages = [stage for stage, _ in STAGES
               if any(stage in row for row in found.values())]
-    stages += ['module', 'nginx', 'plain', 'syscalls']
+    stages += ['module', 'nginx', 'plain']
     lines = ['%-10s' % '' + ''.join('%10s' % name for name in found)]
     for stage in stages:
         lines.append('%-10s' % stage + ''.join(
-            '%10g' % row.get(stage, 0) for row in found.values()))
+            '%10d' % row.get(stage, 0) for row in found.values()))
     return '\n'.join(lines)
 
 

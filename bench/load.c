@@ -14,6 +14,9 @@
  *     request=FILE  the head and body as they are sent; each "%TENANT%" in it
  *                   is replaced by eight digits that count from 0 to tenants
  *     tenants=N     status=N that is expected
+ *     commit=FILE   each reply to a request has a reservation_id, which takes
+ *                   the place of LOAD_ID in this request that follows it; in
+ *                   both, LOAD_KEY becomes another number each time
  *     reply=FILE    what the provider answers, head and body
  *     pause=MS      between the events of a reply; 0: all of it at once
  *     spin=1        never sleeps: else a gateway that is slower would also have
@@ -50,6 +53,8 @@
 #define LOAD_HEAD     4096
 #define LOAD_SAMPLES  (8 * 1024 * 1024)
 #define LOAD_MARK     "%TENANT%"
+#define LOAD_KEY      "%IDEMPOTENCYKEY%"
+#define LOAD_ID       "%===========RESERVATION_ID=========%"
 
 
 typedef enum {
@@ -84,6 +89,7 @@ struct load_conn_s {
     size_t          out_len;
     size_t          out_pos;
     int             writing;              /* waits to be writable */
+    int             closing;              /* once all is sent */
     uint64_t        due;                  /* of the next event */
     load_conn_t    *next;                 /* in the queue of pauses */
 
@@ -91,7 +97,9 @@ struct load_conn_s {
     uint64_t        begun;
     uint64_t        first;
 
-    char           *request;              /* its own copy */
+    char           *request;              /* its own copies */
+    char           *commit;
+    int             reserved;             /* commit is what comes next */
     char            head[LOAD_HEAD];
 };
 
@@ -110,8 +118,9 @@ static struct {
 } load = { 0, 0, 1, 1, 0, 0, 200, 0, 0, 0 };
 
 static int           load_epoll;
-static char         *load_request, *load_reply, *load_events;
-static size_t        load_request_len, load_reply_len;
+static char         *load_request, *load_commit, *load_reply, *load_events;
+static size_t        load_request_len, load_commit_len, load_reply_len;
+static uint64_t      load_key;
 static uint64_t      load_begin, load_end;
 static uint64_t      load_sent, load_done, load_bad, load_broken;
 static uint64_t      load_answered, load_bytes, load_turns, load_blank;
@@ -316,6 +325,10 @@ load_write(load_conn_t *c)
         c->writing = 0;
         load_watch(c, EPOLL_CTL_MOD, EPOLLIN);
     }
+
+    if (c->closing) {
+        (void) shutdown(c->fd, SHUT_WR);
+    }
 }
 
 
@@ -369,6 +382,8 @@ load_answer(load_conn_t *c)
     path = strchr(c->head, ' ');
     end = path ? strchr(path + 1, ' ') : NULL;
 
+    c->closing = (strcasestr(c->head, "\r\nconnection: close") != NULL);
+
     if (end && strncmp(path, " /v1/reservations ", 18) == 0) {
         load_send(c, load_reserved, strlen(load_reserved));
 
@@ -401,6 +416,27 @@ load_answer(load_conn_t *c)
 }
 
 
+/* behind the chunk of the event at p, and behind the last chunk of all */
+
+static const char *
+load_event_end(const char *p)
+{
+    const char  *end;
+
+    static const char  mark[] = "\n\n\r\n", last[] = "0\r\n\r\n";
+
+    end = strstr(p, mark);
+
+    if (end == NULL) {
+        return load_reply + load_reply_len;
+    }
+
+    end += sizeof(mark) - 1;
+
+    return (strcmp(end, last) == 0) ? end + sizeof(last) - 1 : end;
+}
+
+
 /* the next event of each reply whose pause is over */
 
 static void
@@ -428,19 +464,11 @@ load_pauses(uint64_t now)
         }
 
         begin = c->out + c->out_len;
-        end = strstr(begin, "\n\n");
+        end = load.hold ? load_reply + load_reply_len : load_event_end(begin);
 
-        if (load.hold) {
-            end = load_reply + load_reply_len - 2;
-        }
+        load_send(c, begin, (size_t) (end - begin));
 
-        if (end == NULL) {
-            continue;
-        }
-
-        load_send(c, begin, (size_t) (end + 2 - begin));
-
-        if (end + 2 - load_reply < (ssize_t) load_reply_len) {
+        if (end < load_reply + load_reply_len) {
             c->due += load.pause * 1000000u;
             c->next = NULL;
 
@@ -487,11 +515,33 @@ load_client_end(load_conn_t *c, uint64_t now)
 
 
 static void
+load_set_key(char *request, const char *from)
+{
+    char         key[20];
+    const char  *mark;
+
+    mark = strstr(from, LOAD_KEY);
+
+    if (mark) {
+        snprintf(key, sizeof(key), "%016llx", (unsigned long long) ++load_key);
+        memcpy(request + (mark - from), key, 16);
+    }
+}
+
+
+static void
 load_client_begin(load_conn_t *c, uint64_t now)
 {
     char  *mark, digits[16];
 
-    if (load.tenants) {
+    if (c->reserved) {
+        load_set_key(c->commit, load_commit);
+
+    } else {
+        load_set_key(c->request, load_request);
+    }
+
+    if (load.tenants && !c->reserved) {
         mark = c->request;
         snprintf(digits, sizeof(digits), "%08u", load_tenant);
         load_tenant = (load_tenant + 1) % load.tenants;
@@ -507,7 +557,40 @@ load_client_begin(load_conn_t *c, uint64_t now)
     c->first = 0;
 
     load_sent++;
-    load_send(c, c->request, load_request_len);
+
+    if (c->reserved) {
+        load_send(c, c->commit, load_commit_len);
+
+    } else {
+        load_send(c, c->request, load_request_len);
+    }
+}
+
+
+/* the id of what was reserved: these replies are small and come at once */
+
+static void
+load_take_id(load_conn_t *c, const char *p, const char *last)
+{
+    const char  *id, *mark;
+
+    static const char  name[] = "\"reservation_id\":\"";
+
+    if (c->reserved) {
+        c->reserved = 0;
+        return;
+    }
+
+    id = memmem(p, (size_t) (last - p), name, sizeof(name) - 1);
+    mark = strstr(load_commit, LOAD_ID);
+
+    if (id == NULL || mark == NULL || last - id < 64) {
+        load_bad++;
+        return;
+    }
+
+    memcpy(c->commit + (mark - load_commit), id + sizeof(name) - 1, 36);
+    c->reserved = 1;
 }
 
 
@@ -678,6 +761,10 @@ load_read(load_conn_t *c)
 
     p = load_buffer;
     last = p + n;
+
+    if (load_commit && c->kind == LOAD_CLIENT) {
+        load_take_id(c, p, last);
+    }
 
     while (p < last) {
         p = load_parse(c, p, last, now);
@@ -889,6 +976,9 @@ load_option(char *arg)
     } else if (strcmp(arg, "request") == 0) {
         load_request = load_file(value, &load_request_len);
 
+    } else if (strcmp(arg, "commit") == 0) {
+        load_commit = load_file(value, &load_commit_len);
+
     } else if (strcmp(arg, "reply") == 0) {
         load_reply = load_file(value, &load_reply_len);
 
@@ -922,6 +1012,17 @@ load_clients(void)
         }
 
         memcpy(c->request, load_request, load_request_len);
+
+        if (load_commit) {
+            c->commit = malloc(load_commit_len);
+
+            if (c->commit == NULL) {
+                load_fail("malloc");
+            }
+
+            memcpy(c->commit, load_commit, load_commit_len);
+        }
+
         load_idle[load_nidle++] = c;
     }
 
@@ -965,6 +1066,10 @@ main(int argc, char **argv)
     load_json(load_extended, sizeof(load_extended),
               "{\"status\":\"ACTIVE\",\"expires_at_ms\":4102444800000,"
               "\"remaining_ttl_ms\":60000}");
+
+    /* no two runs have the same keys */
+
+    load_key = (uint64_t) time(NULL) << 32;
 
     load_epoll = epoll_create1(0);
 

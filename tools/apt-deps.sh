@@ -11,15 +11,18 @@ packages_of() {
         build) echo gcc make libc6-dev nginx nginx-dev libjansson-dev \
                     libsqlite3-dev libssl-dev zlib1g-dev ;;
         demo)  echo python3 python3-venv ca-certificates ;;
-        test)  echo build-essential clang debhelper perl python3 python3-venv curl jq wrk \
-                    ca-certificates dpkg-dev libpcre2-dev pkg-config procps \
-                    sqlite3 systemd tzdata util-linux chromium ;;
+        test)  echo build-essential clang debhelper perl python3 \
+                    python3-venv curl jq wrk ca-certificates dpkg-dev \
+                    libpcre2-dev pkg-config procps sqlite3 systemd tzdata \
+                    util-linux chromium valgrind ;;
         rust)  if apt-cache madison cargo-web 2> /dev/null | grep -q .; then
                    echo cargo-web rustc-web
                else
                    echo cargo rustc
                fi ;;
-        bench) echo wrk python3 util-linux ;;
+        bench) echo python3 util-linux ;;
+        peers) echo haproxy redis-server lua-cjson libnginx-mod-http-lua \
+                    libnginx-mod-http-js ;;
         fuzz)  echo clang libclang-rt-dev ;;
         package)
                echo build-essential debhelper ;;

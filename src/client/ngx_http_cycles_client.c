@@ -99,7 +99,7 @@ ngx_http_cycles_client_reserve(ngx_http_cycles_reservation_t *rsv)
     ngx_http_cycles_client_t  *client;
     ngx_http_cycles_server_t  *server;
 
-    ngx_memzero(&rsv->reserved, sizeof(cycles_reserved_t));
+    ngx_memzero(rsv->reserved, sizeof(cycles_reserved_t));
     ngx_str_null(&rsv->id);
     ngx_str_null(&rsv->request_id);
     ngx_str_null(&rsv->trace_id);
@@ -656,7 +656,7 @@ ngx_http_cycles_client_reserved(ngx_http_cycles_call_t *call)
 
     verdict = cycles_parse_reserve(call->status, call->reply.data,
                                    call->reply.len, &rsv->terms,
-                                   &rsv->reserved, &reply);
+                                   rsv->reserved, &reply);
     op->tries++;
 
     ngx_http_cycles_client_heard(client->server, call, client->log);
@@ -732,11 +732,11 @@ ngx_http_cycles_client_answered(ngx_http_cycles_client_t *client,
     }
 
     if (call->retry_after && rsv->outcome == NGX_HTTP_CYCLES_ANSWERED
-        && rsv->reserved.denial.reset_at_ms == 0)
+        && rsv->reserved->denial.reset_at_ms == 0)
     {
         tp = ngx_timeofday();
 
-        rsv->reserved.denial.reset_at_ms = (int64_t) tp->sec * 1000 + tp->msec
+        rsv->reserved->denial.reset_at_ms = (int64_t) tp->sec * 1000 + tp->msec
                                            + call->retry_after;
     }
 }

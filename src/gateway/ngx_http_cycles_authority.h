@@ -80,7 +80,8 @@ struct ngx_http_cycles_reservation_s {
     /* the answer to reserve() */
 
     ngx_http_cycles_outcome_t       outcome;
-    cycles_reserved_t               reserved;
+    cycles_reserved_t              *reserved;        /* of the pool; large,
+                                                        so it may be freed */
     ngx_str_t                       id;
     ngx_str_t                       request_id;      /* X-Request-Id */
     ngx_str_t                       trace_id;        /* X-Cycles-Trace-Id */
@@ -91,7 +92,6 @@ struct ngx_http_cycles_reservation_s {
 
     ngx_http_cycles_outcome_t       extend_outcome;
     ngx_uint_t                      extend_status;   /* HTTP, 0 for a ledger */
-    cycles_settled_t                extended;
     ngx_str_t                       extend_key;
     ngx_msec_t                      extend_rtt;
     ngx_msec_t                      extend_retry_after;   /* 0: none given */
@@ -106,8 +106,12 @@ struct ngx_http_cycles_reservation_s {
     ngx_str_t                       settle_metadata; /* JSON object text */
     ngx_str_t                       reason;          /* of a release */
     ngx_http_cycles_outcome_t       settle_outcome;
-    cycles_settled_t                settled;
     ngx_http_cycles_done_pt         settle_done;
+
+    union {
+        cycles_settled_t            extended;
+        cycles_settled_t            settled;
+    };
 
     /* of the gateway, and of the authority */
 

@@ -50,7 +50,7 @@ ngx_http_cycles_apply_caps(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_uint_t      ntools;
     cycles_caps_t  *caps;
 
-    caps = &ctx->reservation->reserved.caps;
+    caps = &ctx->reservation->reserved->caps;
 
     if (caps->max_tokens == 0) {
         return ngx_http_cycles_cap_refuse(r, ctx, "BUDGET_EXCEEDED",

@@ -108,7 +108,7 @@ ngx_http_cycles_cutoff_init(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    co->reserved = ctx->reservation->reserved.reserved;
+    co->reserved = ctx->reserved;
     co->factor = 1000;
 
     if (ctx->conf->factors) {

@@ -13,6 +13,10 @@
 #include "ngx_http_cycles_module.h"
 
 
+/* a reservation with its strings; its answer is too large for a pool */
+#define NGX_HTTP_CYCLES_POOL  3072
+
+
 static ngx_http_cycles_ctx_t *ngx_http_cycles_create_ctx(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_cycles_begin(ngx_http_request_t *r,
@@ -340,7 +344,7 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     /* of its own: a reservation outlives the request of its client */
 
-    pool = ngx_create_pool(2048, ngx_cycle->log);
+    pool = ngx_create_pool(NGX_HTTP_CYCLES_POOL, ngx_cycle->log);
     if (pool == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -351,12 +355,18 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    rsv->reserved = ngx_pcalloc(pool, sizeof(cycles_reserved_t));
+    if (rsv->reserved == NULL) {
+        ngx_destroy_pool(pool);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     rsv->pool = pool;
     rsv->authority = ctx->conf->authority;
     rsv->data = ctx;
     rsv->reserve_done = ngx_http_cycles_reserve_done;
     rsv->settle_done = ngx_http_cycles_settle_done;
-    rsv->reserved.remaining = CYCLES_NOT_KNOWN;
+    rsv->reserved->remaining = CYCLES_NOT_KNOWN;
     rsv->settled.remaining = CYCLES_NOT_KNOWN;
 
     ctx->reservation = rsv;
@@ -472,11 +482,11 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     if (ctx->conf->mode == NGX_HTTP_CYCLES_DRY_RUN) {
 
         if (ctx->code == CYCLES_OK
-            && rsv->reserved.decision != CYCLES_DENY)
+            && rsv->reserved->decision != CYCLES_DENY)
         {
             ngx_http_cycles_decided(ctx, NGX_HTTP_CYCLES_DRY_RUN_ALLOW);
             ctx->dry_run.data = (u_char *)
-                               cycles_decision_name(rsv->reserved.decision);
+                               cycles_decision_name(rsv->reserved->decision);
             ctx->dry_run.len = ngx_strlen(ctx->dry_run.data);
 
         } else {
@@ -502,7 +512,7 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return ngx_http_cycles_send_denial(r, ctx);
     }
 
-    ctx->verdict = (rsv->reserved.decision == CYCLES_ALLOW_WITH_CAPS)
+    ctx->verdict = (rsv->reserved->decision == CYCLES_ALLOW_WITH_CAPS)
                    ? NGX_HTTP_CYCLES_ALLOW_WITH_CAPS : NGX_HTTP_CYCLES_ALLOW;
 
     if (ctx->verdict == NGX_HTTP_CYCLES_ALLOW_WITH_CAPS
@@ -531,6 +541,11 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_meter_begin(ctx);
     ngx_http_cycles_heartbeat_start(ctx);
 
+    /* a stream may last for hours, and has no more use for the answer */
+
+    (void) ngx_pfree(rsv->pool, rsv->reserved);
+    rsv->reserved = NULL;
+
     return ngx_http_cycles_pass(r, ctx);
 }
 
@@ -547,9 +562,9 @@ ngx_http_cycles_key_taken(ngx_http_cycles_reservation_t *rsv)
         return 0;
     }
 
-    return rsv->reserved.code == CYCLES_IDEMPOTENCY_MISMATCH
-           || (rsv->reserved.code == CYCLES_OK
-               && rsv->id.len && rsv->reserved.remaining_ttl_ms == 0);
+    return rsv->reserved->code == CYCLES_IDEMPOTENCY_MISMATCH
+           || (rsv->reserved->code == CYCLES_OK
+               && rsv->id.len && rsv->reserved->remaining_ttl_ms == 0);
 }
 
 
@@ -563,7 +578,7 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_reservation_t  *rsv;
 
     rsv = ctx->reservation;
-    rs = &rsv->reserved;
+    rs = rsv->reserved;
 
     ctx->code = rs->code;
     ctx->reserve_time = rsv->reserve_time;
@@ -623,6 +638,7 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     }
 
     ctx->remaining = rs->remaining;
+    ctx->reserved = rs->reserved;
 
     s.data = (u_char *) rs->scope_path;
     s.len = rs->scope_path_len;
@@ -817,7 +833,7 @@ ngx_http_cycles_cleanup(void *data)
 
     if (ctx->state == NGX_HTTP_CYCLES_RESERVED
         && (rsv->outcome == NGX_HTTP_CYCLES_OUTAGE || rsv->terms.dry_run
-            || rsv->reserved.code != CYCLES_OK))
+            || (rsv->reserved && rsv->reserved->code != CYCLES_OK)))
     {
         ngx_http_cycles_drop_reservation(ctx);
         return;

@@ -45,7 +45,7 @@ ngx_http_cycles_heartbeat_start(ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_heartbeat_t  *hb;
 
     hb = &ctx->heartbeat;
-    rs = &ctx->reservation->reserved;
+    rs = ctx->reservation->reserved;
 
     ngx_memzero(hb, sizeof(ngx_http_cycles_heartbeat_t));
 

@@ -206,8 +206,8 @@ ngx_http_cycles_meter_begin(ngx_http_cycles_ctx_t *ctx)
     ngx_memory_barrier();
 
     stream->lease = stream->started
-                    + ((rsv->reserved.remaining_ttl_ms < 0)
-                       ? rsv->terms.ttl_ms : rsv->reserved.remaining_ttl_ms);
+                    + ((rsv->reserved->remaining_ttl_ms < 0)
+                       ? rsv->terms.ttl_ms : rsv->reserved->remaining_ttl_ms);
 
     ctx->stream = stream;
 }

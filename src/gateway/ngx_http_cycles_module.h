@@ -305,6 +305,7 @@ typedef struct {
     ngx_str_t                        trace_id;
     ngx_str_t                        request_id;
     ngx_str_t                        dry_run;     /* decision it would be */
+    int64_t                          reserved;
     int64_t                          remaining;   /* or CYCLES_NOT_KNOWN */
     ngx_msec_t                       reserve_time;
     ngx_msec_t                       started;
@@ -317,6 +318,8 @@ typedef struct {
 
     llm_splice_t                    *splices;
     ngx_uint_t                       nsplices;
+
+    llm_facts_t                      facts_read;
 
     /* the reply */
 

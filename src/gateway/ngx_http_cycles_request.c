@@ -57,10 +57,11 @@ ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     llm_facts_t    *facts;
     llm_request_t  *rq;
 
-    rq = ngx_pcalloc(r->pool, sizeof(llm_request_t));
-    if (rq == NULL) {
-        return NGX_ERROR;
-    }
+    /* a body is read in one go, by one at a time */
+
+    static llm_request_t  reader;
+
+    rq = &reader;
 
     rc = ngx_http_cycles_guess(r, ctx, rq);
 
@@ -78,7 +79,8 @@ ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return NGX_HTTP_BAD_REQUEST;
     }
 
-    facts = &rq->facts;
+    facts = &ctx->facts_read;
+    *facts = rq->facts;
 
     if (ctx->route.model_len) {
 

@@ -44,6 +44,7 @@ typedef struct {
     ngx_event_t                      retry;
     ngx_msec_t                       delay;
     ngx_uint_t                       last_tries;
+    u_char                           id[sizeof(((cycles_reserved_t *) 0)->id)];
     unsigned                         settling:1;
 } ngx_http_cycles_ledger_call_t;
 
@@ -212,7 +213,7 @@ ngx_http_cycles_ledger_reserve_once(ngx_http_cycles_ledger_call_t *call)
     l = call->ledger;
     rsv = call->reservation;
 
-    code = cycles_ledger_reserve(l->core, &rsv->terms, &rsv->reserved,
+    code = cycles_ledger_reserve(l->core, &rsv->terms, rsv->reserved,
                                  ngx_http_cycles_ledger_now());
 
     if (code == CYCLES_LOOK_UP) {
@@ -225,10 +226,11 @@ ngx_http_cycles_ledger_reserve_once(ngx_http_cycles_ledger_call_t *call)
     }
 
     rsv->outcome = NGX_HTTP_CYCLES_ANSWERED;
-    rsv->id.data = (u_char *) rsv->reserved.id;
-    rsv->id.len = ngx_strlen(rsv->reserved.id);
+    rsv->id.len = ngx_strlen(rsv->reserved->id);
+    rsv->id.data = call->id;
+    ngx_memcpy(call->id, rsv->reserved->id, rsv->id.len);
 
-    return ngx_http_cycles_ledger_wait(l, rsv->reserved.record,
+    return ngx_http_cycles_ledger_wait(l, rsv->reserved->record,
                                        &call->wait);
 }
 

@@ -60,6 +60,8 @@ static const unsigned char *llm_json_contents(llm_json_t *js,
     const unsigned char *p, const unsigned char *last);
 static const unsigned char *llm_json_plain(const unsigned char *p,
     const unsigned char *last, int strict);
+static const unsigned char *llm_json_text(const unsigned char *p,
+    const unsigned char *last);
 static int llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
 static int llm_json_key(llm_json_t *js, const unsigned char *p, size_t n,
@@ -606,29 +608,67 @@ llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
 const unsigned char *
 llm_json_string_end(const unsigned char *p, const unsigned char *last)
 {
-    unsigned  ch;
+    for ( ;; ) {
 
-    while (p < last) {
+        p = llm_json_text(p, last);
 
-        ch = *p++;
-
-        if (ch == '"') {
-            return p - 1;
-        }
-
-        if (ch < 0x20) {
+        if (p == last || *p < ' ') {
             return NULL;
         }
 
-        if (ch == '\\'
-            && (p == last || *p == '\0'
-                || strchr("\"\\/bfnrt", (int) *p++) == NULL))
+        if (*p == '"') {
+            return p;
+        }
+
+        /* a backslash */
+
+        if (last - p < 2 || p[1] == '\0'
+            || strchr("\"\\/bfnrt", (int) p[1]) == NULL)
         {
             return NULL;
         }
+
+        p += 2;
+    }
+}
+
+
+/* the first quote, backslash or control character */
+
+static const unsigned char *
+llm_json_text(const unsigned char *p, const unsigned char *last)
+{
+#if defined(__SSE2__)
+
+    unsigned       found;
+    const __m128i  control = _mm_set1_epi8(0x1f);
+    __m128i        bytes, other;
+
+    while (last - p >= 16) {
+
+        bytes = _mm_loadu_si128((const __m128i *) p);
+        other = _mm_or_si128(
+                    _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes),
+                    _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+                                 _mm_cmpeq_epi8(bytes,
+                                                _mm_set1_epi8('\\'))));
+
+        found = (unsigned) _mm_movemask_epi8(other);
+
+        if (found) {
+            return p + __builtin_ctz(found);
+        }
+
+        p += 16;
     }
 
-    return NULL;
+#endif
+
+    while (p < last && *p >= ' ' && *p != '"' && *p != '\\') {
+        p++;
+    }
+
+    return p;
 }
 
 

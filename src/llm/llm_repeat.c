@@ -17,6 +17,15 @@ static const unsigned char *llm_repeat_number(const unsigned char *p,
     const unsigned char *last);
 
 
+static inline uint64_t
+llm_repeat_mix(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * 0x9e3779b97f4a7c15;
+
+    return sum ^ (sum >> 32);
+}
+
+
 void
 llm_repeat_init(llm_repeat_t *rt)
 {
@@ -178,27 +187,27 @@ llm_repeat_compare(llm_repeat_t *rt)
 }
 
 
-/* four at a time: a product has to wait for the one before it */
+/* two at a time: a product has to wait for the one before it */
 
 uint64_t
 llm_repeat_digest(const uint64_t *words, size_t n)
 {
-    size_t    i, k;
-    uint64_t  sums[4] = { 1, 2, 3, 4 };
+    size_t    i;
+    uint64_t  a, b;
 
-    for (i = 0; i < n; i += k) {
-        for (k = 0; k < 4 && i + k < n; k++) {
-            sums[k] = (sums[k] ^ words[i + k]) * 0x9e3779b97f4a7c15;
-            sums[k] ^= sums[k] >> 32;
-        }
+    a = 1;
+    b = n;
+
+    for (i = 0; i + 1 < n; i += 2) {
+        a = llm_repeat_mix(a, words[i]);
+        b = llm_repeat_mix(b, words[i + 1]);
     }
 
-    for (k = 1; k < 4; k++) {
-        sums[0] = (sums[0] ^ sums[k]) * 0x9e3779b97f4a7c15;
-        sums[0] ^= sums[0] >> 32;
+    if (i < n) {
+        a = llm_repeat_mix(a, words[i]);
     }
 
-    return sums[0];
+    return llm_repeat_mix(a, b);
 }
 
 

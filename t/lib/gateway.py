@@ -193,7 +193,7 @@ def free_port():
 
 def _raise_file_limit():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    want = 16384 if hard == resource.RLIM_INFINITY else min(16384, hard)
+    want = 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
     if soft < want:
         resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
     return want
