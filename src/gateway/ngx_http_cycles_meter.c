@@ -122,6 +122,10 @@ ngx_http_cycles_keep_denied(ngx_http_cycles_ctx_t *ctx)
 
     denied = ngx_http_cycles_denied_begin();
 
+    if (denied == NULL) {
+        return;
+    }
+
     denied->time = ngx_http_cycles_now();
     denied->verdict = ctx->verdict;
     denied->provider = ctx->route.provider;

@@ -94,6 +94,16 @@ ngx_http_cycles_denied_begin(void)
     ngx_http_cycles_denied_t  *denied;
 
     slice = ngx_http_cycles_slice;
+
+    if (slice->denials == NULL) {
+        slice->denials = ngx_http_cycles_counters_alloc(
+                                          NGX_HTTP_CYCLES_DENIALS
+                                          * sizeof(ngx_http_cycles_denied_t));
+        if (slice->denials == NULL) {
+            return NULL;
+        }
+    }
+
     denied = &slice->denials[slice->ndenials++ % NGX_HTTP_CYCLES_DENIALS];
 
     denied->sequence |= 1;

@@ -20,6 +20,7 @@ static ngx_http_cycles_slice_t *ngx_http_cycles_slice_take(
 static u_char *ngx_http_cycles_series_init(ngx_http_cycles_series_t *series,
     u_char *p, ngx_uint_t max);
 static ngx_uint_t ngx_http_cycles_table_size(ngx_uint_t max);
+static void ngx_http_cycles_no_room(ngx_log_t *log);
 static ngx_uint_t ngx_http_cycles_room(size_t zone, size_t each,
     ngx_uint_t max);
 
@@ -189,9 +190,7 @@ ngx_http_cycles_counters_claim(ngx_http_cycles_counters_t *all,
     ngx_shmtx_unlock(&all->pool->mutex);
 
     if (slice == NULL) {
-        ngx_log_error(NGX_LOG_WARN, log, 0,
-                      "\"cycles_zone\" has no room for the counters of this "
-                      "worker: make it larger, nothing is counted meanwhile");
+        ngx_http_cycles_no_room(log);
         return;
     }
 
@@ -233,7 +232,7 @@ ngx_http_cycles_slice_take(ngx_http_cycles_counters_t *all)
         return NULL;
     }
 
-    /* whole pages of memory, which no other slice shares a line with */
+    /* a page of memory: no other slice shares a cache line with it */
 
     slice = ngx_slab_calloc_locked(all->pool, sizeof(ngx_http_cycles_slice_t));
 
@@ -290,7 +289,26 @@ ngx_http_cycles_counters_alloc(size_t n)
 
     ngx_shmtx_unlock(&pool->mutex);
 
+    if (p == NULL) {
+        ngx_http_cycles_no_room(ngx_cycle->log);
+    }
+
     return p;
+}
+
+
+static void
+ngx_http_cycles_no_room(ngx_log_t *log)
+{
+    static ngx_uint_t  told;
+
+    if (!told) {
+        told = 1;
+
+        ngx_log_error(NGX_LOG_WARN, log, 0,
+                      "\"cycles_zone\" has no room for the counters of this "
+                      "worker: make it larger, meanwhile they are too low");
+    }
 }
 
 

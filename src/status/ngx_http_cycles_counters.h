@@ -131,15 +131,19 @@ typedef struct {
 } ngx_http_cycles_usage_t;
 
 
-/* in blocks, which come as they are needed */
+/*
+ * In blocks, which come as they are needed: what a worker takes of the zone is
+ * little if there is little to count.  A block is a kilobyte or two, and what
+ * the slab allocator makes of that shares no cache line with another.
+ */
 
-#define NGX_HTTP_CYCLES_PAGE_REQUESTS    512
-#define NGX_HTTP_CYCLES_PAGE_USAGES      64
-#define NGX_HTTP_CYCLES_PAGE_STREAMS     32
+#define NGX_HTTP_CYCLES_PAGE_REQUESTS    128
+#define NGX_HTTP_CYCLES_PAGE_USAGES      32
+#define NGX_HTTP_CYCLES_PAGE_STREAMS     12
 
-#define NGX_HTTP_CYCLES_MAX_REQUESTS     65536
-#define NGX_HTTP_CYCLES_MAX_USAGES       8192
-#define NGX_HTTP_CYCLES_MAX_STREAMS      1024
+#define NGX_HTTP_CYCLES_MAX_REQUESTS     16384
+#define NGX_HTTP_CYCLES_MAX_USAGES       4096
+#define NGX_HTTP_CYCLES_MAX_STREAMS      768
 
 
 /* a request with a reservation */
@@ -201,7 +205,7 @@ typedef struct {
                                              / NGX_HTTP_CYCLES_PAGE_STREAMS];
 
     uint32_t                         ndenials;
-    ngx_http_cycles_denied_t         denials[NGX_HTTP_CYCLES_DENIALS];
+    ngx_http_cycles_denied_t        *denials;     /* NULL: none so far */
 } ngx_http_cycles_slice_t;
 
 
@@ -390,7 +394,7 @@ void ngx_http_cycles_name(ngx_http_cycles_names_e kind, ngx_uint_t number,
 ngx_http_cycles_stream_t *ngx_http_cycles_stream_begin(void);
 void ngx_http_cycles_stream_end(ngx_http_cycles_stream_t *stream);
 
-/* to be filled in between these two, of which the second shows it */
+/* to be filled in between these two; NULL: there is no room to show it */
 
 ngx_http_cycles_denied_t *ngx_http_cycles_denied_begin(void);
 void ngx_http_cycles_denied_end(ngx_http_cycles_denied_t *denied);

@@ -199,6 +199,10 @@ ngx_http_cycles_denials_json(ngx_http_cycles_text_t *text)
 
     for (i = 0; i < all->nslices; i++) {
 
+        if (all->slices[i]->denials == NULL) {
+            continue;
+        }
+
         for (k = 0; k < NGX_HTTP_CYCLES_DENIALS; k++) {
             denied = &all->slices[i]->denials[k];
             sequence = denied->sequence;

@@ -481,6 +481,32 @@ def test_names_are_bounded(nginx, provider):
                   model='other') == 40
 
 
+def test_too_little_memory(nginx, provider):
+    """Workers without room for their counters say so, once each, and do all
+    the rest."""
+
+    ng = nginx(workers=12, **unpriced(provider, '128k', 'acme'))
+    for _ in range(12):
+        conns = [Conn(ng.port) for _ in range(4)]
+        for conn in conns:
+            path, headers, body = chat_request(tenant='acme')
+            conn.send_request('POST', path, headers, body)
+        for conn in conns:
+            assert conn.read_response().status == 200
+            conn.close()
+
+    warnings = [line for line in ng.errors('warn')
+                if 'has no room for the counters' in line]
+    assert 0 < len(warnings) <= 12
+    assert len({line.split('[warn] ')[1].split('#')[0]
+                for line in warnings}) == len(warnings)
+
+    text = scrape(ng)
+    check(text)
+    assert sum_of(text, 'cycles_requests_total') < 48
+    assert ng.budget('tenant:acme')['spent'] == 48 * 15
+
+
 def test_tenants_are_labels_if_asked_for(nginx, provider):
     ng = nginx(**unpriced(provider, '1m', 'acme', 'beta'))
     for tenant in 'acme', 'acme', 'beta':

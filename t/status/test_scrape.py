@@ -24,12 +24,18 @@ def cpu_ms(pid):
         return int(file.read().split()[0]) / 1e6
 
 
-def test_ten_thousand_series(nginx, provider):
+def test_ten_thousand_series(nginx):
     ng = nginx(workers=1, log_level='warn', http='''
         cycles_zone 16m;
         keepalive_requests 1000000;
         cycles_ledger main path=%%DIR%%/ledger budgets=%%DIR%%/budgets.json;
-        upstream provider { server 127.0.0.1:%%PROVIDER%%; keepalive 8; }
+        upstream provider { server 127.0.0.1:%%STUB%%; keepalive 8; }
+        server {
+            listen 127.0.0.1:%%STUB%%;
+            access_log off;
+            default_type application/json;
+            return 200 '{"usage":{"prompt_tokens":10,"completion_tokens":5}}';
+        }
     ''', server='''
         location / {
             cycles on;
@@ -42,7 +48,7 @@ def test_ten_thousand_series(nginx, provider):
         }
     ''', files={'budgets.json': gateway.budgets(('tenant:acme', 10 ** 15),
                                                 unit='TOKENS')},
-        provider=provider.port)
+        stub=gateway.free_port())
 
     def ask(conn, model):
         path, headers, body = chat_request(tenant='acme', model=model)
