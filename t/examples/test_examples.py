@@ -197,7 +197,7 @@ def test_openai(example):
         r'ALLOW - "gpt-4o-mini" estimate=\d+ charged=450 '
         r'remaining=\d+ [0-9a-f-]{36}', lines[0]), lines[0]
 
-    r = gateway.request(ng.ports[1], path='/cycles')
+    r = gateway.request(ng.ports[1], path='/cycles?format=json')
     assert r.json['live_reservations'] == 0
 
     # no tenant of that name
