@@ -292,7 +292,7 @@ def test_quit_waits_for_an_answer(start):
     """And for one more try; nothing is left to the next start."""
 
     ng, who, journal = start(journal='flush_timeout=60s')
-    who.cycles.fault('commit', {'delay': 0.7, 'apply': 0, 'status': 500,
+    who.cycles.fault('commit', {'delay': 2, 'apply': 0, 'status': 500,
                                 'body': {}})
     assert ng.chat(tenant='acme').status == 200
     who.cycles.wait(lambda: who.cycles.count('commit') == 1)
