@@ -26,6 +26,9 @@
 
 #define NGX_HTTP_CYCLES_JOURNAL_HOLD    60000
 
+/* a record may be in the hands of who leads, who will let it go */
+#define NGX_HTTP_CYCLES_JOURNAL_LOOKS   3
+
 /* a power of two */
 #define NGX_HTTP_CYCLES_JOURNAL_CACHE   256
 
@@ -93,7 +96,7 @@ struct ngx_http_cycles_journal_s {
     cycles_journal_scan_t               scan;
     ngx_uint_t                          found;      /* and not ended yet */
     ngx_msec_t                          looked;     /* without leading */
-    ngx_uint_t                          eager;      /* to do so */
+    ngx_uint_t                          eager;      /* so often still */
     ngx_uint_t                          looks;      /* now */
     uint64_t                            pending;    /* in this walk so far */
     time_t                              complained;
@@ -174,7 +177,7 @@ void
 ngx_http_cycles_journal_look(void)
 {
     if (ngx_http_cycles_the_journal) {
-        ngx_http_cycles_the_journal->eager = 1;
+        ngx_http_cycles_the_journal->eager = NGX_HTTP_CYCLES_JOURNAL_LOOKS;
     }
 }
 
@@ -795,7 +798,7 @@ ngx_http_cycles_journal_may_look(ngx_http_cycles_journal_t *journal)
                >= journal->conf->replay_time))
     {
         journal->looked = ngx_current_msec;
-        journal->eager = 0;
+        journal->eager--;
         journal->looks = 1;
     }
 }

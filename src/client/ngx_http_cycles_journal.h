@@ -65,7 +65,7 @@ void ngx_http_cycles_journal_stop(void);
 
 /*
  * This worker may be able to settle what another one that looks for records
- * can't: it looks for itself as well, soon and once.
+ * can't: it looks for itself as well, soon, a few times.
  */
 
 void ngx_http_cycles_journal_look(void);

@@ -244,9 +244,15 @@ def test_a_record_is_left_to_who_has_it(start, nginx, provider):
     twice makes them: the second one has no record, and removes none."""
 
     ng, who, journal = start()
-    other = nginx(**who.gateway(
+    other = nginx(workers=1, **who.gateway(
         provider, location='cycles_retry initial=20ms;',
         http='cycles_journal path=%s/journal replay=200ms;' % ng.dir))
+
+    # it knows the directory of the tenant
+
+    assert other.chat(tenant='acme').status == 200
+    who.settled()
+    journal.wait_empty()
     other.allow.append('could not write the record')
     same = {'apply': 0, 'body': {
         'decision': 'ALLOW', 'affected_scopes': ['tenant:acme'],
@@ -259,11 +265,11 @@ def test_a_record_is_left_to_who_has_it(start, nginx, provider):
     who.cycles.fault('commit', done)
 
     assert ng.chat(tenant='acme').status == 200
-    who.cycles.wait(lambda: who.cycles.count('commit') == 1)
+    who.cycles.wait(lambda: who.cycles.count('commit') == 2)
     path, record = journal.record()
     assert other.chat(tenant='acme').status == 200
     who.cycles.wait(lambda: len([e for e in who.cycles.log('commit')
-                                 if e.status == 200]) == 1)
+                                 if e.status == 200]) == 2)
     other.quit()
     assert journal.record() == (path, record)
     who.cycles.release()

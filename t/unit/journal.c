@@ -390,6 +390,12 @@ files(void)
 
     is_int(mode_of(base), 0700, "the base is for its owner only");
 
+    cycles_journal_close(journal);
+    (void) chmod(base, 0755);
+    journal = journal_open();
+
+    is_int(mode_of(base), 0700, "also when it was for others");
+
     is_int(run(journal, CYCLES_JOURNAL_WRITE, "rsv/a"), 0, "one is written");
 
     cycles_journal_name(name, str("rsv/a"));
