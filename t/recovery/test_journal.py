@@ -121,6 +121,19 @@ def test_an_event_does_not_wait_for_the_commits_turn(start):
     journal.wait_empty()
 
 
+def test_nobody_waits_for_more_than_an_hour(start):
+    """Whatever the server says."""
+
+    ng, who, journal = start()
+    who.cycles.fault('commit', {'apply': 0, 'status': 429, 'headers': {
+        'Retry-After': '99999999999999999999'}, 'body': {}})
+    assert ng.chat(tenant='acme').status == 200
+    path, record = journal.wait_record(lambda r: r['not_before_ms'])
+    waits = record['not_before_ms'] - record['recorded_at_ms']
+    assert 3600000 <= waits < 3660000
+    ng.wait_error_log(r'trying again in 3600000 ms')
+
+
 # ------------------------------------------------------------- who replays
 
 
