@@ -28,6 +28,8 @@ static void llm_drop_some(const llm_tool_t *tools, unsigned n,
     unsigned *nsplices);
 static void llm_drop_members(const llm_facts_t *facts, unsigned mask,
     llm_splice_t *splices, unsigned *n);
+static void llm_alone(const llm_facts_t *facts, llm_splice_t *splices,
+    unsigned n);
 static int llm_place_cmp(const void *a, const void *b);
 static int llm_splice_cmp(const void *a, const void *b);
 static void llm_cut(llm_splice_t *splices, unsigned *n, uint64_t start,
@@ -367,6 +369,32 @@ llm_drop_members(const llm_facts_t *facts, unsigned mask,
         } else {
             llm_cut(splices, n, place->span.start, place->span.end);
             end = place->span.end;
+
+            if (place->root) {
+                llm_alone(facts, splices, *n);
+            }
+        }
+    }
+}
+
+
+/* nothing is left behind a limit that was put in front of all */
+
+static void
+llm_alone(const llm_facts_t *facts, llm_splice_t *splices, unsigned n)
+{
+    unsigned       i;
+    llm_splice_t  *splice;
+
+    for (i = 0; i < n; i++) {
+
+        splice = &splices[i];
+
+        if (splice->start == facts->object_start
+            && splice->end == facts->object_start
+            && splice->len && splice->text[splice->len - 1] == ',')
+        {
+            splice->len--;
         }
     }
 }

@@ -42,6 +42,7 @@ typedef struct {
     llm_span_t           span;            /* key and value; end 0: no member */
     uint64_t             before;
     uint64_t             next;
+    unsigned             root;            /* it is of the body's object */
     const llm_member_t  *member;          /* private */
 } llm_place_t;
 

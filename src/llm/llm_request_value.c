@@ -169,6 +169,7 @@ llm_request_place(llm_request_t *rq, llm_place_name_t name, int event)
             depth--;
         }
 
+        place->root = (depth == 1);
         place->before = (js->comma > w->begin[depth] && js->comma < w->key)
                         ? js->comma : 0;
     }
