@@ -307,7 +307,7 @@ class Bench:
             return
         self.say('Redis')
         server = gateways.Redis(0)
-        number = 2000 if QUICK else 50000
+        number = 2000 if QUICK else 10000
         budgets = ['budget:t', 'budget:t:app']
         try:
             server.start()

@@ -166,7 +166,8 @@ class Ours:
         for n in range(tenants):
             name = 'tenant:t%08d' % n
             entries += [(name, RICH), (name + '/app:bench', RICH)]
-        return budgets(*entries, ('tenant:poor', 1))
+        names = ['t%08d' % n for n in range(tenants)] + ['poor']
+        return budgets(*entries, ('tenant:poor', 1), tenants=names)
 
     def start(self):
         self.nginx.start()
