@@ -23,6 +23,9 @@ HTTP = '''
     keepalive_requests 1000000;
     client_body_buffer_size 256k;
     client_header_buffer_size 4k;
+    proxy_buffer_size 16k;
+    proxy_buffers 8 16k;
+    proxy_busy_buffers_size 32k;
     upstream provider { server 127.0.0.1:%%PROVIDER%%; keepalive 512;
                         keepalive_requests 1000000; }
 '''
