@@ -147,8 +147,8 @@ cycles_budgets_parse(const char *json, size_t len, char *err, size_t errlen)
     root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &error);
 
     if (root == NULL) {
-        snprintf(err, errlen, "line %d, column %d: %s, correct the JSON there", error.line,
-                 error.column, error.text);
+        snprintf(err, errlen, "line %d, column %d: %s, correct the JSON there",
+                 error.line, error.column, error.text);
         return NULL;
     }
 
@@ -816,7 +816,8 @@ cycles_check_duplicates(cycles_parser_t *parser)
 
     for (i = 1; rc == 0 && i < b->ntenants; i++) {
         if (cycles_tenant_cmp(&tenants[i - 1], &tenants[i]) == 0) {
-            rc = cycles_fail(parser, "tenants", "has \"%.*s\" twice, remove one",
+            rc = cycles_fail(parser, "tenants", "has \"%.*s\" twice, remove "
+                             "one",
                              (int) tenants[i]->tenant_id.len,
                              (char *) tenants[i]->tenant_id.data);
         }
