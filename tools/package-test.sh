@@ -70,10 +70,22 @@ test_suite() {
 }
 
 
+# docker/Dockerfile, step by step
+
+test_image() {
+    say "the image"
+    python3 t/package/image.py build "$roots"
+    unshare -n python3 t/package/image.py run "$roots"
+    rm -rf "$roots"/*/image[0-9]
+}
+
+
 command -v debootstrap > /dev/null || tools/apt-deps.sh roots
 
 for suite in "$@"; do
     test_suite "$suite"
 done
 
-say "the package is right in: $*"
+test_image
+
+say "the package is right in: $*, and so is the image"

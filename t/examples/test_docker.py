@@ -3,7 +3,8 @@
 """docker/ as far as it goes without an engine: the Dockerfile and the compose
 file are linted and validated, what they refer to is there, the configurations
 run in this machine's nginx, and setup.sh against a ledger's admin plane.  No
-image is built or pulled, and no container is started."""
+image is pulled, and no container is started; make package-test does the steps
+of the Dockerfile in bare roots."""
 
 import copy
 import hashlib
