@@ -809,3 +809,19 @@ def test_dry_run(server, provider):
     assert len(provider.requests) == 4
     assert [e.json['dry_run'] for e in cycles.log()] == [True] * 5
     assert who.audit()['reserved'] == 0
+
+
+def test_an_estimate_is_marked(server, provider):
+    """As the SDKs do it, beside what the configuration says."""
+
+    ng, who, cycles = server(SHORT + 'cycles_metadata team $http_x_team;')
+    for team, usage, metadata in (
+            ('', True, {}), ('', False, {'actual_source': 'estimate'}),
+            ('a', True, {'team': 'a'}),
+            ('a', False, {'team': 'a', 'actual_source': 'estimate'})):
+        provider.script(chat(with_usage=usage))
+        assert ng.chat(tenant='acme', headers={'X-Team': team}).status == 200
+        who.settled()
+        commit = cycles.log('commit')[-1]
+        assert commit.json['metadata'] == metadata
+    who.audit()

@@ -214,6 +214,28 @@ def test_what_passed_unreserved_is_told_afterwards(nginx, provider):
         who.settled()
 
 
+def test_what_cost_nothing_is_not_told(nginx, provider):
+    who = Server({'tenant:acme': BUDGET})
+    ng = who.attach(nginx(**who.gateway(
+        provider, location=CONF + '''
+            cycles_on_outage allow;
+            cycles_actual $http_x_actual;
+        ''', http=JOURNAL)))
+    journal = Journal(ng.path('journal'))
+
+    for actual in '0', '5':
+        assert ng.chat(tenant='acme', headers={'X-Actual': actual}).status \
+            == 200
+    with who:
+        who.cycles.wait(lambda: who.cycles.count('event'))
+        journal.wait_empty()
+        assert {e.json['actual']['amount'] for e in who.cycles.log('event')} \
+            == {5}
+    zero, five = ng.access_log()
+    assert zero['cycles_actual'] == '0'
+    assert zero['cycles_settlement'] == ''
+
+
 def test_an_answer_is_never_an_outage(server, provider):
     ng, who, cycles = server('cycles_on_outage allow;', http=JOURNAL)
     for fault in 'unauthorized', 'throttled':
