@@ -365,7 +365,7 @@ def test_line_that_does_not_end(scene):
         x = scene.send('plain', HEAD + MESSAGE + b'],"stream":true}',
                        reply=Reply(200, {
                            'Content-Type': 'text/event-stream'},
-                           [data, gateway.RESET], 'chunked'))
+                           [data, gateway.CLOSE], 'chunked'))
 
     assert not x.r.complete
     assert x.log['cycles_usage_source'] == 'estimated'
