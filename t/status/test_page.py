@@ -140,6 +140,9 @@ def test_what_it_looks_like(browser, busy):
     assert 'UNKNOWN_PRICE' in page.text('#denials')
     assert 'BUDGET_NOT_FOUND' in page.text('#denials')
     assert '$' in page.text('#spend')
+    assert [page.js('seconds(%s)' % s) for s in
+            ('0.0000017', '0.00024', '0.0996', '0.9999', '123.4')] == [
+        '1.7 µs', '240 µs', '100 ms', '1 s', '120 s']
 
     shot(page, 'light')
     accessible(page)
@@ -246,16 +249,6 @@ def test_ten_thousand_budgets(browser, nginx, provider):
     page.wait('!!document.getElementById("row-9999")')
     assert page.text('#row-9999 .c-name').endswith('w98')
     shot(page, 'ten-thousand', full=False)
-
-    # half a second of the slowest machine, for what takes the longest
-
-    took = page.js('(() => { const t = performance.now(); buildTree();'
-                   ' flatten(); return performance.now() - t; })()')
-    assert took < 500 * gateway.SCALE
-    took = page.js('(() => { const t = performance.now();'
-                   ' for (let i = 0; i < 20; i++) { drawRows(); }'
-                   ' return (performance.now() - t) / 20; })()')
-    assert took < 50 * gateway.SCALE
 
     # one of them is found
 
