@@ -58,6 +58,11 @@ KEY = '%IDEMPOTENCYKEY%'
 ID = '%===========RESERVATION_ID=========%'
 API_KEY = 'cyc_live_bench'
 
+# workers and durability of the HTTP API; the first one is the figure
+
+API_RUNS = ((2, 'interval'), (1, 'interval'), (4, 'interval'), (1, 'always'),
+            (2, 'always'), (4, 'always'))
+
 
 class BenchError(Exception):
     pass
@@ -276,14 +281,20 @@ class Bench:
     def api_pairs(self):
         """Reserve and commit over the HTTP API of a ledger."""
 
-        self.say('the HTTP API')
-        gateway = gateways.api()
+        self.figures['api'] = {
+            '%d workers, sync=%s' % (workers, sync):
+            self.api_rounds(workers, sync)
+            for workers, sync in API_RUNS[:1 if QUICK else None]}
+
+    def api_rounds(self, workers, sync):
+        self.say('the HTTP API, %d workers, sync=%s' % (workers, sync))
+        gateway = gateways.api(workers, sync)
         reserve = self.write('reserve.rq', API_RESERVE)
         commit = self.write('commit.rq', API_COMMIT)
+        values = []
         try:
             gateway.start()
             pids = gateway.pids()
-            values = []
             for _ in range(self.options.rounds):
                 before = cpu_us(pids)
                 r = self.run_load({
@@ -295,9 +306,9 @@ class Bench:
                     'pairs_per_s': pairs / r['seconds'],
                     'cpu_us': (cpu_us(pids) - before) / pairs,
                     'p50_us': r['p50_us'], 'p99_us': r['p99_us']})
-            self.figures['api'] = values
         finally:
             gateway.close()
+        return values
 
     def redis(self):
         """The same with EVALSHA, by server CPU."""

@@ -230,10 +230,10 @@ def njs(provider):
                     main='load_module %sngx_http_js_module.so;' % MODULES)
 
 
-def api(workers=2):
+def api(workers, sync):
     """The HTTP API of a ledger; nothing is proxied."""
 
-    gateway = Ours(1, http=LEDGER, workers=workers,
+    gateway = Ours(1, http=LEDGER, workers=workers, sync=sync,
                    server='location /v1/ { cycles_api ledger=main; }')
     text = json.loads(Ours.budgets(1))
     text['api_keys'] = [{

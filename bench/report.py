@@ -85,7 +85,8 @@ def figures(bench, ratios):
             alone['1 budget']['pairs_per_core_s'])
     if 'api' in bench.figures:
         ratios['pairs_per_s_http'] = round(statistics.median(
-            v['pairs_per_s'] for v in bench.figures['api']))
+            v['pairs_per_s'] for v in next(iter(
+                bench.figures['api'].values()))))
     if alone and 'redis' in bench.figures:
         ratios['redis_cpu_factor'] = round(statistics.median(
             v['cpu_us'] for v in bench.figures['redis'])
@@ -165,14 +166,16 @@ def figures_markdown(f):
             out.append('| %s | %d | %d | %.2f | %.1f | %.1f | %.0f |' % (
                 name, v['pairs_per_s'], v['pairs_per_core_s'], v['cpu_us'],
                 v['p50_us'], v['p99_us'], v['start_ms']))
-    for name, title in (('api', 'Reserve and commit over the HTTP API, two '
-                         'workers'), ('redis', 'The same pairs with EVALSHA '
-                                      'in Redis')):
-        if name in f:
-            out += ['', '## ' + title, '', '| pairs/s | server CPU µs/pair |',
-                    '|---|---|', '| %s | %s |' % tuple(
-                        cell(spread([v[k] for v in f[name]], 1))
-                        for k in ('pairs_per_s', 'cpu_us'))]
+    pairs = dict(f.get('api', {}))
+    if 'redis' in f:
+        pairs['the same with EVALSHA in Redis'] = f['redis']
+    if pairs:
+        out += ['', '## Reserve and commit over the HTTP API', '',
+                '| run | pairs/s | server CPU µs/pair |', '|---|---|---|']
+        out += ['| %s | %s | %s |' % (name, *(
+            cell(spread([v[k] for v in values], 1))
+            for k in ('pairs_per_s', 'cpu_us')))
+            for name, values in pairs.items()]
     if 'streams' in f:
         s = f['streams']
         out += ['', '## %d streams at the same time' % s['number'], '',
