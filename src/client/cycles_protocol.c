@@ -27,7 +27,7 @@ static cycles_str_t cycles_cut(cycles_str_t s, size_t max);
 
 
 static const char *const  cycles_ops[] = {
-    "reserve", "commit", "release", "extend", "event", "decide", "lookup"
+    "reserve", "commit", "release", "extend", "event", "lookup", "decide"
 };
 
 

@@ -26,8 +26,8 @@ typedef enum {
     CYCLES_OP_RELEASE,
     CYCLES_OP_EXTEND,
     CYCLES_OP_EVENT,
-    CYCLES_OP_DECIDE,
-    CYCLES_OP_LOOKUP              /* a GET, of one reservation */
+    CYCLES_OP_LOOKUP,             /* a GET, of one reservation */
+    CYCLES_OP_DECIDE
 } cycles_op_t;
 
 

@@ -156,6 +156,8 @@ ngx_http_cycles_spend_by(ngx_http_cycles_names_e kind, ngx_uint_t name,
     number = ngx_http_cycles_series_find(&all->spends, key,
                                      all->spends.max - all->spends.max / 8);
     if (number == 0) {
+        ngx_http_cycles_count(OVERFLOW);
+
         key = (key & ~(uint64_t) 0xffff) | NGX_HTTP_CYCLES_OTHER_NAME;
         number = ngx_http_cycles_series_find(&all->spends, key,
                                              all->spends.max);

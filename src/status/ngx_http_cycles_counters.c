@@ -136,6 +136,10 @@ ngx_http_cycles_counters_init(ngx_http_cycles_counters_t *all, size_t zone,
 
     all->since = (uint64_t) tv.tv_sec * 1000 + tv.tv_usec / 1000;
     all->pool = pool;
+
+    /* that there is no room is told once, and not for each request */
+
+    pool->log_nomem = 0;
 }
 
 
@@ -214,6 +218,8 @@ ngx_http_cycles_counters_claim(ngx_http_cycles_counters_t *all,
 }
 
 
+/* one that is ours already is that of a dead worker, whose pid we have got */
+
 static ngx_http_cycles_slice_t *
 ngx_http_cycles_slice_take(ngx_http_cycles_counters_t *all)
 {
@@ -223,7 +229,7 @@ ngx_http_cycles_slice_take(ngx_http_cycles_counters_t *all)
     for (i = 0; i < all->nslices; i++) {
         slice = all->slices[i];
 
-        if (!ngx_http_cycles_slice_lives(slice)) {
+        if (slice->pid == ngx_pid || !ngx_http_cycles_slice_lives(slice)) {
             return slice;
         }
     }
@@ -272,28 +278,41 @@ ngx_http_cycles_counters_alloc(size_t n)
     void             *p;
     ngx_slab_pool_t  *pool;
 
-    if (ngx_http_cycles_slice == &ngx_http_cycles_no_slice) {
-        return NULL;
-    }
-
     p = NULL;
-    pool = ngx_http_cycles_counters->pool;
 
-    ngx_shmtx_lock(&pool->mutex);
+    if (ngx_http_cycles_counters_room()) {
+        pool = ngx_http_cycles_counters->pool;
 
-    if (pool->pfree > (ngx_uint_t) (pool->last - pool->pages)
-                      / NGX_HTTP_CYCLES_RESERVE)
-    {
-        p = ngx_slab_calloc_locked(pool, n);
+        ngx_shmtx_lock(&pool->mutex);
+
+        if (ngx_http_cycles_counters_room()) {
+            p = ngx_slab_calloc_locked(pool, n);
+        }
+
+        ngx_shmtx_unlock(&pool->mutex);
     }
-
-    ngx_shmtx_unlock(&pool->mutex);
 
     if (p == NULL) {
         ngx_http_cycles_no_room(ngx_cycle->log);
     }
 
     return p;
+}
+
+
+ngx_uint_t
+ngx_http_cycles_counters_room(void)
+{
+    ngx_slab_pool_t  *pool;
+
+    if (ngx_http_cycles_slice == &ngx_http_cycles_no_slice) {
+        return 0;
+    }
+
+    pool = ngx_http_cycles_counters->pool;
+
+    return pool->pfree > (ngx_uint_t) (pool->last - pool->pages)
+                         / NGX_HTTP_CYCLES_RESERVE;
 }
 
 

@@ -52,6 +52,7 @@ typedef enum {
     NGX_HTTP_CYCLES_N_RETRY_RELEASE,
     NGX_HTTP_CYCLES_N_RETRY_EXTEND,
     NGX_HTTP_CYCLES_N_RETRY_EVENT,
+    NGX_HTTP_CYCLES_N_RETRY_LOOKUP,       /* nobody tries a decide again */
 
     /* records of the journal that were taken up again */
 
@@ -337,9 +338,13 @@ void ngx_http_cycles_counters_leave(void);
 
 ngx_uint_t ngx_http_cycles_slice_lives(ngx_http_cycles_slice_t *slice);
 
-/* n bytes of the zone, zeroed, or NULL: some room is left for others */
+/*
+ * n bytes of the zone, zeroed, or NULL: some room is left for others.  Whether
+ * there is any is told without the lock, so a full zone keeps nobody waiting.
+ */
 
 void *ngx_http_cycles_counters_alloc(size_t n);
+ngx_uint_t ngx_http_cycles_counters_room(void);
 
 /* of a histogram: a time in ns, or a ratio in millionths */
 
@@ -377,7 +382,7 @@ ngx_uint_t ngx_http_cycles_series_find(ngx_http_cycles_series_t *series,
 typedef struct {
     uint8_t                          first;       /* verdict or unit */
     uint8_t                          provider;
-    uint8_t                          reason;
+    uint16_t                         reason;
     uint16_t                         model;
     uint16_t                         tenant;
 } ngx_http_cycles_key_t;

@@ -4,7 +4,8 @@
  *
  * Names and combinations of them that are counted.  They are looked for
  * without a lock, as nothing of them ever changes; who adds one has the lock
- * of the zone, and publishes it when it is complete.
+ * of the zone, and publishes it when it is complete: who finds a number finds
+ * what it stands for, and who has read how many there are finds each of them.
  */
 
 
@@ -59,17 +60,25 @@ ngx_http_cycles_label(ngx_http_cycles_names_e kind, ngx_str_t *name,
         return number;
     }
 
-    if (!add || ns->n == ns->max) {
+    if (!add) {
         return NGX_HTTP_CYCLES_OTHER_NAME;
     }
 
-    pool = ngx_http_cycles_counters->pool;
+    if (ns->n < ns->max && ngx_http_cycles_counters_room()) {
+        pool = ngx_http_cycles_counters->pool;
 
-    ngx_shmtx_lock(&pool->mutex);
+        ngx_shmtx_lock(&pool->mutex);
 
-    number = ngx_http_cycles_name_add(ns, hash, &s);
+        number = ngx_http_cycles_name_add(ns, hash, &s);
 
-    ngx_shmtx_unlock(&pool->mutex);
+        ngx_shmtx_unlock(&pool->mutex);
+    }
+
+    if (number == 0) {
+        ngx_http_cycles_count(OVERFLOW);
+
+        return NGX_HTTP_CYCLES_OTHER_NAME;
+    }
 
     return number;
 }
@@ -118,6 +127,8 @@ ngx_http_cycles_name_find(ngx_http_cycles_namespace_t *ns, uint32_t hash,
 }
 
 
+/* 0: there is no room */
+
 static ngx_uint_t
 ngx_http_cycles_name_add(ngx_http_cycles_namespace_t *ns, uint32_t hash,
     ngx_str_t *name)
@@ -132,14 +143,14 @@ ngx_http_cycles_name_add(ngx_http_cycles_namespace_t *ns, uint32_t hash,
     }
 
     if (ns->n == ns->max) {
-        return NGX_HTTP_CYCLES_OTHER_NAME;
+        return 0;
     }
 
     n = ngx_slab_alloc_locked(ngx_http_cycles_counters->pool,
                               offsetof(ngx_http_cycles_name_t, data)
                               + name->len);
     if (n == NULL) {
-        return NGX_HTTP_CYCLES_OTHER_NAME;
+        return 0;
     }
 
     n->hash = hash;
@@ -151,8 +162,11 @@ ngx_http_cycles_name_add(ngx_http_cycles_namespace_t *ns, uint32_t hash,
 
     ngx_memory_barrier();
 
-    ns->table[slot] = number;
     ns->n = number + 1;
+
+    ngx_memory_barrier();
+
+    ns->table[slot] = number;
 
     return number;
 }
@@ -319,8 +333,11 @@ ngx_http_cycles_series_find(ngx_http_cycles_series_t *series, uint64_t key,
 
         ngx_memory_barrier();
 
-        series->table[slot] = number;
         series->n = number + 1;
+
+        ngx_memory_barrier();
+
+        series->table[slot] = number;
     }
 
     ngx_shmtx_unlock(&pool->mutex);

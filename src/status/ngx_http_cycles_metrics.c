@@ -53,7 +53,7 @@ static const ngx_http_cycles_counter_metric_t
 
     { "cycles_retries_total",
       "Tries after the first one that an operation took.",
-      "operation", "reserve commit release extend event ",
+      "operation", "reserve commit release extend event lookup ",
       NGX_HTTP_CYCLES_N_RETRY_RESERVE },
 
     { "cycles_journal_replayed_total",
@@ -97,7 +97,7 @@ static const ngx_http_cycles_counter_metric_t
       NGX_HTTP_CYCLES_N_BREAKER_OPENED },
 
     { "cycles_label_overflow_total",
-      "Samples counted as model or tenant \"other\": make cycles_zone larger.",
+      "Samples counted as \"other\" for lack of room: make cycles_zone larger.",
       NULL, NULL,
       NGX_HTTP_CYCLES_N_OVERFLOW }
 };
@@ -188,7 +188,10 @@ ngx_http_cycles_text_label(ngx_http_cycles_metric_label_t *label,
 }
 
 
-/* provider, model and, if they are wanted, tenants */
+/*
+ * Provider, model and, if they are wanted, tenants; a series that has one from
+ * before a reload keeps it, or there were two series with the same labels.
+ */
 
 static ngx_uint_t
 ngx_http_cycles_key_labels(ngx_http_cycles_metric_label_t *labels,
@@ -202,7 +205,9 @@ ngx_http_cycles_key_labels(ngx_http_cycles_metric_label_t *labels,
     labels[1].value =
           ngx_http_cycles_quoted_names[NGX_HTTP_CYCLES_MODELS][key->model];
 
-    if (!ngx_http_cycles_by_tenant) {
+    if (!ngx_http_cycles_by_tenant
+        && key->tenant == NGX_HTTP_CYCLES_NO_NAME)
+    {
         return 2;
     }
 
@@ -247,7 +252,9 @@ ngx_http_cycles_request_metrics(ngx_http_cycles_metrics_t *m)
 
         if (number == 0) {
             key.model = NGX_HTTP_CYCLES_OTHER_NAME;
-            key.tenant = NGX_HTTP_CYCLES_OTHER_NAME;
+            key.tenant = ngx_http_cycles_by_tenant
+                         ? NGX_HTTP_CYCLES_OTHER_NAME
+                         : NGX_HTTP_CYCLES_NO_NAME;
             key.provider = LLM_PROVIDERS;
         }
 

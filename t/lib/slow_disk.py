@@ -8,41 +8,26 @@ slow_sync.c in its processes.  The fixture "disk" (t/conftest.py) is one.
 """
 
 import os
-import shutil
-import subprocess
-import tempfile
 
-from gateway import BINARY, ROOT, wait_until
+from gateway import wait_until
+from preload import Preload
 
 
-def runtime():
-    """The sanitizer's library, which wants to be the first."""
-
-    done = subprocess.run(['ldd', BINARY], stdout=subprocess.PIPE, check=True)
-    return [line.split()[2] for line in done.stdout.decode().splitlines()
-            if 'libasan' in line]
-
-
-class Disk:
+class Disk(Preload):
     """hold(): from now on no sync returns; go(): they do again; fail() until
     mend().  hold('.read'): no read of the log returns."""
 
     def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix='cycles-disk-', dir='/tmp')
+        super().__init__('slow_sync')
 
         # the workers' user makes files there
 
         os.chmod(self.dir, 0o777)
 
         self.gate = os.path.join(self.dir, 'gate')
-        self.library = os.path.join(self.dir, 'slow_sync.so')
-        subprocess.run(['gcc', '-shared', '-fPIC', '-O1', '-o', self.library,
-                        os.path.join(ROOT, 't', 'lib', 'slow_sync.c'),
-                        '-ldl'], check=True)
 
     def env(self):
-        return {'LD_PRELOAD': ' '.join(runtime() + [self.library]),
-                'SLOW_SYNC': self.gate}
+        return super().env(SLOW_SYNC=self.gate)
 
     def note(self):
         """From now on fail_power() knows what has been synced."""
@@ -86,4 +71,4 @@ class Disk:
 
     def close(self):
         self.go()
-        shutil.rmtree(self.dir)
+        super().close()

@@ -8,26 +8,18 @@ processes.  The fixture "clock" (t/conftest.py) is one.
 """
 
 import os
-import shutil
 import struct
-import subprocess
-import tempfile
 import time
 
-from gateway import ROOT
-from slow_disk import runtime
+from preload import Preload
 
 
-class Clock:
+class Clock(Preload):
 
     def __init__(self):
+        super().__init__('wall_clock')
         self.ahead = 0
-        self.dir = tempfile.mkdtemp(prefix='cycles-clock-', dir='/tmp')
         self.file = os.path.join(self.dir, 'ahead')
-        self.library = os.path.join(self.dir, 'wall_clock.so')
-        subprocess.run(['gcc', '-shared', '-fPIC', '-O1', '-o', self.library,
-                        os.path.join(ROOT, 't', 'lib', 'wall_clock.c'),
-                        '-ldl'], check=True)
         self._write()
 
     def _write(self):
@@ -39,8 +31,7 @@ class Clock:
         os.close(fd)
 
     def env(self):
-        return {'LD_PRELOAD': ' '.join(runtime() + [self.library]),
-                'WALL_CLOCK': self.file}
+        return super().env(WALL_CLOCK=self.file)
 
     def jump(self, seconds):
         """From now on it is so much later; earlier, if negative."""
@@ -50,6 +41,3 @@ class Clock:
 
     def time(self):
         return time.time() + self.ahead
-
-    def close(self):
-        shutil.rmtree(self.dir)

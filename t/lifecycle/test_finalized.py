@@ -171,8 +171,20 @@ def test_the_look_is_tried_again(begin, fault):
     s.finish()
     s.cycles.wait(lambda: s.ours('event'))
     s.paid_by_event()
-    assert len(s.ours('get')) >= 2
+    looks = len(s.ours('get'))
+    assert looks >= 2
     assert len(s.ours('commit')) == 1
+
+    # it is told as what it is; but what is lost nginx itself asks once more
+
+    m = s.ng.metrics()
+    if fault != 'drop_before':
+        assert m['cycles_retries_total{operation="lookup"}'] == looks - 1
+    for name in ('cycles_retries_total{operation="commit"}',
+                 'cycles_retries_total{operation="event"}',
+                 'cycles_journal_replayed_total{result="settled"}',
+                 'cycles_journal_replayed_total{result="failed"}'):
+        assert m[name] == 0
 
 
 @pytest.mark.parametrize('fault', ['unauthorized', {

@@ -5,11 +5,13 @@ JSON; across workers, a reload and kill -9."""
 
 import os
 import re
+import struct
 
 import gateway
 from gateway import (Conn, Gate, chat, chat_request, chat_stream, error,
                      ledger_gateway, request, wait_until)
 from authorities import Ledger, Server
+from preload import Preload
 from _scrape import (check, documented, families, samples, scrape,
                      sum_of)
 
@@ -210,6 +212,38 @@ def test_leaked_leases(nginx, provider):
 
     wait_until(lambda: ng.metrics()[
         'cycles_ledger_expired_reservations_total{ledger="main"}'] == 1)
+
+
+def test_a_worker_with_the_pid_of_a_dead_one(nginx, provider):
+    """As in a container, where pids come again soon: it takes over what that
+    one has counted, and nothing counts as live."""
+
+    library = Preload('same_pid')
+    ng = nginx(workers=1, allow=[r'exited on signal 9'],
+               env=library.env(SAME_PID=os.getpid()),
+               **ledger_gateway(provider, ('tenant:acme', 10 ** 9)))
+    gate = Gate()
+    provider.script(chat_stream(4, gates={2: gate}))
+
+    try:
+        with Conn(ng.port) as conn:
+            conn.send_chat(tenant='acme', stream=True)
+            conn.read_head()
+            gate.wait_reached()
+            assert ng.metrics()['cycles_live_requests'] == 1
+
+            old = ng.workers()
+            ng.kill_worker()
+            ng.wait_workers(old)
+            gate.open()
+
+        m = ng.metrics()
+        assert m['cycles_workers'] == 1
+        assert m['cycles_live_requests'] == 0
+        assert ng.status()['streams'] == []
+        assert requests(ng, 'ALLOW') == 1
+    finally:
+        library.close()
 
 
 def test_all_workers_are_one(nginx, provider):
@@ -458,10 +492,21 @@ def test_names_are_bounded(nginx, provider):
             conn.send_request('POST', path, headers, body)
             return conn.read_response().status
 
+        def overflow():
+            return ng.metrics()['cycles_label_overflow_total']
+
         for i in range(40):
             assert ask('stranger%d' % i, 'denied%d' % i) == 429
-        for i in range(150):
+        assert overflow() == 0
+
+        # each that finds no room for its name is told
+
+        for i in range(62):
             assert ask('acme', 'model%d' % i) == 200
+        before = overflow()
+        for i in range(62, 150):
+            assert ask('acme', 'model%d' % i) == 200
+        assert overflow() == before + 150 - 62
 
     text = scrape(ng)
     check(text)
@@ -481,11 +526,34 @@ def test_names_are_bounded(nginx, provider):
                   model='other') == 40
 
 
+
+def test_many_reasons(nginx, provider):
+    """A Cycles server makes up reasons; they are told apart."""
+
+    with Server({'tenant:acme': 10 ** 9}) as who:
+        ng = who.attach(nginx(workers=1, **who.gateway(
+            provider, http='cycles_zone 2m;')))
+        n = 300
+        for i in range(n):
+            who.cycles.fault('reserve', {'apply': 0, 'body': {
+                'decision': 'DENY', 'affected_scopes': ['tenant:acme'],
+                'reason_code': 'REASON_%d' % i}})
+            assert ng.chat(tenant='acme').status == 429
+
+        text = scrape(ng)
+        check(text)
+        assert sorted(labels['reason'] for name, labels, value
+                      in samples(text) if name == 'cycles_requests_total'
+                      and value == 1) == sorted(
+                          'REASON_%d' % i for i in range(n))
+
+
 def test_too_little_memory(nginx, provider):
     """Workers without room for their counters say so, once each, and do all
-    the rest."""
+    the rest; those that come last find nothing at all."""
 
-    ng = nginx(workers=12, **unpriced(provider, '128k', 'acme'))
+    workers = 32
+    ng = nginx(workers=workers, **unpriced(provider, '128k', 'acme'))
     for _ in range(12):
         conns = [Conn(ng.port) for _ in range(4)]
         for conn in conns:
@@ -497,7 +565,7 @@ def test_too_little_memory(nginx, provider):
 
     warnings = [line for line in ng.errors('warn')
                 if 'has no room for the counters' in line]
-    assert 0 < len(warnings) <= 12
+    assert 0 < len(warnings) <= workers
     assert len({line.split('[warn] ')[1].split('#')[0]
                 for line in warnings}) == len(warnings)
 
@@ -505,6 +573,52 @@ def test_too_little_memory(nginx, provider):
     check(text)
     assert sum_of(text, 'cycles_requests_total') < 48
     assert ng.budget('tenant:acme')['spent'] == 48 * 15
+
+
+def test_a_full_zone_keeps_nobody_waiting(nginx, provider):
+    """Nobody takes the lock to be told that there is no room: it is held here,
+    which would stop whoever wants it."""
+
+    size = 32 * 4096
+    ng = nginx(workers=20, **unpriced(provider, '%d' % size, 'acme'))
+
+    def ask(first, last):
+        for i in range(first, last):
+            assert ng.chat(tenant='acme', model='model%d' % i).status == 200
+        wait_until(lambda: ng.live_reservations() == 0)
+
+    # slices have taken most of it; the rest goes to who comes first
+
+    i = 0
+    while not [line for line in ng.errors('warn')
+               if 'has no room for the counters' in line]:
+        ask(i, i + 1)
+        i += 1
+    ask(i, i + 3)
+    names = {labels.get('model') for _, labels, _ in samples(scrape(ng))}
+    assert len(names) < 32 - 2
+
+    with open('/proc/%d/maps' % ng.workers()[0]) as file:
+        start, = [int(line.split('-')[0], 16) for line in file
+                  if ' rw-s ' in line and mapped(line) == size]
+    with open('/proc/%d/mem' % ng.workers()[0], 'r+b', buffering=0) as memory:
+
+        def lock(value):
+            memory.seek(start)
+            assert memory.write(struct.pack('Q', value)) == 8
+
+        memory.seek(start)
+        assert memory.read(8) == bytes(8)
+        lock(os.getpid())
+        try:
+            ask(i + 3, i + 100)
+        finally:
+            lock(0)
+
+
+def mapped(line):
+    first, last = line.split()[0].split('-')
+    return int(last, 16) - int(first, 16)
 
 
 def test_tenants_are_labels_if_asked_for(nginx, provider):
@@ -518,11 +632,31 @@ def test_tenants_are_labels_if_asked_for(nginx, provider):
         assert ng.chat(tenant=tenant).status == 200
     assert ng.chat(tenant='stranger').status == 429
 
-    text = scrape(ng)
-    check(text)
-    for tenant, n in ('acme', 2), ('beta', 1), ('other', 1):
-        assert sum_of(text, 'cycles_requests_total', tenant=tenant) == n
+    def told(tenants):
+        text = scrape(ng)
+        check(text)
+        found = [(name, tuple(sorted(labels.items())))
+                 for name, labels, _ in samples(text)]
+        assert len(set(found)) == len(found)
+        for tenant, n in tenants:
+            assert sum_of(text, 'cycles_requests_total', tenant=tenant) == n
+        return text
+
+    tenants = ('acme', 2), ('beta', 1), ('other', 1)
+    text = told(tenants)
     assert sum_of(text, 'cycles_charged_units_total', tenant='acme') == 30
+
+    # and no more: what has been counted keeps its labels
+
+    ng.reconfigure(http=ng.texts['HTTP'].replace(' tenant_label', ''))
+    told(tenants)
+    for tenant in 'acme', 'beta', 'beta':
+        assert ng.chat(tenant=tenant).status == 200
+    text = told(tenants)
+    assert sum_of(text, 'cycles_requests_total') == 7
+    assert [value for name, labels, value in samples(text)
+            if name == 'cycles_requests_total' and 'tenant' not in labels] \
+        == [3]
 
 
 # --------------------------------------------------------------------- JSON

@@ -3,6 +3,7 @@
 """What a scrape with more than ten thousand series costs a worker that has
 other things to do."""
 
+import concurrent.futures
 import os
 import threading
 import time
@@ -83,20 +84,19 @@ def test_ten_thousand_series(nginx):
             while not stop.is_set():
                 ask(conn, 'vendor/some-model-of-2026-0001')
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
     waits = []
-    try:
-        for _ in range(15):
-            before = time.monotonic()
-            assert request(ng.status_port, path='/?format=prometheus'
-                           ).status == 200
-            waits.append((time.monotonic() - before) * 1000)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(load) for _ in range(4)]
+        try:
+            for _ in range(15):
+                before = time.monotonic()
+                assert request(ng.status_port, path='/?format=prometheus'
+                               ).status == 200
+                waits.append((time.monotonic() - before) * 1000)
+        finally:
+            stop.set()
+    for future in futures:
+        future.result()
 
     if os.environ.get('SCRAPE_FIGURES'):
         with open(os.environ['SCRAPE_FIGURES'], 'w') as file:
