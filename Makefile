@@ -28,7 +28,7 @@ DEPS        = $(if $(SKIP_DEPS),:,tools/apt-deps.sh)
 
 .PHONY: all build deps demo test bench lint fuzz api-fuzz nginx-tests clean
 .PHONY: build-asan unit unit-asan campaign soak crash model fuzzers
-.PHONY: package package-test matrix test-plain
+.PHONY: package package-test matrix test-plain FORCE
 
 all: build
 
@@ -92,11 +92,19 @@ UA = $(BUILD)/unit-asan
 
 .SECONDARY:
 
-$(U)/%.o: %.c
+# what another compiler made is made anew
+
+$(U)/compiler $(UA)/compiler: FORCE
+	@mkdir -p $(@D)
+	@echo "$(CC)" | cmp -s - $@ || echo "$(CC)" > $@
+
+FORCE:
+
+$(U)/%.o: %.c $(U)/compiler
 	@mkdir -p $(@D)
 	$(CC) $(WARN) $(O2) -Isrc -It/unit -MMD -MP -MT $@ -c -o $@ $<
 
-$(UA)/%.o: %.c
+$(UA)/%.o: %.c $(UA)/compiler
 	@mkdir -p $(@D)
 	$(CC) $(WARN) $(SANITIZE) -Isrc -It/unit -MMD -MP -MT $@ -c -o $@ $<
 

@@ -18,6 +18,7 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 in_root() {
     tools/root.sh run "$roots/$1/test" NODE_EXTRA_CA_CERTS=$certificates \
         PIP_CERT=$certificates CARGO_HTTP_CAINFO=$certificates \
+        "TEST_TIMEOUT_SCALE=${TEST_TIMEOUT_SCALE:-}" \
         bash -e -c "cd /src; $2"
 }
 
@@ -37,7 +38,7 @@ test_suite() {
         in_root "$suite" "tools/apt-deps.sh build test"
         say "$suite: $(in_root "$suite" "nginx -v 2>&1; $cc --version" \
                        | head -n 2 | tr '\n' ' ')"
-        in_root "$suite" "make test-plain CC=$cc \
+        in_root "$suite" "make test-plain CC=$cc ${JOBS:+JOBS=$JOBS} \
             ${TESTS:+TESTS=\"$TESTS\"}"
     done
 }
