@@ -138,19 +138,29 @@ def certificates(tmp_path_factory):
         subprocess.run(('openssl',) + args, check=True, cwd=path,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def make(name, host='cycles.test', ca='ca', days='2'):
+    # a newer "openssl x509" refuses to make what has expired already
+
+    (path / 'config').write_text('\n'.join((
+        '[ca]', 'default_ca = it', '[it]', 'database = index',
+        'unique_subject = no', 'new_certs_dir = .', 'rand_serial = yes',
+        'default_md = sha256', 'policy = it_has', '[it_has]',
+        'commonName = supplied', '')))
+    (path / 'index').touch()
+
+    def make(name, host='cycles.test', ca='ca', valid=('-days', '2')):
         (path / 'names').write_text('subjectAltName=DNS:' + host)
         openssl('req', *key, '-keyout', name + '.key', '-out', 'req.pem',
                 '-subj', '/CN=' + host)
-        openssl('x509', '-req', '-in', 'req.pem', '-CA', ca + '.pem',
-                '-CAkey', ca + '.key', '-CAcreateserial', '-out',
-                name + '.pem', '-days', days, '-extfile', 'names')
+        openssl('ca', '-batch', '-notext', '-config', 'config', '-in',
+                'req.pem', '-cert', ca + '.pem', '-keyfile', ca + '.key',
+                '-out', name + '.pem', *valid, '-extfile', 'names')
 
     for name in 'ca', 'other':
         openssl('req', '-x509', *key, '-keyout', name + '.key', '-out',
                 name + '.pem', '-subj', '/CN=' + name, '-days', '2')
     make('good')
-    make('expired', days='-1')
+    make('expired', valid=('-startdate', '20200101000000Z',
+                           '-enddate', '20200102000000Z'))
     make('elsewhere', host='elsewhere.test')
     make('foreign', ca='other')
     return path
