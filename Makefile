@@ -209,7 +209,7 @@ test-plain: TESTS = $(UNITS:%=t/unit/%.c) $(SUITES)
 test-plain:
 	@$(DEPS) build test
 	@$(MAKE) --no-print-directory -j $(JOBS) $(VENV)/.done $(SDKS)/.done \
-	    $(RUST)/.done
+	    $(RUST)/.done $(BUILD)/promtool/promtool
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory -j $(JOBS) -s unit
 	prove -j $(JOBS) --timer --failures --comments --exec t/run $(TESTS)

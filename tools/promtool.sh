@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Copyright (C) nginx-cycles authors
 #
-# tools/promtool.sh DIR: promtool in DIR, out of Debian's package prometheus,
-# which is not installed: it would start a server.
+# tools/promtool.sh DIR: promtool in DIR, out of Debian's package of that name,
+# or, where there is none yet, of prometheus, which is not installed: it would
+# start a server.
 
 . tools/common.sh
 
@@ -20,18 +21,21 @@ mkdir -p "$dir"
 # the package lists may be older than what the archive has
 
 download() {
-    ( cd "$dir" && apt-get -q -o Acquire::Retries=3 download prometheus )
+    local package=prometheus
+
+    ! apt-cache show promtool 2> /dev/null | grep -q . || package=promtool
+    ( cd "$dir" && apt-get -q -o Acquire::Retries=3 download $package )
 }
 
-say "getting promtool from Debian's package prometheus"
+say "getting promtool from Debian's packages"
 
 retry "apt-get download" quiet "$BUILD/log/promtool.log" download \
     || { retry "apt-get update" quiet "$BUILD/log/apt-update.log" \
              as_root apt-get -q update \
          && quiet "$BUILD/log/promtool.log" download; } \
     || die "promtool cannot be had (see $BUILD/log/promtool.log): install" \
-           "Debian's package prometheus, then run make again"
+           "Debian's package promtool or prometheus, then run make again"
 
-dpkg-deb --fsys-tarfile "$dir"/prometheus_*.deb \
+dpkg-deb --fsys-tarfile "$dir"/prom*_*.deb \
     | tar -x -C "$dir" --strip-components=3 ./usr/bin/promtool
-rm -f "$dir"/prometheus_*.deb
+rm -f "$dir"/prom*_*.deb
