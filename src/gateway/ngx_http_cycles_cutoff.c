@@ -173,6 +173,7 @@ ngx_http_cycles_cutoff_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
         if (ctx->inflate) {
             ngx_http_cycles_inflate(ctx, p, piece - p);
+            llm_reply_flush(&ctx->reply);
 
         } else {
             llm_reply_feed(&ctx->reply, p, piece - p);

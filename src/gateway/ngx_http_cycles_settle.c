@@ -74,6 +74,10 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ngx_http_cycles_meter_end(ctx);
 
+    if (ctx->readable) {
+        llm_reply_flush(&ctx->reply);
+    }
+
     rc = ngx_http_cycles_decide(r, ctx);
 
     if (rc == NGX_OK) {

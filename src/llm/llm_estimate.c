@@ -118,8 +118,6 @@ llm_estimate_string(llm_estimate_t *e)
 void
 llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n)
 {
-    unsigned              row;
-    uint64_t              sum;
     const unsigned char  *last, *slash;
 
     last = p + n;
@@ -137,30 +135,43 @@ llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n)
             slash = last;
         }
 
-        sum = 0;
-        row = e->previous;
-
-        for ( /* void */ ; slash - p >= 4; p += 4) {
-            sum += llm_weight[row + llm_class[p[0]].class]
-                   + llm_weight[llm_class[p[0]].row + llm_class[p[1]].class]
-                   + llm_weight[llm_class[p[1]].row + llm_class[p[2]].class]
-                   + llm_weight[llm_class[p[2]].row + llm_class[p[3]].class];
-            row = llm_class[p[3]].row;
-        }
-
-        for ( /* void */ ; p < slash; p++) {
-            sum += llm_weight[row + llm_class[*p].class];
-            row = llm_class[*p].row;
-        }
-
-        e->sum += sum;
-        e->previous = row;
+        llm_estimate_plain(e, p, (size_t) (slash - p));
+        p = slash;
 
         if (p < last) {
             e->escape = 1;
             p++;
         }
     }
+}
+
+
+void
+llm_estimate_plain(llm_estimate_t *e, const unsigned char *p, size_t n)
+{
+    unsigned              row;
+    uint64_t              sum;
+    const unsigned char  *last;
+
+    last = p + n;
+    sum = 0;
+    row = e->previous;
+
+    for ( /* void */ ; last - p >= 4; p += 4) {
+        sum += llm_weight[row + llm_class[p[0]].class]
+               + llm_weight[llm_class[p[0]].row + llm_class[p[1]].class]
+               + llm_weight[llm_class[p[1]].row + llm_class[p[2]].class]
+               + llm_weight[llm_class[p[2]].row + llm_class[p[3]].class];
+        row = llm_class[p[3]].row;
+    }
+
+    for ( /* void */ ; p < last; p++) {
+        sum += llm_weight[row + llm_class[*p].class];
+        row = llm_class[*p].row;
+    }
+
+    e->sum += sum;
+    e->previous = row;
 }
 
 

@@ -45,6 +45,11 @@ void llm_estimate_string(llm_estimate_t *e);
 void llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n);
 
 
+/* the same, of bytes that have no escape and do not end one */
+
+void llm_estimate_plain(llm_estimate_t *e, const unsigned char *p, size_t n);
+
+
 /* adds whole tokens, for what is not text */
 
 void llm_estimate_add(llm_estimate_t *e, uint64_t tokens);

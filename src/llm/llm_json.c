@@ -9,17 +9,11 @@
 
 #include <string.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #include "llm_json.h"
+#include "llm_scan.h"
 
 
-#define LLM_JSON_NONE       (LLM_JSON_NULL + 1)
-
-#define LLM_ONES            0x0101010101010101ull
-#define LLM_HIGHS           0x8080808080808080ull
+#define LLM_JSON_NONE  (LLM_JSON_NULL + 1)
 
 
 typedef enum {
@@ -60,8 +54,6 @@ static const unsigned char *llm_json_contents(llm_json_t *js,
     const unsigned char *p, const unsigned char *last);
 static const unsigned char *llm_json_plain(const unsigned char *p,
     const unsigned char *last, int strict);
-static const unsigned char *llm_json_text(const unsigned char *p,
-    const unsigned char *last);
 static int llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
 static int llm_json_key(llm_json_t *js, const unsigned char *p, size_t n,
@@ -514,161 +506,44 @@ llm_json_contents(llm_json_t *js, const unsigned char *p,
 }
 
 
-/* the first byte that is not plain contents of a string */
+/* the first byte that is not plain contents of a string, or last */
 
 static const unsigned char *
 llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
 {
-    unsigned  ch;
-
-#if defined(__SSE2__)
-
-    unsigned       found;
-    const __m128i  quote = _mm_set1_epi8('"');
-    const __m128i  slash = _mm_set1_epi8('\\');
-    __m128i        bytes, other;
-
-    while (last - p >= 16) {
-
-        bytes = _mm_loadu_si128((const __m128i *) p);
-        other = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote),
-                             _mm_cmpeq_epi8(bytes, slash));
-
-        if (strict) {
-
-            /* as signed numbers, bytes above 0x7f are below 0x20, too */
-
-            other = _mm_or_si128(other, _mm_cmpgt_epi8(
-                                            _mm_set1_epi8(0x20), bytes));
-        }
-
-        found = (unsigned) _mm_movemask_epi8(other);
-
-        if (found) {
-            return p + __builtin_ctz(found);
-        }
-
-        p += 16;
-    }
-
-#else
-
-    uint64_t  word, quote, slash, found;
-
-    /*
-     * The test for a zero byte may be wrong only above a byte for which it is
-     * right, so the lowest one is always the first.
-     */
-
-    while (last - p >= 8) {
-
-        memcpy(&word, p, 8);
-
-        quote = word ^ (LLM_ONES * '"');
-        slash = word ^ (LLM_ONES * '\\');
-
-        found = ((quote - LLM_ONES) & ~quote) | ((slash - LLM_ONES) & ~slash);
-
-        if (strict) {
-            found |= (word - LLM_ONES * 0x20) | word;
-        }
-
-        found &= LLM_HIGHS;
-
-        if (found) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            return p + (__builtin_ctzll(found) >> 3);
-#else
-            break;
-#endif
-        }
-
-        p += 8;
-    }
-
-#endif
-
-    for ( /* void */ ; p < last; p++) {
-
-        ch = *p;
-
-        if (ch == '"' || ch == '\\') {
-            break;
-        }
-
-        if (strict && (ch < 0x20 || ch >= 0x80)) {
-            break;
-        }
-    }
-
-    return p;
+    return strict ? llm_scan(p, p, last, LLM_SCAN_ASCII)
+                  : llm_scan(p, p, last, LLM_SCAN_ANY);
 }
 
 
 const unsigned char *
-llm_json_string_end(const unsigned char *p, const unsigned char *last)
+llm_json_string_end(const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, int *escaped)
 {
     for ( ;; ) {
 
-        p = llm_json_text(p, last);
+        p = llm_scan(begin, p, last, LLM_SCAN_UTF8);
 
-        if (p == last || *p < ' ') {
-            return NULL;
-        }
-
-        if (*p == '"') {
+        if (p == last || *p == '"') {
             return p;
         }
 
-        /* a backslash */
+        if (*p != '\\') {
+            return NULL;
+        }
 
-        if (last - p < 2 || p[1] == '\0'
-            || strchr("\"\\/bfnrt", (int) p[1]) == NULL)
-        {
+        *escaped = 1;
+
+        if (last - p < 2) {
+            return last;
+        }
+
+        if (p[1] == '\0' || strchr("\"\\/bfnrt", (int) p[1]) == NULL) {
             return NULL;
         }
 
         p += 2;
     }
-}
-
-
-/* the first quote, backslash or control character */
-
-static const unsigned char *
-llm_json_text(const unsigned char *p, const unsigned char *last)
-{
-#if defined(__SSE2__)
-
-    unsigned       found;
-    const __m128i  control = _mm_set1_epi8(0x1f);
-    __m128i        bytes, other;
-
-    while (last - p >= 16) {
-
-        bytes = _mm_loadu_si128((const __m128i *) p);
-        other = _mm_or_si128(
-                    _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes),
-                    _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
-                                 _mm_cmpeq_epi8(bytes,
-                                                _mm_set1_epi8('\\'))));
-
-        found = (unsigned) _mm_movemask_epi8(other);
-
-        if (found) {
-            return p + __builtin_ctz(found);
-        }
-
-        p += 16;
-    }
-
-#endif
-
-    while (p < last && *p >= ' ' && *p != '"' && *p != '\\') {
-        p++;
-    }
-
-    return p;
 }
 
 

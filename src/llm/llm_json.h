@@ -129,12 +129,14 @@ int llm_json_in_array(const llm_json_t *js);
 
 
 /*
- * The closing quote of a string that begins at p, behind its opening one.
- * NULL: it is not there, or something precedes it that wants a closer look.
+ * The closing quote of a string that begins at p, behind its opening one;
+ * last: it is not there yet.  NULL: something precedes it that wants a closer
+ * look.  *escaped is set if there is a backslash.  The bytes from begin on can
+ * be read.
  */
 
-const unsigned char *llm_json_string_end(const unsigned char *p,
-    const unsigned char *last);
+const unsigned char *llm_json_string_end(const unsigned char *begin,
+    const unsigned char *p, const unsigned char *last, int *escaped);
 
 
 /*

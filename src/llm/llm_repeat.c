@@ -8,11 +8,16 @@
 
 #include "llm_repeat.h"
 #include "llm_json.h"
+#include "llm_scan.h"
 
 
 static void llm_repeat_add(llm_repeat_t *rt, const unsigned char *p,
     const unsigned char *end, llm_repeat_kind_t kind);
-static void llm_repeat_compare(llm_repeat_t *rt);
+static void llm_repeat_compare(const llm_repeat_t *rt,
+    llm_repeat_draft_t *draft);
+static inline const unsigned char *llm_repeat_value_end(
+    const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, unsigned kind, llm_repeat_found_t *found);
 static const unsigned char *llm_repeat_number(const unsigned char *p,
     const unsigned char *last);
 
@@ -29,22 +34,23 @@ llm_repeat_mix(uint64_t sum, uint64_t word)
 void
 llm_repeat_init(llm_repeat_t *rt)
 {
-    rt->learning = 0;
+    rt->draft = NULL;
     rt->ready = 0;
     rt->n = 0;
 }
 
 
 void
-llm_repeat_begin(llm_repeat_t *rt, const unsigned char *p,
-    const unsigned char *last)
+llm_repeat_begin(llm_repeat_t *rt, llm_repeat_draft_t *draft,
+    const unsigned char *begin, const unsigned char *last)
 {
-    rt->ready = 0;
-    rt->learning = (last - p <= LLM_REPEAT_LINE);
-    rt->begin = p;
-    rt->last = last;
-    rt->texts = 0;
-    rt->nfresh = 0;
+    rt->draft = (last - begin <= LLM_REPEAT_EVENT) ? draft : NULL;
+
+    draft->begin = begin;
+    draft->last = last;
+    draft->texts = 0;
+    draft->choice = 0;
+    draft->n = 0;
 }
 
 
@@ -54,16 +60,16 @@ void
 llm_repeat_text(llm_repeat_t *rt, const unsigned char *p, size_t n,
     unsigned choice)
 {
-    if (!rt->learning) {
+    if (rt->draft == NULL) {
         return;
     }
 
-    if (rt->texts++) {
-        rt->learning = 0;
+    if (rt->draft->texts++) {
+        rt->draft = NULL;
         return;
     }
 
-    rt->choice = choice;
+    rt->draft->choice = choice;
     llm_repeat_add(rt, p, p + n, LLM_REPEAT_TEXT);
 }
 
@@ -71,37 +77,41 @@ llm_repeat_text(llm_repeat_t *rt, const unsigned char *p, size_t n,
 void
 llm_repeat_spoil(llm_repeat_t *rt)
 {
-    rt->learning = 0;
+    rt->draft = NULL;
 }
 
 
 void
 llm_repeat_ignored(llm_repeat_t *rt, const unsigned char *p)
 {
-    const unsigned char  *end;
+    int                   escaped;
+    const unsigned char  *end, *last;
 
-    if (!rt->learning) {
+    if (rt->draft == NULL) {
         return;
     }
 
-    while (p < rt->last && *p == ' ') {
+    escaped = 0;
+    last = rt->draft->last;
+
+    while (p < last && *p == ' ') {
         p++;
     }
 
-    if (p < rt->last && *p == '"') {
+    if (p < last && *p == '"') {
         p++;
-        end = llm_json_string_end(p, rt->last);
+        end = llm_json_string_end(rt->draft->begin, p, last, &escaped);
 
-        if (end) {
+        if (end && end < last) {
             llm_repeat_add(rt, p, end, LLM_REPEAT_STRING);
         }
 
         return;
     }
 
-    end = llm_repeat_number(p, rt->last);
+    end = llm_repeat_number(p, last);
 
-    if (end) {
+    if (end && end < last) {
         llm_repeat_add(rt, p, end, LLM_REPEAT_NUMBER);
     }
 }
@@ -113,22 +123,25 @@ static void
 llm_repeat_add(llm_repeat_t *rt, const unsigned char *p,
     const unsigned char *end, llm_repeat_kind_t kind)
 {
+    llm_repeat_draft_t  *draft;
     llm_repeat_value_t  *value;
 
-    if (p < rt->begin || end > rt->last
-        || (rt->nfresh == LLM_REPEAT_VALUES && kind == LLM_REPEAT_TEXT))
+    draft = rt->draft;
+
+    if (p < draft->begin || end > draft->last
+        || (draft->n == LLM_REPEAT_VALUES && kind == LLM_REPEAT_TEXT))
     {
-        rt->learning = 0;
+        rt->draft = NULL;
         return;
     }
 
-    if (rt->nfresh == LLM_REPEAT_VALUES) {
+    if (draft->n == LLM_REPEAT_VALUES) {
         return;
     }
 
-    value = &rt->fresh[rt->nfresh++];
-    value->begin = (unsigned short) (p - rt->begin);
-    value->end = (unsigned short) (end - rt->begin);
+    value = &draft->values[draft->n++];
+    value->begin = (unsigned short) (p - draft->begin);
+    value->end = (unsigned short) (end - draft->begin);
     value->kind = (unsigned char) kind;
     value->varies = (kind == LLM_REPEAT_TEXT);
 }
@@ -137,48 +150,58 @@ llm_repeat_add(llm_repeat_t *rt, const unsigned char *p,
 void
 llm_repeat_end(llm_repeat_t *rt, uint64_t state, int same)
 {
-    if (!rt->learning) {
+    unsigned             i;
+    llm_repeat_draft_t  *draft;
+
+    draft = rt->draft;
+    rt->draft = NULL;
+
+    if (draft == NULL || !same) {
         return;
     }
 
-    rt->learning = 0;
+    llm_repeat_compare(rt, draft);
 
-    if (same) {
-        llm_repeat_compare(rt);
+    rt->ready = 1;
+    rt->state = state;
+    rt->choice = draft->choice;
+    rt->n = draft->n;
+    rt->len = (unsigned) (draft->last - draft->begin);
+    rt->nvarying = 0;
 
-        rt->ready = 1;
-        rt->changed = 0;
-        rt->state = state;
-        rt->n = rt->nfresh;
-        rt->len = (unsigned) (rt->last - rt->begin);
-
-        memcpy(rt->values, rt->fresh, rt->n * sizeof(llm_repeat_value_t));
-        memcpy(rt->line, rt->begin, rt->len);
+    for (i = 0; i < rt->n; i++) {
+        if (draft->values[i].varies) {
+            rt->varying[rt->nvarying++] = (unsigned char) i;
+        }
     }
+
+    memcpy(rt->values, draft->values, rt->n * sizeof(llm_repeat_value_t));
+    memcpy(rt->event, draft->begin, rt->len);
 }
 
 
 /* most values stay the same, and these need not be looked for */
 
 static void
-llm_repeat_compare(llm_repeat_t *rt)
+llm_repeat_compare(const llm_repeat_t *rt, llm_repeat_draft_t *draft)
 {
-    size_t               n;
-    unsigned             i;
-    llm_repeat_value_t  *fresh, *kept;
+    size_t                     n;
+    unsigned                   i;
+    llm_repeat_value_t        *fresh;
+    const llm_repeat_value_t  *kept;
 
-    if (rt->nfresh != rt->n) {
+    if (draft->n != rt->n) {
         return;
     }
 
     for (i = 0; i < rt->n; i++) {
-        fresh = &rt->fresh[i];
+        fresh = &draft->values[i];
         kept = &rt->values[i];
         n = (size_t) (fresh->end - fresh->begin);
 
         if (kept->varies
             || n != (size_t) (kept->end - kept->begin)
-            || memcmp(rt->begin + fresh->begin, rt->line + kept->begin, n)
+            || memcmp(draft->begin + fresh->begin, rt->event + kept->begin, n)
                != 0)
         {
             fresh->varies = 1;
@@ -213,46 +236,50 @@ llm_repeat_digest(const uint64_t *words, size_t n)
 
 const unsigned char *
 llm_repeat_match(const llm_repeat_t *rt, const unsigned char *p,
-    const unsigned char *last, const unsigned char **text, size_t *len)
+    const unsigned char *last, llm_repeat_found_t *found)
 {
     size_t                     n;
     unsigned                   i, from;
-    const unsigned char       *end;
+    const unsigned char       *begin, *end;
     const llm_repeat_value_t  *value;
 
-    if (!rt->ready) {
-        return NULL;
-    }
-
-    *text = NULL;
+    begin = p;
     from = 0;
 
-    for (i = 0; i < rt->n; i++) {
+    found->text = NULL;
+    found->escaped = 0;
+    found->more = 0;
 
-        value = &rt->values[i];
+    for (i = 0; i < rt->nvarying; i++) {
 
-        if (!value->varies) {
-            continue;
-        }
-
+        value = &rt->values[rt->varying[i]];
         n = value->begin - from;
 
-        if ((size_t) (last - p) < n || memcmp(p, rt->line + from, n) != 0) {
+        if ((size_t) (last - p) < n) {
+            found->more = (memcmp(p, rt->event + from, (size_t) (last - p))
+                           == 0);
+            return NULL;
+        }
+
+        if (memcmp(p, rt->event + from, n) != 0) {
             return NULL;
         }
 
         p += n;
-
-        end = (value->kind == LLM_REPEAT_NUMBER)
-              ? llm_repeat_number(p, last) : llm_json_string_end(p, last);
+        end = llm_repeat_value_end(begin, p, last, value->kind, found);
 
         if (end == NULL) {
             return NULL;
         }
 
+        if (end == last) {
+            found->more = 1;
+            return NULL;
+        }
+
         if (value->kind == LLM_REPEAT_TEXT) {
-            *text = p;
-            *len = (size_t) (end - p);
+            found->text = p;
+            found->len = (size_t) (end - p);
         }
 
         p = end;
@@ -261,15 +288,38 @@ llm_repeat_match(const llm_repeat_t *rt, const unsigned char *p,
 
     n = rt->len - from;
 
-    if ((size_t) (last - p) < n || memcmp(p, rt->line + from, n) != 0) {
+    if ((size_t) (last - p) < n) {
+        found->more = (memcmp(p, rt->event + from, (size_t) (last - p)) == 0);
         return NULL;
     }
 
-    return p + n;
+    return (memcmp(p, rt->event + from, n) == 0) ? p + n : NULL;
 }
 
 
-/* the end of a plain whole number, which something follows; NULL: none */
+/* last: it may go on; NULL: it is of another kind, or wants a closer look */
+
+static inline const unsigned char *
+llm_repeat_value_end(const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, unsigned kind, llm_repeat_found_t *found)
+{
+    const unsigned char  *end;
+
+    if (kind == LLM_REPEAT_NUMBER) {
+        return llm_repeat_number(p, last);
+    }
+
+    end = llm_scan(begin, p, last, LLM_SCAN_UTF8);
+
+    if (end < last && *end == '\\') {
+        return llm_json_string_end(begin, end, last, &found->escaped);
+    }
+
+    return (end == last || *end == '"') ? end : NULL;
+}
+
+
+/* the end of a plain whole number; last: it may go on; NULL: there is none */
 
 static const unsigned char *
 llm_repeat_number(const unsigned char *p, const unsigned char *last)
@@ -282,9 +332,11 @@ llm_repeat_number(const unsigned char *p, const unsigned char *last)
         p++;
     }
 
-    if (p == begin || p == last || (*begin == '0' && p - begin > 1)
-        || (*p != ',' && *p != '}'))
-    {
+    if (p - begin > 1 && *begin == '0') {
+        return NULL;
+    }
+
+    if (p < last && (p == begin || (*p != ',' && *p != '}'))) {
         return NULL;
     }
 

@@ -2,9 +2,9 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * Nearly all events of a stream say the same thing with another text.  A
- * line that did nothing but add its text is kept, and lines that differ from
- * it only there, or in values that nobody looks at, are not parsed again.
+ * Nearly all events of a stream say the same thing with another text.  One
+ * that did nothing but add its text is kept, and events that differ from it
+ * only there, or in values that nobody looks at, are not parsed again.
  */
 
 
@@ -16,9 +16,9 @@
 #include <stdint.h>
 
 
-/* the longest line that is kept */
+/* the longest event that is kept, without the ends of its last lines */
 
-#define LLM_REPEAT_LINE    512
+#define LLM_REPEAT_EVENT   512
 
 /* values in it that may differ */
 
@@ -33,41 +33,58 @@ typedef enum {
 
 
 typedef struct {
-    unsigned short         begin;         /* in the line, without quotes */
+    unsigned short         begin;         /* in the event, without quotes */
     unsigned short         end;
     unsigned char          kind;
     unsigned char          varies;        /* it has been another before */
 } llm_repeat_value_t;
 
 
+/* an event while it is parsed; it lasts no longer than a call */
+
 typedef struct {
-    const unsigned char   *begin;         /* of the line that is read now */
+    const unsigned char   *begin;
     const unsigned char   *last;
-    unsigned               learning:1;
-    unsigned               ready:1;
-    unsigned               changed:1;     /* the state is to be compared */
     unsigned               texts;
     unsigned               choice;        /* that the text belongs to */
-    unsigned               nfresh;
-    llm_repeat_value_t     fresh[LLM_REPEAT_VALUES];
-
-    /* the line that is kept, and a digest of the state that it kept */
-
-    uint64_t               state;
     unsigned               n;
+    llm_repeat_value_t     values[LLM_REPEAT_VALUES];
+} llm_repeat_draft_t;
+
+
+/* the event that is kept, and a digest of the state that it kept */
+
+typedef struct {
+    llm_repeat_draft_t    *draft;         /* NULL: none is to be kept */
+    uint64_t               state;
+    unsigned               ready;
+    unsigned               choice;
+    unsigned               n;
+    unsigned               nvarying;
     unsigned               len;
     llm_repeat_value_t     values[LLM_REPEAT_VALUES];
-    unsigned char          line[LLM_REPEAT_LINE];
+    unsigned char          varying[LLM_REPEAT_VALUES];    /* values */
+    unsigned char          event[LLM_REPEAT_EVENT];
 } llm_repeat_t;
+
+
+/* what was found of an event */
+
+typedef struct {
+    const unsigned char   *text;          /* NULL: these events have none */
+    size_t                 len;
+    int                    escaped;       /* there is a backslash in a value */
+    int                    more;          /* all of it that is there fits */
+} llm_repeat_found_t;
 
 
 void llm_repeat_init(llm_repeat_t *rt);
 
 
-/* a whole line is about to be parsed */
+/* the last line of an event is about to be parsed */
 
-void llm_repeat_begin(llm_repeat_t *rt, const unsigned char *p,
-    const unsigned char *last);
+void llm_repeat_begin(llm_repeat_t *rt, llm_repeat_draft_t *draft,
+    const unsigned char *begin, const unsigned char *last);
 
 
 /* while it is: its text, if this is whole, or something else that counts */
@@ -90,13 +107,13 @@ uint64_t llm_repeat_digest(const uint64_t *words, size_t n);
 
 
 /*
- * Whether what is at p begins with a line that need not be parsed; returns its
- * end, or NULL.  *text: its text, or NULL when these lines have none.
+ * Whether what is at p begins with an event that need not be parsed; returns
+ * the end of its last line, or NULL.
  */
 
 const unsigned char *llm_repeat_match(const llm_repeat_t *rt,
     const unsigned char *p, const unsigned char *last,
-    const unsigned char **text, size_t *len);
+    llm_repeat_found_t *found);
 
 
 #endif /* _LLM_REPEAT_H_INCLUDED_ */

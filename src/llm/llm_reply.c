@@ -28,10 +28,17 @@ typedef enum {
 
 
 static void llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n);
-static const unsigned char *llm_reply_repeated(llm_reply_t *rp,
+static const unsigned char *llm_reply_held(llm_reply_t *rp,
     const unsigned char *p, const unsigned char *last);
-static void llm_reply_whole_line(llm_reply_t *rp, const unsigned char *p,
+static const unsigned char *llm_reply_event_end(const unsigned char *p,
     const unsigned char *last);
+static inline const unsigned char *llm_reply_repeated(llm_reply_t *rp,
+    const unsigned char *p, const unsigned char *last, int *more);
+static inline const unsigned char *llm_reply_blank_line(llm_reply_t *rp,
+    const unsigned char *p, const unsigned char *last, int *more);
+static void llm_reply_whole_line(llm_reply_t *rp, const unsigned char *event,
+    const unsigned char *p, const unsigned char *last);
+static uint64_t llm_reply_digest(llm_reply_t *rp);
 static uint64_t llm_reply_state(const llm_reply_t *rp);
 static void llm_reply_line(llm_reply_t *rp, const unsigned char *p,
     const unsigned char *last);
@@ -79,6 +86,7 @@ llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
         rp->format = LLM_REPLY_LINES;
     }
 
+    rp->walking = 1;
     llm_walk_init(&rp->walk, llm_dialect(api)->reply, 0);
 
     if (format == LLM_REPLY_SSE) {
@@ -228,6 +236,8 @@ llm_reply_finish(llm_reply_t *rp)
         return;
     }
 
+    llm_reply_flush(rp);
+
     if (rp->line == sw_field && rp->field_len) {
         (void) llm_reply_meaning(rp);
     }
@@ -245,9 +255,15 @@ llm_reply_finish(llm_reply_t *rp)
 static void
 llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n)
 {
-    const unsigned char  *last, *end, *next;
+    int                   more;
+    const unsigned char  *last, *event, *end, *next;
 
     last = p + n;
+    event = NULL;
+
+    if (rp->nheld) {
+        p = llm_reply_held(rp, p, last);
+    }
 
     while (p < last) {
 
@@ -260,22 +276,36 @@ llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n)
             }
         }
 
-        next = llm_reply_repeated(rp, p, last);
+        if (!rp->inside_event) {
+            event = p;
+            next = llm_reply_repeated(rp, p, last, &more);
 
-        if (next) {
-            p = next;
-            continue;
+            if (next) {
+                p = next;
+                continue;
+            }
+
+            /* an event is looked at when all of it has come */
+
+            if (last - p <= LLM_REPLY_HELD
+                && (more || llm_reply_event_end(p, last) == NULL))
+            {
+                rp->walking = 0;
+                rp->nheld = (unsigned) (last - p);
+                memcpy(rp->held, p, rp->nheld);
+                return;
+            }
         }
 
         end = llm_sse_line_end(p, last);
 
         if (end == NULL) {
-            rp->u.repeat.changed = 1;
+            rp->inside_event = 1;
             llm_reply_line(rp, p, last);
             return;
         }
 
-        llm_reply_whole_line(rp, p, end);
+        llm_reply_whole_line(rp, event, p, end);
 
         rp->cr = (*end == '\r');
         p = end + 1;
@@ -283,87 +313,225 @@ llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n)
 }
 
 
-/* an event that need not be parsed: returns its end, blank line included */
+/* more of an event that is held has come: returns what is behind it */
 
 static const unsigned char *
-llm_reply_repeated(llm_reply_t *rp, const unsigned char *p,
+llm_reply_held(llm_reply_t *rp, const unsigned char *p,
     const unsigned char *last)
 {
-    size_t                len;
+    int                   more;
+    size_t                n;
+    const unsigned char  *held, *end;
+
+    n = LLM_REPLY_HELD - rp->nheld;
+    n = ((size_t) (last - p) < n) ? (size_t) (last - p) : n;
+
+    memcpy(rp->held + rp->nheld, p, n);
+
+    held = rp->held + rp->nheld;
+
+    end = llm_reply_repeated(rp, rp->held, held + n, &more);
+
+    if (end) {
+        rp->nheld = 0;
+        return p + (end - held);
+    }
+
+    end = more ? NULL : llm_reply_event_end(rp->held, held + n);
+
+    if (end == NULL && n == (size_t) (last - p)) {
+        rp->nheld += (unsigned) n;
+        return last;
+    }
+
+    n = end ? (size_t) (end - held) : 0;
+    rp->nheld += (unsigned) n;
+
+    llm_reply_flush(rp);
+
+    return p + n;
+}
+
+
+static const unsigned char *
+llm_reply_event_end(const unsigned char *p, const unsigned char *last)
+{
+    llm_sse_t  sse;
+
+    llm_sse_init(&sse);
+
+    return llm_sse_event_end(&sse, p, last);
+}
+
+
+void
+llm_reply_flush(llm_reply_t *rp)
+{
+    size_t                n;
+    unsigned char         held[LLM_REPLY_HELD];
+    const unsigned char  *p, *last, *end;
+
+    if (rp->nheld == 0) {
+        return;
+    }
+
+    /* it is in the place of what reads it */
+
+    n = rp->nheld;
+    rp->nheld = 0;
+
+    memcpy(held, rp->held, n);
+
+    last = held + n;
+
+    for (p = held; p < last; p = end + 1) {
+
+        end = llm_sse_line_end(p, last);
+
+        if (end == NULL) {
+            rp->inside_event = 1;
+            llm_reply_line(rp, p, last);
+            break;
+        }
+
+        llm_reply_whole_line(rp, held, p, end);
+
+        if (*end == '\r' && end + 1 < last && end[1] == '\n') {
+            end++;
+        }
+
+        rp->cr = (*end == '\r');
+    }
+
+    if (rp->changed) {
+        llm_reply_results(rp);
+    }
+
+    rp->output_tokens = llm_estimate_tokens(&rp->estimate);
+}
+
+
+/*
+ * An event that need not be parsed: returns its end, blank line included.
+ * *more: it may be one, when the rest of it has come.
+ */
+
+static inline const unsigned char *
+llm_reply_repeated(llm_reply_t *rp, const unsigned char *p,
+    const unsigned char *last, int *more)
+{
     llm_repeat_t         *rt;
-    const unsigned char  *end, *text;
+    llm_repeat_found_t    found;
+    const unsigned char  *end;
 
     rt = &rp->u.repeat;
 
-    if (!rt->ready || rp->started || rp->line != sw_field || rp->field_len
-        || rp->named_error)
-    {
+    *more = 0;
+
+    /* others may have changed something since */
+
+    if (!rt->ready || rt->state != llm_reply_digest(rp)) {
         return NULL;
     }
 
-    /* others may have done something since */
-
-    if (rt->changed) {
-        rt->changed = 0;
-        rt->ready = (rt->state == llm_reply_state(rp));
-    }
-
-    end = llm_repeat_match(rt, p, last, &text, &len);
+    end = llm_repeat_match(rt, p, last, &found);
 
     if (end == NULL) {
+        *more = found.more;
         return NULL;
     }
 
-    if (last - end >= 2 && memcmp(end, "\n\n", 2) == 0) {
-        end += 2;
+    end = llm_reply_blank_line(rp, end, last, more);
 
-    } else if (last - end >= 4 && memcmp(end, "\r\n\r\n", 4) == 0) {
-        end += 4;
-
-    } else {
-        return NULL;
-    }
-
-    if (text) {
-        llm_reply_add_text(rp, rt->choice, text, len);
+    if (end && found.text) {
+        llm_reply_add_text(rp, rt->choice, found.text, found.len,
+                           found.escaped);
     }
 
     return end;
 }
 
 
+/* the end of a line, and of one without anything in it */
+
+static inline const unsigned char *
+llm_reply_blank_line(llm_reply_t *rp, const unsigned char *p,
+    const unsigned char *last, int *more)
+{
+    size_t  n;
+
+    static const char  crs[] = "\r\n\r";
+
+    if (last - p >= 2 && p[0] == '\n' && p[1] == '\n') {
+        return p + 2;
+    }
+
+    n = (size_t) (last - p);
+    n = (n < sizeof(crs) - 1) ? n : sizeof(crs) - 1;
+
+    if (memcmp(p, crs, n) == 0) {
+
+        if (n == sizeof(crs) - 1) {
+            rp->cr = 1;
+            return p + n;
+        }
+
+        *more = 1;
+
+    } else if (n == 1 && *p == '\n') {
+        *more = 1;
+    }
+
+    return NULL;
+}
+
+
 /*
- * What it does depends only on its bytes and on what is known before: if that
- * is the same behind it, then another one with these bytes does nothing, too.
+ * What the last line of an event does depends only on its bytes and on what is
+ * known before: if that is the same behind it, then another event with these
+ * bytes does nothing, too.  Nothing else is in the lines in front of it, as
+ * long as they are no data.  event: where it begins; NULL: elsewhere.
  */
 
 static void
-llm_reply_whole_line(llm_reply_t *rp, const unsigned char *p,
-    const unsigned char *last)
+llm_reply_whole_line(llm_reply_t *rp, const unsigned char *event,
+    const unsigned char *p, const unsigned char *last)
 {
-    uint64_t       before, after;
-    llm_repeat_t  *rt;
+    uint64_t            before, after;
+    llm_repeat_draft_t  draft;
 
-    rt = &rp->u.repeat;
-
-    if (rp->started || rp->line != sw_field || rp->field_len
+    if (event == NULL || rp->started || rp->line != sw_field
+        || rp->field_len || rp->named_error
         || last - p < 6 || memcmp(p, "data:", 5) != 0)
     {
-        rt->changed = 1;
         llm_reply_line(rp, p, last);
         llm_reply_line_end(rp);
         return;
     }
 
-    before = llm_reply_state(rp);
-    llm_repeat_begin(rt, p, last);
+    before = llm_reply_digest(rp);
+    llm_repeat_begin(&rp->u.repeat, &draft, event, last);
 
     llm_reply_line(rp, p, last);
     llm_reply_line_end(rp);
 
-    after = llm_reply_state(rp);
-    llm_repeat_end(rt, after, before == after && rp->object && !rp->broken
-                              && llm_json_complete(&rp->walk.json));
+    after = llm_reply_digest(rp);
+
+    llm_repeat_end(&rp->u.repeat, after,
+                   before == after && rp->object && !rp->broken
+                   && llm_json_complete(&rp->walk.json));
+}
+
+
+static uint64_t
+llm_reply_digest(llm_reply_t *rp)
+{
+    if (!rp->known) {
+        rp->digest = llm_reply_state(rp);
+        rp->known = 1;
+    }
+
+    return rp->digest;
 }
 
 
@@ -410,6 +578,11 @@ static void
 llm_reply_line(llm_reply_t *rp, const unsigned char *p,
     const unsigned char *last)
 {
+    if (!rp->walking) {
+        rp->walking = 1;
+        llm_walk_init(&rp->walk, llm_dialect(rp->api)->reply, 0);
+    }
+
     while (p < last) {
 
         switch (rp->line) {
@@ -424,10 +597,12 @@ llm_reply_line(llm_reply_t *rp, const unsigned char *p,
             break;
 
         case sw_done:
+            rp->known = 0;
             p = llm_reply_done(rp, p, last);
             break;
 
         case sw_data:
+            rp->known = 0;
             llm_reply_json(rp, p, (size_t) (last - p));
             return;
 
@@ -513,6 +688,7 @@ static void
 llm_reply_data(llm_reply_t *rp)
 {
     rp->data = 1;
+    rp->known = 0;
 
     if (rp->started) {
         llm_reply_json(rp, (const unsigned char *) "\n", 1);
@@ -572,8 +748,9 @@ llm_reply_line_end(llm_reply_t *rp)
 
     case sw_field:
         if (rp->field_len == 0) {
+            rp->inside_event = 0;
             llm_reply_dispatch(rp);
-            break;
+            return;
         }
 
         /* a name alone has an empty value */
@@ -582,6 +759,7 @@ llm_reply_line_end(llm_reply_t *rp)
         break;
 
     case sw_done:
+        rp->known = 0;
         llm_reply_json(rp, (const unsigned char *) llm_done, rp->matched);
         break;
 
@@ -593,6 +771,7 @@ llm_reply_line_end(llm_reply_t *rp)
         break;
     }
 
+    rp->inside_event = 1;
     rp->line = sw_field;
     rp->field_len = 0;
 }
@@ -615,10 +794,12 @@ llm_reply_dispatch(llm_reply_t *rp)
         && !(rp->object && llm_json_complete(js)))
     {
         rp->unreadable = 1;
+        rp->known = 0;
     }
 
     if (rp->named_error) {
         rp->error = 1;
+        rp->known = 0;
     }
 
     llm_reply_event(rp);

@@ -38,6 +38,13 @@
 
 #define LLM_REPLY_TURNS    2
 
+/*
+ * Bytes of an event that are kept until the rest of it comes; at least those
+ * of one that llm_repeat.h knows, with a longer text
+ */
+
+#define LLM_REPLY_HELD     640
+
 /* the longest word that means something, and one more */
 
 #define LLM_REPLY_WORD     40
@@ -57,7 +64,10 @@ typedef struct {
     llm_api_t            api;
     llm_reply_format_t   format;
 
-    /* results, valid between two calls: what was seen so far */
+    /*
+     * Results, valid between two calls: what was seen so far.  An event of a
+     * stream whose end has not come may be missing; see llm_reply_flush().
+     */
 
     /*
      * The last usage reported, count by count.  Once there is one, a cached,
@@ -90,6 +100,7 @@ typedef struct {
 
     /* the reader's own state */
 
+    unsigned             inside_event:1;  /* some of its lines were read */
     unsigned             started:1;       /* data in this event */
     unsigned             object:1;        /* has begun in this event */
     unsigned             broken:1;        /* its JSON can't be read */
@@ -107,6 +118,9 @@ typedef struct {
     unsigned             frame_done:1;    /* the last of a stream */
     unsigned             base64:1;        /* JSON in Base64 in JSON */
     unsigned             beside:1;        /* the iteration is */
+    unsigned             walking:1;       /* walk, not held, has a value */
+    unsigned             known:1;         /* so is the digest of the state */
+    unsigned             nheld;
     unsigned             line;
     unsigned             value;           /* what is behind the colon */
     unsigned             matched;         /* bytes of "[DONE]" or "error" */
@@ -127,9 +141,17 @@ typedef struct {
     int64_t              listed[LLM_REPLY_CALLS];
     int64_t              fresh[LLM_REPLY_COUNTS];
     int64_t              counts[LLM_REPLY_COUNTS];
-    llm_walk_t           walk;
+    uint64_t             digest;
     llm_text_t           text;
     llm_estimate_t       estimate;
+
+    /* of an event, nothing is read while its beginning is held */
+
+    union {
+        llm_walk_t           walk;
+        unsigned char        held[LLM_REPLY_HELD];
+    };
+
     unsigned char        field[8];
     unsigned char        word[LLM_REPLY_WORD];
     unsigned char        previous[LLM_REPLY_CHOICES];
@@ -174,6 +196,11 @@ llm_reply_format_t llm_reply_format(const unsigned char *type, size_t len);
  */
 
 void llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n);
+
+
+/* results are those of all bytes that have come; more of them may follow */
+
+void llm_reply_flush(llm_reply_t *rp);
 
 
 /*

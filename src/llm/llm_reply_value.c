@@ -504,12 +504,17 @@ llm_reply_text(llm_reply_t *rp, int event)
 
 void
 llm_reply_add_text(llm_reply_t *rp, unsigned choice, const unsigned char *p,
-    size_t n)
+    size_t n, int escaped)
 {
-    llm_estimate_string(&rp->estimate);
-    rp->estimate.previous = rp->previous[choice];
+    if (escaped) {
+        llm_estimate_string(&rp->estimate);
+        rp->estimate.previous = rp->previous[choice];
+        llm_estimate_feed(&rp->estimate, p, n);
 
-    llm_estimate_feed(&rp->estimate, p, n);
+    } else {
+        rp->estimate.previous = rp->previous[choice];
+        llm_estimate_plain(&rp->estimate, p, n);
+    }
 
     rp->previous[choice] = (unsigned char) rp->estimate.previous;
 }

@@ -22,7 +22,7 @@ void llm_reply_value(llm_reply_t *rp, int event);
 /* the text of a choice goes on with n bytes that are a string of their own */
 
 void llm_reply_add_text(llm_reply_t *rp, unsigned choice,
-    const unsigned char *p, size_t n);
+    const unsigned char *p, size_t n, int escaped);
 
 
 /* takes over what rp->fresh has, if that is a usage */

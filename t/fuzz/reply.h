@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
 read_body(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format,
-    const uint8_t *data, size_t size, size_t step)
+    const uint8_t *data, size_t size, size_t step, int flush)
 {
     size_t    i, n;
     uint8_t  *copy;
@@ -37,6 +37,10 @@ read_body(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format,
         memcpy(copy, data + i, n);
         llm_reply_feed(rp, copy, n);
         free(copy);
+
+        if (flush) {
+            llm_reply_flush(rp);
+        }
     }
 
     llm_reply_finish(rp);
@@ -78,8 +82,9 @@ fuzz_reply(const uint8_t *data, size_t size, const llm_api_t *apis,
     format = (llm_reply_format_t) (data[0] & 3);
     api = apis[(data[0] >> 2) % napis];
 
-    read_body(&a, api, format, data + 2, size - 2, size);
-    read_body(&b, api, format, data + 2, size - 2, 1 + data[1] % 32);
+    read_body(&a, api, format, data + 2, size - 2, size, 0);
+    read_body(&b, api, format, data + 2, size - 2, 1 + data[1] % 32,
+              data[1] & 32);
 
     if (memcmp(&a.usage, &b.usage, sizeof(llm_usage_t)) != 0
         || a.model_len != b.model_len

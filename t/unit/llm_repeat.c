@@ -2,8 +2,8 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * Lines that are not parsed again: the results are those of a reader that
- * gets one byte at a time and so never sees a whole line.
+ * Events that are not parsed again: the results are those of a reader that
+ * has to read each byte when it comes, and so never sees a whole event.
  */
 
 
@@ -23,11 +23,23 @@
     EVENT(text, ",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}")
 
 
+#define LONG                                                                  \
+    "a text that is so long that an event with three of them is longer than " \
+    "what is kept of an event that has not ended, and has to be read before " \
+    "its end; with only two of them it is shorter, but longer than an event " \
+    "from which others are known"
+
+
 static void test_same(void);
 static void test_random(void);
 static void test_use(void);
+static void test_pieces(void);
+static void test_flush(void);
 static void compare(const char *text, size_t n, const char *what);
 static void read_in(llm_reply_t *rp, const char *text, size_t n, size_t step);
+static void read_at_random(llm_reply_t *rp, const char *text, size_t n);
+static void read_bytes(llm_reply_t *rp, const char *text, size_t n);
+static void feed(llm_reply_t *rp, const char *text, size_t n);
 static int same(const llm_reply_t *a, const llm_reply_t *b);
 
 
@@ -67,6 +79,18 @@ static const struct {
                               EVENT("g", ",\"s\":-1") EVENT("h", ",\"s\":") },
     { "an error", EVENT("a", "") EVENT("b", "") "event: error\n"
                   EVENT("c", "") EVENT("d", "") },
+    { "an error that was a word", "event: x\n" EVENT("a", "") "event: x\n"
+                                  EVENT("b", "") "event: error\nevent: x\n"
+                                  EVENT("c", "") "event: x\n" EVENT("d", "")
+                                  "event: error\n" EVENT("e", "")
+                                  "event: x\n" EVENT("f", "") },
+    { "a long text", EVENT("a", "") EVENT("b", "") EVENT(LONG, "")
+                     EVENT(LONG LONG, "") EVENT(LONG LONG LONG, "")
+                     EVENT("c", "") EVENT(LONG LONG, ",\"a\":1")
+                     EVENT("d", "") },
+    { "an id each", "id: 1\n" EVENT("a", "") "id: 2\n" EVENT("b", "")
+                    ":\n\n" "id: 3\n" EVENT("c", "") "retry: 1\n" "id\n"
+                    EVENT("d", "") ": x\n" EVENT("e", "") },
     { "a named event", "event: x\n" EVENT("a", "") "event: x\n"
                        EVENT("b", "") "event: x\n" EVENT("c", "") },
     { "data in two lines", EVENT("a", "") EVENT("b", "") "data: \n"
@@ -104,6 +128,8 @@ main(void)
     test_same();
     test_random();
     test_use();
+    test_pieces();
+    test_flush();
 
     return done_testing();
 }
@@ -152,22 +178,26 @@ test_random(void)
             text[(size_t) rand() % len] = "\"\\{}:,1\n"[rand() % 8];
         }
 
-        read_in(&a, text, len, len);
-        read_in(&b, text, len, 1);
+        read_bytes(&a, text, len);
+        read_in(&b, text, len, len);
+
+        bad += !same(&a, &b);
+
+        read_at_random(&b, text, len);
 
         bad += !same(&a, &b);
     }
 
-    ok(bad == 0, "%u of %u random streams are read in another way", bad, i);
+    ok(bad == 0, "%u readings of %u random streams differ", bad, i);
 }
 
 
 static void
 test_use(void)
 {
-    size_t                n;
     llm_reply_t           rp;
-    const unsigned char  *text, *end;
+    llm_repeat_found_t    found;
+    const unsigned char  *end;
 
     static const char  begin[] = EVENT("a", ",\"o\":\"x\"")
                                  EVENT("b", ",\"o\":\"yy\"")
@@ -179,17 +209,100 @@ test_use(void)
 
     end = llm_repeat_match(&rp.u.repeat, (const unsigned char *) next,
                            (const unsigned char *) next + sizeof(next) - 1,
-                           &text, &n);
+                           &found);
 
     ok(end == (const unsigned char *) next + sizeof(next) - 3,
        "another text and another value are the same line");
-    ok(end && text && n == 4 && memcmp(text, "text", 4) == 0,
+    ok(end && found.text && found.len == 4
+       && memcmp(found.text, "text", 4) == 0,
        "and its text is found");
 
     ok(llm_repeat_match(&rp.u.repeat, (const unsigned char *) other,
                         (const unsigned char *) other + sizeof(other) - 1,
-                        &text, &n)
+                        &found)
        == NULL, "another name is another line");
+}
+
+
+/* providers may send an event in parts, none of which has a whole line */
+
+static void
+test_pieces(void)
+{
+    size_t       i, step, bad;
+    llm_reply_t  rp;
+
+    static const char  text[] = "event: x\n" EVENT("a", "")
+                                "event: x\n" EVENT("b", "")
+                                "event: x\n" EVENT("c", "");
+
+    bad = 0;
+
+    for (step = 1; step < sizeof(text); step++) {
+
+        read_in(&rp, text, sizeof(text) - 1, step);
+
+        bad += !rp.u.repeat.ready
+               || memcmp(rp.u.repeat.event, "event: x\ndata: {", 16) != 0;
+
+        /* an event that is known needs no reader of JSON */
+
+        llm_reply_init(&rp, LLM_API_CHAT, LLM_REPLY_SSE);
+        feed(&rp, text, 2 * (sizeof(text) / 3));
+        memset(&rp.walk, 0xff, sizeof(rp.walk));
+        rp.walking = 0;
+
+        for (i = 2 * (sizeof(text) / 3); i < sizeof(text) - 1; i += step) {
+            feed(&rp, text + i, (step < sizeof(text) - 1 - i)
+                                ? step : sizeof(text) - 1 - i);
+        }
+
+        bad += rp.walking || rp.nheld || rp.unreadable;
+    }
+
+    ok(bad == 0, "an event is known whatever parts it comes in");
+}
+
+
+/* results can be asked for at any place */
+
+static void
+test_flush(void)
+{
+    size_t       i, k, n, bad;
+    llm_reply_t  a, b;
+
+    bad = 0;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+
+        n = strlen(cases[i].text);
+
+        for (k = 1; k < n; k++) {
+            llm_reply_init(&a, LLM_API_CHAT, LLM_REPLY_SSE);
+            llm_reply_init(&b, LLM_API_CHAT, LLM_REPLY_SSE);
+
+            read_bytes(&a, cases[i].text, k);
+
+            feed(&b, cases[i].text, k);
+            llm_reply_finish(&b);
+
+            bad += !same(&a, &b);
+
+            llm_reply_init(&b, LLM_API_CHAT, LLM_REPLY_SSE);
+
+            feed(&b, cases[i].text, k);
+            llm_reply_flush(&b);
+            feed(&b, cases[i].text + k, n - k);
+            llm_reply_finish(&b);
+
+            read_bytes(&a, cases[i].text, n);
+
+            bad += !same(&a, &b);
+        }
+    }
+
+    ok(bad == 0, "results are right in the middle of an event");
 }
 
 
@@ -200,10 +313,10 @@ compare(const char *text, size_t n, const char *what)
     size_t       step;
     llm_reply_t  a, b;
 
-    read_in(&a, text, n, 1);
+    read_bytes(&a, text, n);
     good = 1;
 
-    for (step = 2; step <= n; step++) {
+    for (step = 1; step <= n; step++) {
         read_in(&b, text, n, step);
         good = good && same(&a, &b);
     }
@@ -212,25 +325,72 @@ compare(const char *text, size_t n, const char *what)
 }
 
 
-/* portions in memory of their own, so that a sanitizer sees their ends */
-
 static void
 read_in(llm_reply_t *rp, const char *text, size_t n, size_t step)
 {
     size_t  i, len;
-    char   *copy;
 
     llm_reply_init(rp, LLM_API_CHAT, LLM_REPLY_SSE);
 
     for (i = 0; i < n; i += len) {
         len = (step < n - i) ? step : n - i;
-        copy = malloc(len);
-        memcpy(copy, text + i, len);
-        llm_reply_feed(rp, (const unsigned char *) copy, len);
-        free(copy);
+        feed(rp, text + i, len);
     }
 
     llm_reply_finish(rp);
+}
+
+
+static void
+read_at_random(llm_reply_t *rp, const char *text, size_t n)
+{
+    size_t  i, len;
+
+    llm_reply_init(rp, LLM_API_CHAT, LLM_REPLY_SSE);
+
+    for (i = 0; i < n; i += len) {
+        len = 1 + (size_t) rand() % (rand() % 4 ? 100 : 1000);
+        len = (len < n - i) ? len : n - i;
+        feed(rp, text + i, len);
+
+        if (rand() % 64 == 0) {
+            llm_reply_flush(rp);
+        }
+    }
+
+    llm_reply_finish(rp);
+}
+
+
+static void
+read_bytes(llm_reply_t *rp, const char *text, size_t n)
+{
+    size_t  i;
+
+    llm_reply_init(rp, LLM_API_CHAT, LLM_REPLY_SSE);
+
+    for (i = 0; i < n; i++) {
+        feed(rp, text + i, 1);
+        llm_reply_flush(rp);
+    }
+
+    llm_reply_finish(rp);
+}
+
+
+/* in memory of its own, so that a sanitizer sees its end */
+
+static void
+feed(llm_reply_t *rp, const char *text, size_t n)
+{
+    char  *copy;
+
+    copy = malloc(n);
+    memcpy(copy, text, n);
+
+    llm_reply_feed(rp, (const unsigned char *) copy, n);
+
+    free(copy);
 }
 
 

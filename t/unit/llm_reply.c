@@ -659,6 +659,7 @@ test_later(void)
     is_int(rp.later, 0, "no text behind it");
 
     llm_reply_feed(&rp, (unsigned char *) more, sizeof(more) - 1);
+    llm_reply_flush(&rp);
     is_int(rp.later, 1, "text behind the running total");
 }
 

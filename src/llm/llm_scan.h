@@ -1,0 +1,145 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * The contents of JSON strings, 16 bytes at a time.  In a header, because a
+ * call costs more than most strings are long.  Private to src/llm.
+ */
+
+
+#ifndef _LLM_SCAN_H_INCLUDED_
+#define _LLM_SCAN_H_INCLUDED_
+
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+
+/* what a string is passed over, but for quotes and backslashes */
+
+typedef enum {
+    LLM_SCAN_ANY = 0,
+    LLM_SCAN_UTF8,                        /* no control characters */
+    LLM_SCAN_ASCII                        /* nor anything above 0x7f */
+} llm_scan_t;
+
+
+#if defined(__SSE2__)
+
+/* a bit for each of 16 bytes at which a scan ends */
+
+static inline unsigned
+llm_scan_ends(const unsigned char *p, llm_scan_t what)
+{
+    __m128i  bytes, other;
+
+    bytes = _mm_loadu_si128((const __m128i *) p);
+    other = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+                         _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+
+    if (what == LLM_SCAN_ASCII) {
+
+        /* as signed numbers, bytes above 0x7f are below 0x20, too */
+
+        other = _mm_or_si128(other,
+                             _mm_cmpgt_epi8(_mm_set1_epi8(0x20), bytes));
+
+    } else if (what == LLM_SCAN_UTF8) {
+        other = _mm_or_si128(other,
+                             _mm_cmpeq_epi8(
+                                 _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)),
+                                 bytes));
+    }
+
+    return (unsigned) _mm_movemask_epi8(other);
+}
+
+#else
+
+#define LLM_SCAN_ONES   0x0101010101010101ull
+#define LLM_SCAN_HIGHS  0x8080808080808080ull
+
+
+/* not 0: a scan ends in these 8 bytes */
+
+static inline uint64_t
+llm_scan_ends(const unsigned char *p, llm_scan_t what)
+{
+    uint64_t  word, quote, slash, found;
+
+    memcpy(&word, p, 8);
+
+    quote = word ^ (LLM_SCAN_ONES * '"');
+    slash = word ^ (LLM_SCAN_ONES * '\\');
+
+    found = ((quote - LLM_SCAN_ONES) & ~quote)
+            | ((slash - LLM_SCAN_ONES) & ~slash);
+
+    if (what != LLM_SCAN_ANY) {
+        found |= (word - LLM_SCAN_ONES * 0x20) & ~word;
+    }
+
+    if (what == LLM_SCAN_ASCII) {
+        found |= word;
+    }
+
+    return found & LLM_SCAN_HIGHS;
+}
+
+#endif
+
+
+/*
+ * The first byte from p on at which a scan ends, or last.  What precedes p
+ * can be read from begin on.
+ */
+
+static inline const unsigned char *
+llm_scan(const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, llm_scan_t what)
+{
+#if defined(__SSE2__)
+
+    unsigned  ends;
+
+    for ( /* void */ ; last - p >= 16; p += 16) {
+        ends = llm_scan_ends(p, what);
+
+        if (ends) {
+            return p + __builtin_ctz(ends);
+        }
+    }
+
+    /* the rest together with what precedes it */
+
+    if (p < last && last - begin >= 16) {
+        ends = llm_scan_ends(last - 16, what) >> (16 - (last - p));
+
+        return ends ? p + __builtin_ctz(ends) : last;
+    }
+
+#else
+
+    while (last - p >= 8 && !llm_scan_ends(p, what)) {
+        p += 8;
+    }
+
+#endif
+
+    while (p < last && *p != '"' && *p != '\\'
+           && (what == LLM_SCAN_ANY
+               || (*p >= ' ' && (what == LLM_SCAN_UTF8 || *p < 0x80))))
+    {
+        p++;
+    }
+
+    return p;
+}
+
+
+#endif /* _LLM_SCAN_H_INCLUDED_ */
