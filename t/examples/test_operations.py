@@ -5,13 +5,11 @@ upgrade, quit and terminate, a full zone."""
 
 import os
 import signal
-import subprocess
 
 import pytest
 
 import gateway
-from gateway import (Conn, Gate, Nginx, STALL, chat, chat_stream,
-                     wait_until)
+from gateway import Conn, Gate, STALL, chat, chat_stream, wait_until
 
 
 def ledger(provider, *entries, **kw):
@@ -30,85 +28,35 @@ def stream_under_way(ng, provider):
     return conn, gate
 
 
-class Daemon(Nginx):
-    """In the background, as an upgrade needs it."""
+def test_upgrade_keeps_the_ledger(daemon, provider):
+    ng = daemon(**ledger(provider))
+    assert ng.chat(tenant='acme').status == 200
+    conn, gate = stream_under_way(ng, provider)
 
-    def write_conf(self):
-        super().write_conf()
-        with open(self.path('nginx.conf')) as file:
-            text = file.read()
-        assert 'daemon off;' in text
-        with open(self.path('nginx.conf'), 'w') as file:
-            file.write(text.replace('daemon off;', ''))
+    old, ng.pid = ng.pid, ng.upgrade()
+    os.kill(old, signal.SIGWINCH)
 
-    def pid(self, name='nginx.pid'):
-        try:
-            with open(self.path(name)) as file:
-                return int(file.read())
-        except (FileNotFoundError, ValueError):
-            return None
+    # both have the same budgets, and the same live reservation
 
-    def run(self):
-        subprocess.run(self._argv(), check=True, env=self._environ(),
-                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                       timeout=gateway.TIMEOUT)
-        return wait_until(self.pid)
+    wait_until(lambda: not ng.workers(old))
+    assert ng.live_reservations() == 1
+    assert ng.chat(tenant='acme').status == 200
+    assert ng.budget('tenant:acme')['spent'] == 2 * 450
 
-    def finish(self, pid):
-        os.kill(pid, signal.SIGQUIT)
-        wait_until(lambda: not gateway.process_title(pid))
+    gate.open()
+    assert conn.read_response().complete
+    conn.close()
 
+    ng.end(old)
+    spent = 2 * 450 + 10 * 15 + 6 * 60
+    assert ng.live_reservations() == 0
+    assert ng.budget('tenant:acme')['spent'] == spent
 
-def test_upgrade_keeps_the_ledger(provider):
+    # a restart sees what both have written
 
-    # the new binary gets no other variables of the environment
-
-    ng = Daemon(main='env ASAN_OPTIONS; env UBSAN_OPTIONS; env LSAN_OPTIONS;',
-                **ledger(provider))
-    pids = set()
-
-    try:
-        old = ng.run()
-        pids.add(old)
-        assert ng.chat(tenant='acme').status == 200
-
-        conn, gate = stream_under_way(ng, provider)
-
-        os.kill(old, signal.SIGUSR2)
-        new = wait_until(lambda: ng.pid('nginx.pid.oldbin') and ng.pid())
-        pids.add(new)
-        assert new != old
-
-        os.kill(old, signal.SIGWINCH)
-
-        # both have the same budgets, and the same live reservation
-
-        wait_until(lambda: 'gracefully' in ng.error_log())
-        assert ng.live_reservations() == 1
-        assert ng.chat(tenant='acme').status == 200
-        assert ng.budget('tenant:acme')['spent'] == 2 * 450
-
-        gate.open()
-        r = conn.read_response()
-        conn.close()
-        assert r.complete
-
-        ng.finish(old)
-        assert ng.live_reservations() == 0
-        assert ng.budget('tenant:acme')['spent'] == 2 * 450 + 10 * 15 + 6 * 60
-
-        # a restart sees what both have written
-
-        ng.finish(new)
-        pids.add(ng.run())
-        assert ng.budget('tenant:acme')['spent'] == 2 * 450 + 10 * 15 + 6 * 60
-        ng.finish(ng.pid())
-        ng.check()
-    finally:
-        for pid in pids:
-            if ng.dir in gateway.process_title(pid):
-                os.kill(pid, signal.SIGKILL)
-        ng.close()
+    ng.end(ng.pid)
+    ng.start()
+    assert ng.budget('tenant:acme')['spent'] == spent
 
 
 @pytest.mark.parametrize('how', ['quit', 'stop'])

@@ -16,11 +16,6 @@ import gateway
 from gateway import Nginx, process_title, wait_until
 
 
-# a new binary gets no other variables of the environment
-
-ENV = 'env ASAN_OPTIONS; env UBSAN_OPTIONS; env LSAN_OPTIONS;\n'
-
-
 def running(pid):
     """A zombie's parent has only not been told of its end yet."""
 
@@ -41,9 +36,9 @@ class Daemon(Nginx):
 
     pid = None
 
-    def __init__(self, main='', **kw):
+    def __init__(self, **kw):
         self.pids = set()
-        super().__init__(main=ENV + main, **kw)
+        super().__init__(**kw)
 
     @property
     def master(self):
@@ -115,6 +110,7 @@ class Daemon(Nginx):
         """A master and all its processes at once."""
 
         pids = [p for p in children(pid) if p not in self.pids] + [pid]
+        self.killed = True
         self.allow += [r'process %d exited on signal 9' % p for p in pids]
         for p in pids:
             os.kill(p, signal.SIGKILL)

@@ -17,14 +17,11 @@ An Error has the name of the SDK's own class, status, code, type, message.
 
 import asyncio
 import collections
-import json
-import os
-import subprocess
 import threading
 
 from gateway import HarnessError, TIMEOUT
+from node import NodeProcess
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 Error = collections.namedtuple('Error', 'name status code type message')
 
@@ -63,68 +60,37 @@ class Call:
             self._changed.notify_all()
 
 
-class NodeSdk:
-    """openai for Node, in a process of its own (t/e2e/client.cjs)."""
+class NodeSdk(NodeProcess):
+    """openai for Node."""
 
     name = 'node'
-
-    def __enter__(self):
-        script = os.path.join(HERE, '..', 'e2e', 'client.cjs')
-        self.calls = []
-        self.process = subprocess.Popen(
-            ['node', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, bufsize=1)
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.process.stdin.close()
-        try:
-            self.process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.thread.join(TIMEOUT)
-        self.process.stdout.close()
+    script = 'client.cjs'
 
     def chat(self, base, params, headers=None, max_retries=None,
              leave_after=None):
-        number = len(self.calls)
-        call = Call()
-        self.calls.append(call)
-
         options = {}
         if max_retries is not None:
             options['maxRetries'] = max_retries
 
-        self.process.stdin.write(json.dumps({
-            'id': number, 'base': base, 'params': params,
-            'headers': headers or {}, 'options': options,
-            'leave_after': leave_after}) + '\n')
-        self.process.stdin.flush()
-        return call
+        return self.ask(Call(), base=base, params=params,
+                        headers=headers or {}, options=options,
+                        leave_after=leave_after)
 
-    def _read(self):
-        for line in self.process.stdout:
-            event = json.loads(line)
-            call = self.calls[event['id']]
+    def heard(self, call, event):
+        if event['event'] == 'chunk':
+            call.chunk(event['chunk'])
 
-            if event['event'] == 'chunk':
-                call.chunk(event['chunk'])
-                continue
+        elif event['event'] == 'done':
+            call.end(event.get('result'), event['headers'],
+                     aborted=event.get('aborted', False))
 
-            if event['event'] == 'done':
-                call.end(event.get('result'), event['headers'],
-                         aborted=event.get('aborted', False))
-                continue
-
+        else:
             call.end(headers=event['headers'],
                      error=Error(*[event[name] for name in Error._fields]))
 
-        for call in self.calls:
-            if not call.ended:
-                call.end(error=Error('node died', None, None, None, ''))
+    def died(self, call):
+        if not call.ended:
+            call.end(error=Error('node died', None, None, None, ''))
 
 
 def _describe(exc):

@@ -13,12 +13,11 @@ SDKs that have minutes of them.
 
 import collections
 import concurrent.futures
-import json
 import os
-import subprocess
 import threading
 
-from gateway import ROOT, TIMEOUT
+from gateway import ROOT
+from node import NodeProcess
 
 
 Error = collections.namedtuple('Error', 'name status code message')
@@ -40,54 +39,33 @@ class Python:
         future = concurrent.futures.Future()
 
         def run():
-            future.set_result(self.run(sdk, base, key, stream, prompt,
-                                       model))
+            try:
+                future.set_result(self.run(sdk, base, key, stream, prompt,
+                                           model))
+            except BaseException as exc:
+                future.set_exception(exc)
 
         threading.Thread(target=run, daemon=True).start()
         return future
 
 
-class Node:
-    """In a process of its own, t/e2e/sdks.cjs."""
+class Node(NodeProcess):
 
-    def __enter__(self):
+    script = 'sdks.cjs'
+
+    def environ(self):
         build = os.environ.get('BUILD') or os.path.join(ROOT, 'build')
-        self.calls = []
-        self.process = subprocess.Popen(
-            ['node', os.path.join(ROOT, 't/e2e/sdks.cjs')],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            bufsize=1, env=dict(os.environ, SDKS=build + '/sdks'))
-        self.thread = threading.Thread(target=self._read, daemon=True)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.process.stdin.close()
-        try:
-            self.process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.thread.join(TIMEOUT)
-        self.process.stdout.close()
+        return dict(os.environ, SDKS=build + '/sdks')
 
     def call(self, sdk, base, key, stream, prompt, model, hasty=False):
-        future = concurrent.futures.Future()
-        self.calls.append(future)
-        self.process.stdin.write(json.dumps({
-            'id': len(self.calls) - 1, 'sdk': sdk, 'base': base, 'key': key,
-            'stream': stream, 'prompt': prompt, 'model': model,
-            'hasty': hasty}) + '\n')
-        self.process.stdin.flush()
-        return future
+        return self.ask(concurrent.futures.Future(), sdk=sdk, base=base,
+                        key=key, stream=stream, prompt=prompt, model=model,
+                        hasty=hasty)
 
-    def _read(self):
-        for line in self.process.stdout:
-            event = json.loads(line)
-            error = event.get('error')
-            self.calls[event['id']].set_result(
-                (event.get('text'), error and Error(**error)))
+    def heard(self, future, event):
+        error = event.get('error')
+        future.set_result((event.get('text'), error and Error(**error)))
 
-        for future in self.calls:
-            if not future.done():
-                future.set_exception(RuntimeError('node has ended'))
+    def died(self, future):
+        if not future.done():
+            future.set_exception(RuntimeError('node has ended'))

@@ -247,9 +247,9 @@ def test_an_answer_is_never_an_outage(server, provider):
 
 def test_latency_is_not_the_servers(nginx, provider):
     """With the breaker open, requests pass as if there were no server, and
-    each of them is an event once it is back.  No request waits for anything,
-    which is judged; how long all of it takes beside a plain proxy_pass is
-    told, and judged by what a busy machine can't change."""
+    each of them is an event once it is back.  The server is not asked, and no
+    request has waited for it, which is judged; how long all of it takes
+    beside a plain proxy_pass is told, as a busy machine changes that."""
 
     who = Server({'tenant:acme': BUDGET})
     who.__enter__()
@@ -281,11 +281,8 @@ def test_latency_is_not_the_servers(nginx, provider):
                   *added, percentile(plain, 99) * 1000,
                   percentile(passed, 99) * 1000))
 
-        # as measured here, or as much again where all of it is slow
-
-        assert added[0] <= max(5, percentile(plain, 50) * 1000)
-
         assert asked(cycles) == before
+        assert cycles.count('decide') == 0
         lines = [line for line in ng.wait_access_log(8 * ROUND + 1)
                  if line['cycles_decision']]
         assert len(lines) == 4 * ROUND + 1

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-#include "llm/llm_reply.h"
+#include "reply.h"
 #include "tap.h"
 
 
@@ -23,8 +23,6 @@ static void test_bad_frames(void);
 static void test_base64(void);
 static void test_hostile(void);
 static void test_depth(void);
-static void read_all(llm_reply_t *rp, llm_api_t api,
-    llm_reply_format_t format, const char *body, size_t n, size_t step);
 static const char *describe(const llm_reply_t *rp);
 static void say(char *out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -394,8 +392,8 @@ test_replies(void)
     for (i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
 
         n = strlen(replies[i].body);
-        read_all(&rp, replies[i].api, replies[i].format, replies[i].body, n,
-                 n);
+        reply_read(&rp, replies[i].api, replies[i].format, replies[i].body, n,
+                   n);
 
         found = strdup(describe(&rp));
         is_str(found, replies[i].found, "%d %s", replies[i].api,
@@ -404,8 +402,8 @@ test_replies(void)
         different = 0;
 
         for (step = 1; step < 12; step++) {
-            read_all(&rp, replies[i].api, replies[i].format, replies[i].body,
-                     n, step);
+            reply_read(&rp, replies[i].api, replies[i].format,
+                       replies[i].body, n, step);
             different += (strcmp(found, describe(&rp)) != 0);
         }
 
@@ -499,20 +497,20 @@ test_frames(void)
 
     n = frame(p, "event", "metadata", USAGE);
 
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, n);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, n);
     is_str(describe(&rp), FOUND " done", "a frame with a usage");
 
     /* it counts when its checksum is there, not before */
 
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n - 1, n);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n - 1, n);
     is_str(describe(&rp), "", "without its last byte");
 
     n = frame(p, "exception", "metadata", "{\"message\":\"no\"}");
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, 3);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, 3);
     is_str(describe(&rp), "error", "an exception");
 
     n = frame(p, "error", "x", "");
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, 3);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, 3);
     is_str(describe(&rp), "error", "an error without a payload");
 
     n = frame(p, "event", "contentBlockDelta",
@@ -520,20 +518,20 @@ test_frames(void)
     n += frame(p + n, "event", "contentBlockDelta",
                "{\"delta\":{\"text\":\"lo\"}}");
     n += frame(p + n, "event", "metadata", USAGE);
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, 1);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, 1);
     is_str(describe(&rp), "text=2 " FOUND " done", "a word in two frames");
 
     n = frame(p, "event", "metadata", "{\"usage\":");
     n += frame(p + n, "event", "metadata", USAGE);
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, n);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, n);
     is_str(describe(&rp), FOUND " done unreadable",
            "the frame behind one that can't be read");
 
     n = frame(p, NULL, NULL, USAGE);
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, n);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, body, n, n);
     is_str(describe(&rp), FOUND, "a frame without headers");
 
-    read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, "", 0, 1);
+    reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, "", 0, 1);
     is_str(describe(&rp), "", "nothing");
 }
 
@@ -557,7 +555,7 @@ test_bad_frames(void)
         memcpy(bad, body, n);
         bad[i] ^= 0x10;
 
-        read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, bad, n, 7);
+        reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, bad, n, 7);
 
         if (rp.usage.input != -1 || rp.usage.output != -1 || rp.done
             || !rp.unreadable)
@@ -590,7 +588,7 @@ test_bad_frames(void)
         p = number(p, lengths[i].headers);
         number(p, crc32(0, (unsigned char *) bad, 8));
 
-        read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, bad, 200, 5);
+        reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, bad, 200, 5);
         is_str(describe(&rp), "unreadable", "%s", lengths[i].what);
     }
 
@@ -632,7 +630,7 @@ test_bad_frames(void)
         p += strlen(USAGE);
         number(p, crc32(0, (unsigned char *) bad, (uInt) (n - 4)));
 
-        read_all(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, bad, n, 1);
+        reply_read(&rp, LLM_API_CONVERSE, LLM_REPLY_EVENTSTREAM, bad, n, 1);
         is_str(describe(&rp), headers[i].found, "header: %s",
                headers[i].what);
     }
@@ -674,8 +672,8 @@ test_base64(void)
                   cases[i].payload);
 
         for (step = 1; step < 9; step++) {
-            read_all(&rp, LLM_API_INVOKE, LLM_REPLY_EVENTSTREAM, body, n,
-                     step);
+            reply_read(&rp, LLM_API_INVOKE, LLM_REPLY_EVENTSTREAM, body, n,
+                       step);
 
             if (strcmp(describe(&rp), cases[i].found) != 0) {
                 break;
@@ -798,35 +796,6 @@ test_depth(void)
         is_str(describe(&rp), FOUND " unreadable",
                "10,000 levels of \"%c\" end the reading", text[0]);
     }
-}
-
-
-static void
-read_all(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format,
-    const char *body, size_t n, size_t step)
-{
-    size_t          i, size;
-    unsigned char  *copy;
-
-    memset(rp, 0xaa, sizeof(llm_reply_t));
-
-    llm_reply_init(rp, api, format);
-
-    for (i = 0; i < n; i += size) {
-
-        size = (step < n - i) ? step : n - i;
-        copy = malloc(size);
-
-        if (copy == NULL) {
-            exit(2);
-        }
-
-        memcpy(copy, body + i, size);
-        llm_reply_feed(rp, copy, size);
-        free(copy);
-    }
-
-    llm_reply_finish(rp);
 }
 
 

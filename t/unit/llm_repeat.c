@@ -7,10 +7,7 @@
  */
 
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "llm/llm_reply.h"
+#include "reply.h"
 #include "tap.h"
 
 
@@ -39,8 +36,6 @@ static void compare(const char *text, size_t n, const char *what);
 static void read_in(llm_reply_t *rp, const char *text, size_t n, size_t step);
 static void read_at_random(llm_reply_t *rp, const char *text, size_t n);
 static void read_bytes(llm_reply_t *rp, const char *text, size_t n);
-static void feed(llm_reply_t *rp, const char *text, size_t n);
-static int same(const llm_reply_t *a, const llm_reply_t *b);
 
 
 static const struct {
@@ -181,11 +176,11 @@ test_random(void)
         read_bytes(&a, text, len);
         read_in(&b, text, len, len);
 
-        bad += !same(&a, &b);
+        bad += !reply_same(&a, &b);
 
         read_at_random(&b, text, len);
 
-        bad += !same(&a, &b);
+        bad += !reply_same(&a, &b);
     }
 
     ok(bad == 0, "%u readings of %u random streams differ", bad, i);
@@ -248,13 +243,13 @@ test_pieces(void)
         /* an event that is known needs no reader of JSON */
 
         llm_reply_init(&rp, LLM_API_CHAT, LLM_REPLY_SSE);
-        feed(&rp, text, 2 * (sizeof(text) / 3));
+        reply_piece(&rp, text, 2 * (sizeof(text) / 3));
         memset(&rp.walk, 0xff, sizeof(rp.walk));
         rp.walking = 0;
 
         for (i = 2 * (sizeof(text) / 3); i < sizeof(text) - 1; i += step) {
-            feed(&rp, text + i, (step < sizeof(text) - 1 - i)
-                                ? step : sizeof(text) - 1 - i);
+            reply_piece(&rp, text + i, (step < sizeof(text) - 1 - i)
+                                       ? step : sizeof(text) - 1 - i);
         }
 
         bad += rp.walking || rp.nheld || rp.unreadable;
@@ -284,21 +279,21 @@ test_flush(void)
 
             read_bytes(&a, cases[i].text, k);
 
-            feed(&b, cases[i].text, k);
+            reply_piece(&b, cases[i].text, k);
             llm_reply_finish(&b);
 
-            bad += !same(&a, &b);
+            bad += !reply_same(&a, &b);
 
             llm_reply_init(&b, LLM_API_CHAT, LLM_REPLY_SSE);
 
-            feed(&b, cases[i].text, k);
+            reply_piece(&b, cases[i].text, k);
             llm_reply_flush(&b);
-            feed(&b, cases[i].text + k, n - k);
+            reply_piece(&b, cases[i].text + k, n - k);
             llm_reply_finish(&b);
 
             read_bytes(&a, cases[i].text, n);
 
-            bad += !same(&a, &b);
+            bad += !reply_same(&a, &b);
         }
     }
 
@@ -318,7 +313,7 @@ compare(const char *text, size_t n, const char *what)
 
     for (step = 1; step <= n; step++) {
         read_in(&b, text, n, step);
-        good = good && same(&a, &b);
+        good = good && reply_same(&a, &b);
     }
 
     ok(good, "%s", what);
@@ -328,16 +323,7 @@ compare(const char *text, size_t n, const char *what)
 static void
 read_in(llm_reply_t *rp, const char *text, size_t n, size_t step)
 {
-    size_t  i, len;
-
-    llm_reply_init(rp, LLM_API_CHAT, LLM_REPLY_SSE);
-
-    for (i = 0; i < n; i += len) {
-        len = (step < n - i) ? step : n - i;
-        feed(rp, text + i, len);
-    }
-
-    llm_reply_finish(rp);
+    reply_read(rp, LLM_API_CHAT, LLM_REPLY_SSE, text, n, step);
 }
 
 
@@ -351,7 +337,7 @@ read_at_random(llm_reply_t *rp, const char *text, size_t n)
     for (i = 0; i < n; i += len) {
         len = 1 + (size_t) rand() % (rand() % 4 ? 100 : 1000);
         len = (len < n - i) ? len : n - i;
-        feed(rp, text + i, len);
+        reply_piece(rp, text + i, len);
 
         if (rand() % 64 == 0) {
             llm_reply_flush(rp);
@@ -370,43 +356,9 @@ read_bytes(llm_reply_t *rp, const char *text, size_t n)
     llm_reply_init(rp, LLM_API_CHAT, LLM_REPLY_SSE);
 
     for (i = 0; i < n; i++) {
-        feed(rp, text + i, 1);
+        reply_piece(rp, text + i, 1);
         llm_reply_flush(rp);
     }
 
     llm_reply_finish(rp);
-}
-
-
-/* in memory of its own, so that a sanitizer sees its end */
-
-static void
-feed(llm_reply_t *rp, const char *text, size_t n)
-{
-    char  *copy;
-
-    copy = malloc(n);
-    memcpy(copy, text, n);
-
-    llm_reply_feed(rp, (const unsigned char *) copy, n);
-
-    free(copy);
-}
-
-
-static int
-same(const llm_reply_t *a, const llm_reply_t *b)
-{
-    return memcmp(&a->usage, &b->usage, sizeof(llm_usage_t)) == 0
-           && a->model_len == b->model_len
-           && memcmp(a->model, b->model, a->model_len) == 0
-           && a->output_tokens == b->output_tokens
-           && memcmp(a->turns, b->turns, sizeof(a->turns)) == 0
-           && a->usage_seen == b->usage_seen
-           && a->early == b->early
-           && a->later == b->later
-           && a->done == b->done
-           && a->error == b->error
-           && a->pending == b->pending
-           && a->unreadable == b->unreadable;
 }

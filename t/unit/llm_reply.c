@@ -5,11 +5,10 @@
 
 
 #include <jansson.h>
-#include <stdlib.h>
 
 #include "llm/llm_dialect.h"
-#include "llm/llm_reply.h"
 #include "llm/llm_route.h"
+#include "reply.h"
 #include "tap.h"
 
 
@@ -25,10 +24,8 @@ static void test_text(void);
 static void test_bounds(void);
 static void test_later(void);
 static void begin(llm_reply_t *rp, json_t *sample);
-static void feed(llm_reply_t *rp, const char *text, size_t n, size_t step);
 static void read_text(llm_reply_t *rp, llm_reply_format_t format,
     const char *text, size_t n, size_t step);
-static int same(const llm_reply_t *a, const llm_reply_t *b);
 static char *read_file(const char *name, size_t *len);
 static int64_t expected(json_t *sample, const char *name);
 
@@ -91,7 +88,7 @@ test_sample(json_t *sample)
     }
 
     begin(&whole, sample);
-    feed(&whole, body, len, len);
+    reply_feed(&whole, body, len, len);
 
     is_int(whole.usage.input, expected(sample, "input"), "%s: input", name);
     is_int(whole.usage.output, expected(sample, "output"), "%s: output",
@@ -124,8 +121,8 @@ test_sample(json_t *sample)
        "%s: model \"%s\"", name, model);
 
     begin(&bytes, sample);
-    feed(&bytes, body, len, 1);
-    ok(same(&whole, &bytes), "%s: the same byte by byte", name);
+    reply_feed(&bytes, body, len, 1);
+    ok(reply_same(&whole, &bytes), "%s: the same byte by byte", name);
 
     different = 0;
 
@@ -134,7 +131,7 @@ test_sample(json_t *sample)
         llm_reply_feed(&two, (unsigned char *) body, cut);
         llm_reply_feed(&two, (unsigned char *) body + cut, len - cut);
         llm_reply_finish(&two);
-        different += !same(&whole, &two);
+        different += !reply_same(&whole, &two);
     }
 
     is_int((long long) different, 0, "%s: the same in any two pieces", name);
@@ -151,7 +148,7 @@ test_sample(json_t *sample)
     llm_reply_feed(&two, (unsigned char *) body + cut, len - cut);
     llm_reply_finish(&two);
 
-    ok(same(&whole, &two), "%s: the same cut at its marks", name);
+    ok(reply_same(&whole, &two), "%s: the same cut at its marks", name);
 
     free(body);
 }
@@ -328,7 +325,7 @@ test_usage(void)
         is_int(rp.usage_seen, c->input >= 0 && c->output >= 0,
                "%s: seen", c->name);
         is_int(rp.unreadable, 0, "%s: readable", c->name);
-        ok(same(&rp, &bytes), "%s: byte by byte", c->name);
+        ok(reply_same(&rp, &bytes), "%s: byte by byte", c->name);
     }
 }
 
@@ -437,7 +434,7 @@ test_streams(void)
 
         for (cut = 1; cut <= n; cut++) {
             read_text(&bytes, LLM_REPLY_SSE, c->text, n, cut);
-            different += !same(&rp, &bytes);
+            different += !reply_same(&rp, &bytes);
         }
 
         is_int((long long) different, 0, "%s: any pieces", c->name);
@@ -700,52 +697,7 @@ static void
 read_text(llm_reply_t *rp, llm_reply_format_t format, const char *text,
     size_t n, size_t step)
 {
-    llm_reply_init(rp, LLM_API_CHAT, format);
-    feed(rp, text, n, step);
-}
-
-
-/* each piece in memory of its own, for the sanitizer */
-
-static void
-feed(llm_reply_t *rp, const char *text, size_t n, size_t step)
-{
-    size_t          i, size;
-    unsigned char  *copy;
-
-    for (i = 0; i < n; i += size) {
-
-        size = (step < n - i) ? step : n - i;
-        copy = malloc(size);
-
-        if (copy == NULL) {
-            exit(2);
-        }
-
-        memcpy(copy, text + i, size);
-        llm_reply_feed(rp, copy, size);
-        free(copy);
-    }
-
-    llm_reply_finish(rp);
-}
-
-
-static int
-same(const llm_reply_t *a, const llm_reply_t *b)
-{
-    return memcmp(&a->usage, &b->usage, sizeof(llm_usage_t)) == 0
-           && a->model_len == b->model_len
-           && memcmp(a->model, b->model, a->model_len) == 0
-           && a->output_tokens == b->output_tokens
-           && a->estimate.sum == b->estimate.sum
-           && a->usage_seen == b->usage_seen
-           && a->done == b->done
-           && a->error == b->error
-           && a->early == b->early
-           && a->later == b->later
-           && a->pending == b->pending
-           && a->unreadable == b->unreadable;
+    reply_read(rp, LLM_API_CHAT, format, text, n, step);
 }
 
 
