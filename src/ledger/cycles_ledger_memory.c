@@ -51,6 +51,7 @@ static uint64_t cycles_cells_bottom(cycles_ledger_t *ledger);
 static void cycles_cell_free(cycles_ledger_t *ledger, cycles_ref_t ref);
 static void cycles_done_evict(cycles_ledger_t *ledger);
 static void cycles_cell_unlink(cycles_ledger_t *ledger, cycles_cell_t *cell);
+static uint64_t cycles_hash_id(const uint8_t *id);
 static uint64_t cycles_hash64(const void *p);
 static cycles_heap_item_t *cycles_heap(cycles_ledger_t *ledger);
 static void cycles_heap_put(cycles_ledger_t *ledger, uint32_t i,
@@ -346,10 +347,7 @@ cycles_cell_index(cycles_ledger_t *ledger, cycles_cell_t *cell)
     shm = ledger->shm;
     ref = cycles_memory_ref(ledger, cell);
 
-    /* an id begins with a time, and is random in its second half */
-
-    bucket = cycles_memory_bucket(ledger, &shm->ids,
-                                  cycles_hash64(cell->id + 8));
+    bucket = cycles_memory_bucket(ledger, &shm->ids, cycles_hash_id(cell->id));
     cell->next_id = *bucket;
     *bucket = ref;
 
@@ -370,8 +368,7 @@ cycles_cell_unlink(cycles_ledger_t *ledger, cycles_cell_t *cell)
     shm = ledger->shm;
     ref = cycles_memory_ref(ledger, cell);
 
-    link = cycles_memory_bucket(ledger, &shm->ids,
-                                cycles_hash64(cell->id + 8));
+    link = cycles_memory_bucket(ledger, &shm->ids, cycles_hash_id(cell->id));
 
     while (*link && *link != ref) {
         c = cycles_memory_at(ledger, *link);
@@ -475,7 +472,7 @@ cycles_cell_by_id(cycles_ledger_t *ledger, const uint8_t *id,
     cycles_cell_t  *cell;
 
     ref = *cycles_memory_bucket(ledger, &ledger->shm->ids,
-                                cycles_hash64(id + 8));
+                                cycles_hash_id(id));
 
     while (ref) {
         cell = cycles_memory_at(ledger, ref);
@@ -515,6 +512,18 @@ cycles_cell_by_key(cycles_ledger_t *ledger, const cycles_digest_t *key)
 
 
 /* ids and digests are random already */
+
+/*
+ * An id begins with a time, and is random in its second half, but for the
+ * first bits of that, which are the same in all of them (RFC 9562).
+ */
+
+static uint64_t
+cycles_hash_id(const uint8_t *id)
+{
+    return cycles_get64(id + 8) >> 8;
+}
+
 
 static uint64_t
 cycles_hash64(const void *p)

@@ -539,6 +539,54 @@ lost_cells(cycles_ledger_t *l)
 }
 
 
+/* of the buckets of the ids: an id has bits that are the same in each */
+
+static unsigned
+spread(cycles_ledger_t *l)
+{
+    uint64_t  slot;
+    unsigned  n;
+
+    n = 0;
+
+    for (slot = 0; slot <= l->shm->ids.mask; slot++) {
+        n += *cycles_memory_bucket(l, &l->shm->ids, slot) != 0;
+    }
+
+    return n;
+}
+
+
+static void
+test_spread(void)
+{
+    char              key[32];
+    uint64_t          i, slots;
+    unsigned          wrong;
+    cycles_ledger_t  *l;
+
+    led_clean();
+    l = led_open_size(CYCLES_LEDGER_MIN_ZONE, 0);
+    led_define(l, "tenant:a 100000000 0");
+
+    slots = l->shm->ids.mask + 1;
+
+    for (wrong = 0, i = 0; i < slots * 4 / 3; i++) {
+        snprintf(key, sizeof(key), "r%u", (unsigned) i);
+        wrong += led_reserve(l, "a", key, 1, T0) != CYCLES_OK;
+    }
+
+    is_int(wrong, 0, "reservations for each bucket and a third");
+
+    /* 74 in 100 of them, were each at random */
+
+    ok(spread(l) > slots * 2 / 3, "%u of %u buckets have ids", spread(l),
+       (unsigned) slots);
+
+    cycles_ledger_close(l);
+}
+
+
 /* reservations with extensions come and go: their cells come back */
 
 static void
@@ -588,6 +636,7 @@ main(void)
     test_no_fallocate();
     test_short_write();
     test_zone();
+    test_spread();
     test_extended();
 
     return done_testing();
