@@ -201,6 +201,7 @@ typedef enum {
     CYCLES_FOLD_BOUNDARY,
     CYCLES_FOLD_RESERVE,
     CYCLES_FOLD_RESERVE_COMMITTED,
+    CYCLES_FOLD_RESERVE_COMMITTED_8,
     CYCLES_FOLD_RESERVE_CAPS,
     CYCLES_FOLD_COMMITTED,
     CYCLES_FOLD_RELEASED,
@@ -215,6 +216,10 @@ typedef enum {
 
 
 typedef struct cycles_held_s  cycles_held_t;
+
+
+/* of what a statement is bound to, until it has run */
+#define CYCLES_FOLD_COPIES  8192
 
 
 /* of a process that folds the log: one of its threads at a time uses it */
@@ -232,11 +237,23 @@ typedef struct cycles_folder_s {
     cycles_scopes_t     scopes;
     unsigned char      *text;             /* JSON */
     size_t              text_size;
+    char                copies[CYCLES_FOLD_COPIES];
+    size_t              copied;
 
     cycles_fold_sum_t   sums[CYCLES_FOLD_SUMS];
     unsigned            nsums;
     cycles_held_t      *held;             /* NULL: nothing yet */
 } cycles_folder_t;
+
+
+/* a reservation and its commit, of which so many are written at once */
+
+typedef struct {
+    cycles_record_t     reserve;
+    cycles_record_t     commit;
+} cycles_held_row_t;
+
+#define CYCLES_HELD_ROWS  8
 
 
 /* cycles_ledger_held.c: reservations that may end within their batch */
@@ -293,6 +310,11 @@ int cycles_fold_record(cycles_folder_t *f, const cycles_record_t *rec,
 
 int cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
     const cycles_record_t *commit);
+
+/* CYCLES_HELD_ROWS of them that have no caps, in one statement */
+
+int cycles_fold_committed_rows(cycles_folder_t *f,
+    const cycles_held_row_t *rows);
 
 /* writes the sums of the budgets that records have changed */
 

@@ -38,8 +38,7 @@ struct cycles_held_s {
     size_t                 used;
     uint16_t               slots[CYCLES_HELD_SLOTS];    /* 0: free */
     cycles_held_record_t   records[CYCLES_HELD_RECORDS];
-    cycles_record_t        reserve;
-    cycles_record_t        commit;
+    cycles_held_row_t      rows[CYCLES_HELD_ROWS];
     unsigned char          bytes[CYCLES_HELD_BYTES];
 };
 
@@ -47,6 +46,10 @@ struct cycles_held_s {
 static uint16_t *cycles_held_slot(cycles_held_t *held, const uint8_t *id);
 static int cycles_held_write_one(cycles_folder_t *f,
     cycles_held_record_t *record);
+static int cycles_held_write_row(cycles_folder_t *f,
+    const cycles_held_record_t *record, const cycles_held_row_t *row);
+static int cycles_held_read(cycles_held_t *held,
+    const cycles_held_record_t *record, cycles_held_row_t *row);
 
 
 /* 1: it is held, 0: it is to be written */
@@ -147,15 +150,55 @@ cycles_held_write(cycles_folder_t *f, const uint8_t *id)
 }
 
 
-/* in the order in which they were made: tables like to grow at their end */
+/*
+ * In the order in which they were made: tables like to grow at their end.  A
+ * statement has a price of its own, so one writes several rows.
+ */
 
 int
 cycles_held_write_all(cycles_folder_t *f)
 {
-    unsigned  i;
+    unsigned            i, k, n;
+    cycles_held_t      *held;
+    cycles_held_row_t  *row;
 
-    for (i = 0; f->held && i < f->held->n; i++) {
-        if (cycles_held_write_one(f, &f->held->records[i]) != 0) {
+    held = f->held;
+
+    for (n = 0, i = 0; held && i < held->n; i++) {
+
+        if (held->records[i].reserve_len == 0) {
+            continue;
+        }
+
+        row = &held->rows[n];
+
+        if (cycles_held_read(held, &held->records[i], row) != 0) {
+            return -1;
+        }
+
+        if (held->records[i].commit_len == 0 || row->reserve.caps_from) {
+
+            if (cycles_held_write_row(f, &held->records[i], row) != 0) {
+                return -1;
+            }
+
+            continue;
+        }
+
+        if (++n == CYCLES_HELD_ROWS) {
+
+            if (cycles_fold_committed_rows(f, held->rows) != 0) {
+                return -1;
+            }
+
+            n = 0;
+        }
+    }
+
+    for (k = 0; k < n; k++) {
+        row = &held->rows[k];
+
+        if (cycles_fold_reservation(f, &row->reserve, &row->commit) != 0) {
             return -1;
         }
     }
@@ -202,36 +245,50 @@ cycles_held_slot(cycles_held_t *held, const uint8_t *id)
 static int
 cycles_held_write_one(cycles_folder_t *f, cycles_held_record_t *record)
 {
-    cycles_held_t    *held;
-    cycles_record_t  *commit;
-
-    held = f->held;
+    cycles_held_row_t  *row;
 
     if (record->reserve_len == 0) {
         return 0;
     }
 
-    if (cycles_record_read(&held->reserve, held->bytes + record->reserve,
+    row = &f->held->rows[0];
+
+    if (cycles_held_read(f->held, record, row) != 0
+        || cycles_held_write_row(f, record, row) != 0)
+    {
+        return -1;
+    }
+
+    record->reserve_len = 0;
+
+    return 0;
+}
+
+
+static int
+cycles_held_write_row(cycles_folder_t *f, const cycles_held_record_t *record,
+    const cycles_held_row_t *row)
+{
+    return cycles_fold_reservation(f, &row->reserve,
+                                   record->commit_len ? &row->commit : NULL);
+}
+
+
+static int
+cycles_held_read(cycles_held_t *held, const cycles_held_record_t *record,
+    cycles_held_row_t *row)
+{
+    if (cycles_record_read(&row->reserve, held->bytes + record->reserve,
                            record->reserve_len)
         != 0)
     {
         return -1;
     }
 
-    commit = NULL;
-
-    if (record->commit_len) {
-        commit = &held->commit;
-
-        if (cycles_record_read(commit, held->bytes + record->commit,
-                               record->commit_len)
-            != 0)
-        {
-            return -1;
-        }
+    if (record->commit_len == 0) {
+        return 0;
     }
 
-    record->reserve_len = 0;
-
-    return cycles_fold_reservation(f, &held->reserve, commit);
+    return cycles_record_read(&row->commit, held->bytes + record->commit,
+                              record->commit_len);
 }

@@ -67,8 +67,9 @@ static void cycles_write_action(cycles_out_t *out,
 static void cycles_write_effects(cycles_out_t *out,
     const cycles_record_t *rec);
 
-static void cycles_out_bytes(cycles_out_t *out, const void *p, size_t len);
-static void cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size);
+static inline void cycles_out_bytes(cycles_out_t *out, const void *p,
+    size_t len);
+static inline void cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size);
 static void cycles_out_str(cycles_out_t *out, cycles_str_t str);
 static void cycles_out_text(cycles_out_t *out, cycles_str_t str);
 
@@ -90,8 +91,8 @@ static void cycles_read_action(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_effects(cycles_in_t *in, cycles_record_t *rec,
     unsigned max);
 
-static void cycles_in_bytes(cycles_in_t *in, void *p, size_t len);
-static uint64_t cycles_in_int(cycles_in_t *in, unsigned size);
+static inline void cycles_in_bytes(cycles_in_t *in, void *p, size_t len);
+static inline uint64_t cycles_in_int(cycles_in_t *in, unsigned size);
 static unsigned cycles_in_enum(cycles_in_t *in, unsigned n);
 static unsigned cycles_in_policy(cycles_in_t *in);
 static cycles_str_t cycles_in_str(cycles_in_t *in);
@@ -555,7 +556,7 @@ cycles_write_effects(cycles_out_t *out, const cycles_record_t *rec)
 }
 
 
-static void
+static inline void
 cycles_out_bytes(cycles_out_t *out, const void *p, size_t len)
 {
     if (len > (size_t) (out->end - out->p)) {
@@ -570,7 +571,7 @@ cycles_out_bytes(cycles_out_t *out, const void *p, size_t len)
 }
 
 
-static void
+static inline void
 cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size)
 {
     unsigned char  bytes[8];
@@ -1154,7 +1155,7 @@ cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
 }
 
 
-static void
+static inline void
 cycles_in_bytes(cycles_in_t *in, void *p, size_t len)
 {
     if (len > (size_t) (in->end - in->p)) {
@@ -1168,7 +1169,7 @@ cycles_in_bytes(cycles_in_t *in, void *p, size_t len)
 }
 
 
-static uint64_t
+static inline uint64_t
 cycles_in_int(cycles_in_t *in, unsigned size)
 {
     unsigned char  bytes[8];

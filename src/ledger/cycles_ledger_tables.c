@@ -36,6 +36,8 @@ static int cycles_fold_status(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len);
 static int cycles_fold_reserve(cycles_folder_t *f,
     const cycles_record_t *rec, const unsigned char *buf, size_t len);
+static int cycles_fold_reserved(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec);
 static int cycles_fold_caps(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_fold_statement_t statement);
 static int cycles_fold_commit(cycles_folder_t *f, const cycles_record_t *rec,
@@ -67,6 +69,10 @@ static int64_t cycles_fold_key(cycles_folder_t *f, const char *operation,
     const cycles_record_t *rec, unsigned fresh);
 static int cycles_bind_json(cycles_folder_t *f, cycles_bind_t *b,
     cycles_fold_write_pt write, const void *data);
+static void cycles_fold_id(cycles_folder_t *f, cycles_bind_t *b,
+    const uint8_t *id);
+static void cycles_fold_copy(cycles_folder_t *f, cycles_bind_t *b,
+    const void *p, size_t len);
 static void cycles_write_dimensions(cycles_json_t *js, const void *data);
 static void cycles_write_tags(cycles_json_t *js, const void *data);
 static void cycles_write_budgets(cycles_json_t *js, const void *data);
@@ -118,6 +124,21 @@ static const struct {
 #define CYCLES_METRICS_COLUMNS                                                \
     " tokens_input, tokens_output, latency_ms, model_version,"                \
     " custom_metrics, texts_omitted"
+
+
+#define CYCLES_INSERT_COMMITTED                                               \
+    "INSERT INTO reservations (seq, reservation_id,"                          \
+    CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"            \
+    " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"   \
+    " key_is_fresh, metadata, budgets, finalized_at_ms, settle_seq,"          \
+    " settle_key, settle_digest, settle_trace_id, settle_remaining, actual,"  \
+    " charged, committed_metadata," CYCLES_METRICS_COLUMNS ","                \
+    " settle_by_operator, status) VALUES "
+
+#define CYCLES_COMMITTED_VALUES                                               \
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"   \
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"   \
+    " 0, 'COMMITTED')"
 
 
 static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
@@ -216,15 +237,14 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " 'ACTIVE')",
 
     /* CYCLES_FOLD_RESERVE_COMMITTED */
-    "INSERT INTO reservations (seq, reservation_id,"
-    CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"
-    " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"
-    " key_is_fresh, metadata, budgets, finalized_at_ms, settle_seq,"
-    " settle_key, settle_digest, settle_trace_id, settle_remaining, actual,"
-    " charged, committed_metadata," CYCLES_METRICS_COLUMNS ","
-    " settle_by_operator, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'COMMITTED')",
+    CYCLES_INSERT_COMMITTED CYCLES_COMMITTED_VALUES,
+
+    /* CYCLES_FOLD_RESERVE_COMMITTED_8 */
+    CYCLES_INSERT_COMMITTED
+    CYCLES_COMMITTED_VALUES "," CYCLES_COMMITTED_VALUES ","
+    CYCLES_COMMITTED_VALUES "," CYCLES_COMMITTED_VALUES ","
+    CYCLES_COMMITTED_VALUES "," CYCLES_COMMITTED_VALUES ","
+    CYCLES_COMMITTED_VALUES "," CYCLES_COMMITTED_VALUES,
 
     /* CYCLES_FOLD_RESERVE_CAPS */
     "UPDATE reservations" CYCLES_CAPS_OF_BUDGET,
@@ -521,7 +541,7 @@ cycles_fold_funding(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_bind_int(&b, rec->seq);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
     cycles_bind_int(&b, rec->effects[0].budget);
     cycles_bind_str(&b, rec->owner);
     cycles_bind_opt_str(&b, rec->key);
@@ -699,25 +719,8 @@ cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
     }
 
     cycles_bind_init(&b, st);
-    cycles_bind_int(&b, rec->seq);
-    cycles_bind_id(&b, rec->id);
 
-    if (cycles_fold_request(f, &b, rec, "reserve", rec->fresh_key) != 0) {
-        return -1;
-    }
-
-    cycles_bind_name(&b, cycles_policy_name(rec->policy));
-    cycles_bind_name(&b, cycles_decisions[rec->decision]);
-    cycles_bind_int(&b, rec->amount);
-    cycles_bind_amount(&b, rec->remaining);
-    cycles_bind_int(&b, rec->expires_at_ms);
-    cycles_bind_int(&b, rec->expires_at_ms);
-    cycles_bind_int(&b, rec->ttl_ms);
-    cycles_bind_int(&b, rec->grace_ms);
-    cycles_bind_int(&b, rec->fresh_key);
-    cycles_bind_opt_str(&b, rec->metadata);
-
-    if (cycles_bind_json(f, &b, cycles_write_budgets, rec) != 0) {
+    if (cycles_fold_reserved(f, &b, rec) != 0) {
         return -1;
     }
 
@@ -730,6 +733,62 @@ cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
     }
 
     return cycles_fold_caps(f, rec, CYCLES_FOLD_RESERVE_CAPS);
+}
+
+
+int
+cycles_fold_committed_rows(cycles_folder_t *f, const cycles_held_row_t *rows)
+{
+    unsigned        i;
+    cycles_bind_t   b;
+    sqlite3_stmt   *st;
+
+    st = cycles_fold_statement(f, CYCLES_FOLD_RESERVE_COMMITTED_8);
+
+    if (st == NULL) {
+        return -1;
+    }
+
+    cycles_bind_init(&b, st);
+
+    for (i = 0; i < CYCLES_HELD_ROWS; i++) {
+
+        if (cycles_fold_reserved(f, &b, &rows[i].reserve) != 0) {
+            return -1;
+        }
+
+        cycles_fold_committed(&b, &rows[i].commit);
+    }
+
+    return cycles_fold_run(f, st, CYCLES_HELD_ROWS);
+}
+
+
+/* what CYCLES_FOLD_RESERVE begins with, up to the budgets */
+
+static int
+cycles_fold_reserved(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec)
+{
+    cycles_bind_int(b, rec->seq);
+    cycles_fold_id(f, b, rec->id);
+
+    if (cycles_fold_request(f, b, rec, "reserve", rec->fresh_key) != 0) {
+        return -1;
+    }
+
+    cycles_bind_name(b, cycles_policy_name(rec->policy));
+    cycles_bind_name(b, cycles_decisions[rec->decision]);
+    cycles_bind_int(b, rec->amount);
+    cycles_bind_amount(b, rec->remaining);
+    cycles_bind_int(b, rec->expires_at_ms);
+    cycles_bind_int(b, rec->expires_at_ms);
+    cycles_bind_int(b, rec->ttl_ms);
+    cycles_bind_int(b, rec->grace_ms);
+    cycles_bind_int(b, rec->fresh_key);
+    cycles_bind_opt_str(b, rec->metadata);
+
+    return cycles_bind_json(f, b, cycles_write_budgets, rec);
 }
 
 
@@ -782,7 +841,7 @@ cycles_fold_commit(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_fold_committed(&b, rec);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -831,7 +890,7 @@ cycles_fold_release(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_opt_str(&b, rec->reason);
     cycles_bind_int(&b, rec->texts_omitted);
     cycles_bind_int(&b, rec->admin);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -863,7 +922,7 @@ cycles_fold_ended(cycles_folder_t *f, const cycles_record_t *rec,
                              : cycles_reservation_statuses[CYCLES_RELEASED]);
         cycles_bind_int(&b, rec->time);
         cycles_bind_int(&b, rec->seq);
-        cycles_bind_id(&b, rec->ids[i]);
+        cycles_fold_id(f, &b, rec->ids[i]);
 
         if (cycles_fold_run(f, st, 1) != 0) {
             return -1;
@@ -904,7 +963,7 @@ cycles_fold_extend(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_opt_str(&b, rec->trace_id);
     cycles_bind_opt_str(&b, rec->metadata);
     cycles_bind_blob(&b, rec->digest.bytes, 16);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
 
     if (cycles_fold_run(f, st, 1) != 0) {
         return -1;
@@ -918,7 +977,7 @@ cycles_fold_extend(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_bind_int(&b, rec->expires_at_ms);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -939,7 +998,7 @@ cycles_fold_event(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_bind_int(&b, rec->seq);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
 
     if (cycles_fold_request(f, &b, rec, "event", rec->fresh_key) != 0) {
         return -1;
@@ -973,7 +1032,7 @@ cycles_fold_decision(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_bind_int(&b, rec->seq);
-    cycles_bind_id(&b, rec->id);
+    cycles_fold_id(f, &b, rec->id);
     cycles_bind_int(&b, !rec->decide);
 
     if (cycles_fold_request(f, &b, rec,
@@ -1010,7 +1069,6 @@ cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     const cycles_record_t *rec, const char *operation, unsigned fresh)
 {
     unsigned          i;
-    cycles_str_t      path;
     cycles_scopes_t  *scopes;
 
     if (!cycles_subject_ok(rec->subject)) {
@@ -1020,14 +1078,11 @@ cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     scopes = &f->scopes;
     cycles_scopes_derive(rec->subject, scopes);
 
-    path.len = scopes->prefix[scopes->n - 1].len;
-    path.data = (unsigned char *) scopes->path;
-
     cycles_bind_str(b, rec->owner);
     cycles_bind_str(b, rec->key);
     cycles_bind_int(b, cycles_fold_key(f, operation, rec, fresh));
     cycles_bind_blob(b, rec->digest.bytes, 16);
-    cycles_bind_str(b, path);
+    cycles_fold_copy(f, b, scopes->path, scopes->prefix[scopes->n - 1].len);
 
     for (i = 0; i < CYCLES_LEVELS; i++) {
         cycles_bind_opt_str(b, rec->subject->levels[i]);
@@ -1083,14 +1138,15 @@ cycles_fold_key(cycles_folder_t *f, const char *operation,
     int64_t          hash;
     cycles_digest_t  digest;
 
+    if (fresh) {
+        return 0;
+    }
+
     cycles_key_digest(f->ledger, operation, rec->owner.data, rec->owner.len,
                       rec->key, &digest);
 
     hash = cycles_db_key_hash(&digest);
-
-    if (!fresh) {
-        cycles_filter_add(f->ledger, hash);
-    }
+    cycles_filter_add(f->ledger, hash);
 
     return hash;
 }
@@ -1120,9 +1176,41 @@ cycles_bind_json(cycles_folder_t *f, cycles_bind_t *b,
         write(&js, data);
     }
 
-    (void) sqlite3_bind_text(b->st, ++b->n, (const char *) f->text, js.len,
-                             SQLITE_TRANSIENT);
+    cycles_fold_copy(f, b, f->text, js.len);
+
     return 0;
+}
+
+
+static void
+cycles_fold_id(cycles_folder_t *f, cycles_bind_t *b, const uint8_t *id)
+{
+    char  text[CYCLES_UUID_LEN + 1];
+
+    cycles_id_print(id, text);
+    cycles_fold_copy(f, b, text, CYCLES_UUID_LEN);
+}
+
+
+/* until cycles_fold_run(); SQLite would take memory for each of its copies */
+
+static void
+cycles_fold_copy(cycles_folder_t *f, cycles_bind_t *b, const void *p,
+    size_t len)
+{
+    char  *copy;
+
+    if (len > CYCLES_FOLD_COPIES - f->copied) {
+        (void) sqlite3_bind_text(b->st, ++b->n, p, (int) len,
+                                 SQLITE_TRANSIENT);
+        return;
+    }
+
+    copy = f->copies + f->copied;
+    memcpy(copy, p, len);
+    f->copied += len;
+
+    (void) sqlite3_bind_text(b->st, ++b->n, copy, (int) len, SQLITE_STATIC);
 }
 
 
@@ -1324,6 +1412,8 @@ cycles_fold_run(cycles_folder_t *f, sqlite3_stmt *st, int changes)
     rc = sqlite3_reset(st);
 
     (void) sqlite3_clear_bindings(st);
+
+    f->copied = 0;
 
     if (rc != SQLITE_OK) {
         return -1;

@@ -773,6 +773,86 @@ test_retention(void)
 }
 
 
+/* a reservation that lives is in the way of nobody */
+
+static void
+test_retention_behind(void)
+{
+    char              key[32];
+    unsigned          i;
+    cycles_ledger_t  *l;
+
+    l = led_fresh("tenant:a 100000000 0");
+
+    for (i = 0; i < 1300; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        led_reserve(l, "a", key, 10, T0);
+
+        if (i != 3 && i != 1290) {
+            led_commit(l, led_rs.id, "c", 10, T0);
+        }
+    }
+
+    is_int(fold(l), 0, "at once");
+    is_int(fold_at(l, T0 + 31 * DAY, 30 * DAY), 0, "after 31 days");
+    is_str(query(l, "SELECT group_concat(idempotency_key) FROM reservations"),
+           "k3,k1290", "what lives has stayed");
+    cycles_ledger_close(l);
+}
+
+
+/* rows that are written together are not mixed up */
+
+static void
+test_rows(void)
+{
+    char              key[32], id[40];
+    int64_t           i;
+    cycles_ledger_t  *l;
+    cycles_commit_t   rq;
+    cycles_reserve_t  rs;
+
+    l = led_fresh("tenant:a 100000000 0");
+
+    for (i = 0; i < 30; i++) {
+        snprintf(key, sizeof(key), "k%d", (int) i);
+        rs = led_reserve_rq("a", key, 100 + i);
+
+        if (i == 11) {
+            rs.metadata = str("{\"eleven\":true}");
+        }
+
+        led_do_reserve(l, &rs, T0);
+        strcpy(id, led_rs.id);
+
+        if (i % 7 == 5) {
+            continue;
+        }
+
+        rq = led_commit_rq(key, 200 + i);
+        rq.metrics.tokens_input = (i % 3) ? i : -1;
+        cycles_ledger_commit(l, str(id), &rq, &led_st, T0 + i);
+    }
+
+    is_int(fold(l), 0, "30 of them, four still live");
+
+    is_str(query(l, "SELECT count(*) FROM reservations WHERE status ="
+                 " 'COMMITTED' AND 'k' || (estimate - 100) = idempotency_key"
+                 " AND actual = estimate + 100 AND settle_key ="
+                 " idempotency_key AND finalized_at_ms = created_at_ms"
+                 " + estimate - 100 AND (metadata IS NULL) ="
+                 " (estimate != 111) AND tokens_input IS"
+                 " iif((estimate - 100) % 3, estimate - 100, NULL)"
+                 " AND seq < settle_seq"),
+           "26", "each row has what is its own");
+    is_str(query(l, "SELECT group_concat(idempotency_key) FROM (SELECT *"
+                 " FROM reservations WHERE actual IS NULL ORDER BY seq)"),
+           "k5,k12,k19,k26", "and nobody else's");
+    is_int(compare(l), 0, "sums");
+    cycles_ledger_close(l);
+}
+
+
 /* as an operator might, and should not */
 
 static void
@@ -968,6 +1048,8 @@ main(void)
     test_tables();
     test_soon();
     test_retention();
+    test_retention_behind();
+    test_rows();
     test_disturbed();
     test_part();
     test_filter();
