@@ -18,6 +18,8 @@ static void cycles_store64(uint8_t *p, uint64_t n);
 static uint64_t cycles_rotate(uint64_t n, unsigned bits);
 static inline void cycles_siphash_rounds(uint64_t *v, unsigned rounds);
 static inline void cycles_siphash_word(uint64_t *v, uint64_t word);
+static void cycles_siphash_words(cycles_siphash_t *h, const unsigned char *p,
+    size_t n);
 
 
 /* eight tables: eight bytes for each step */
@@ -152,55 +154,70 @@ cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key)
     h->v[2] = k0 ^ 0x6c7967656e657261ULL;
     h->v[3] = k1 ^ 0x7465646279746573ULL;
 
-    h->tail = 0;
     h->total = 0;
+    h->n = 0;
 }
 
-
-/* a word may begin anywhere in the data: its bytes come from two of theirs */
 
 void
 cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len)
 {
-    uint64_t              word, tail, v[4];
-    unsigned              bits;
+    size_t                n;
     const unsigned char  *p;
 
     p = data;
-    tail = h->tail;
-    bits = 8 * (h->total & 7);
+    n = CYCLES_SIPHASH_BYTES - h->n;
     h->total += len;
 
-    memcpy(v, h->v, sizeof(v));
+    if (len >= n) {
+        memcpy(h->bytes + h->n, p, n);
+        cycles_siphash_words(h, h->bytes, CYCLES_SIPHASH_BYTES / 8);
 
-    while (len >= 8) {
-        word = cycles_load64(p);
-        cycles_siphash_word(v, tail | (word << bits));
-        tail = bits ? word >> (64 - bits) : 0;
-        p += 8;
-        len -= 8;
+        p += n;
+        len -= n;
+
+        cycles_siphash_words(h, p, len / 8);
+
+        p += len & ~(size_t) 7;
+        len &= 7;
+        h->n = 0;
     }
 
-    while (len--) {
-        tail |= (uint64_t) *p++ << bits;
-        bits += 8;
+    if (len) {
+        memcpy(h->bytes + h->n, p, len);
+        h->n += len;
+    }
+}
 
-        if (bits == 64) {
-            cycles_siphash_word(v, tail);
-            tail = 0;
-            bits = 0;
-        }
+
+void
+cycles_siphash_int(cycles_siphash_t *h, uint64_t n)
+{
+    unsigned char  bytes[8];
+
+    if (CYCLES_SIPHASH_BYTES - h->n > 8) {
+        cycles_store64(h->bytes + h->n, n);
+        h->n += 8;
+        h->total += 8;
+        return;
     }
 
-    memcpy(h->v, v, sizeof(v));
-    h->tail = tail;
+    cycles_store64(bytes, n);
+    cycles_siphash_update(h, bytes, 8);
 }
 
 
 void
 cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest)
 {
-    cycles_siphash_word(h->v, h->tail | (h->total << 56));
+    uint64_t  tail;
+
+    tail = 0;
+    memcpy(&tail, h->bytes + (h->n & ~(size_t) 7), h->n & 7);
+
+    cycles_siphash_words(h, h->bytes, h->n / 8);
+    cycles_siphash_word(h->v, cycles_load64((unsigned char *) &tail)
+                              | h->total << 56);
 
     h->v[2] ^= 0xee;
     cycles_siphash_rounds(h->v, 4);
@@ -210,6 +227,21 @@ cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest)
     cycles_siphash_rounds(h->v, 4);
     cycles_store64(digest->bytes + 8,
                    h->v[0] ^ h->v[1] ^ h->v[2] ^ h->v[3]);
+}
+
+
+static void
+cycles_siphash_words(cycles_siphash_t *h, const unsigned char *p, size_t n)
+{
+    uint64_t  v[4];
+
+    memcpy(v, h->v, sizeof(v));
+
+    for ( /* void */ ; n; n--, p += 8) {
+        cycles_siphash_word(v, cycles_load64(p));
+    }
+
+    memcpy(h->v, v, sizeof(v));
 }
 
 

@@ -22,10 +22,14 @@ typedef struct {
 } cycles_digest_t;
 
 
+/* most of what is hashed is short, and comes in many pieces */
+#define CYCLES_SIPHASH_BYTES  256
+
 typedef struct {
-    uint64_t  v[4];
-    uint64_t  tail;
-    uint64_t  total;
+    uint64_t       v[4];
+    uint64_t       total;
+    size_t         n;                     /* of them that wait */
+    unsigned char  bytes[CYCLES_SIPHASH_BYTES];
 } cycles_siphash_t;
 
 
@@ -41,6 +45,11 @@ uint32_t cycles_crc32c_by_table(uint32_t crc, const void *data, size_t len);
 
 void cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key);
 void cycles_siphash_update(cycles_siphash_t *h, const void *data, size_t len);
+
+/* eight bytes, the lowest first */
+
+void cycles_siphash_int(cycles_siphash_t *h, uint64_t n);
+
 void cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest);
 
 

@@ -224,8 +224,12 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
         }
     }
 
-    cycles_key_digest(ledger, "reserve", rec->owner.data, rec->owner.len,
-                      rec->key, &cell->key);
+    cell->fresh = rec->fresh_key;
+
+    if (!cell->fresh) {
+        cycles_key_digest(ledger, "reserve", rec->owner.data, rec->owner.len,
+                          rec->key, &cell->key);
+    }
 
     tenant = cycles_tenant_find(ledger, rec->owner.data, rec->owner.len);
 

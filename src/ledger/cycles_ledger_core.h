@@ -337,6 +337,7 @@ typedef struct {
     uint8_t               decision;
     uint8_t               denied;         /* a cycles_code_t, of a decision */
     uint8_t               nbudgets;
+    uint8_t               fresh;          /* nobody looks for its key */
 
     cycles_ref_t          next_id;
     cycles_ref_t          next_key;

@@ -136,8 +136,9 @@ typedef enum {
 
 #define CYCLES_RESERVATION_ROW                                                \
     "SELECT seq, reservation_id, tenant_id, idempotency_key, digest, unit,"   \
-    " created_at_ms, status, overage_policy, decision, estimate, remaining,"  \
-    " grace_period_ms, granted_until_ms, expires_at_ms, extensions, budgets," \
+    " created_at_ms, status, key_is_fresh, overage_policy, decision,"         \
+    " estimate, remaining, grace_period_ms, granted_until_ms, expires_at_ms," \
+    " extensions, budgets,"                                                   \
     " finalized_at_ms, charged, settle_key, settle_digest, settle_seq,"       \
     " settle_remaining, subject_tenant, subject_workspace, subject_app,"      \
     " subject_workflow, subject_agent, subject_toolset, caps_max_tokens,"     \
@@ -146,6 +147,7 @@ typedef enum {
 
 typedef enum {
     CYCLES_KEPT_STATUS = CYCLES_KEPT_COLUMNS,
+    CYCLES_KEPT_FRESH,
     CYCLES_KEPT_POLICY,
     CYCLES_KEPT_DECISION,
     CYCLES_KEPT_ESTIMATE,

@@ -351,6 +351,10 @@ cycles_cell_index(cycles_ledger_t *ledger, cycles_cell_t *cell)
     cell->next_id = *bucket;
     *bucket = ref;
 
+    if (cell->fresh) {
+        return;
+    }
+
     bucket = cycles_memory_bucket(ledger, &shm->keys,
                                   cycles_hash64(cell->key.bytes));
     cell->next_key = *bucket;
@@ -376,6 +380,10 @@ cycles_cell_unlink(cycles_ledger_t *ledger, cycles_cell_t *cell)
     }
 
     *link = cell->next_id;
+
+    if (cell->fresh) {
+        return;
+    }
 
     link = cycles_memory_bucket(ledger, &shm->keys,
                                 cycles_hash64(cell->key.bytes));

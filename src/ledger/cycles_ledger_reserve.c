@@ -139,7 +139,8 @@ cycles_reserve_ok(const cycles_reserve_t *rq)
 
 /*
  * What is left to the ledger counts as the protocol's default, whatever an
- * operator has changed since: the same request is always the same.
+ * operator has changed since: the same request is always the same.  That of
+ * a key which is never repeated need not be known again.
  */
 
 static void
@@ -147,6 +148,11 @@ cycles_reserve_digest(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     cycles_digest_t *digest)
 {
     cycles_siphash_t  h;
+
+    if (rq->fresh_key) {
+        memset(digest, 0, sizeof(cycles_digest_t));
+        return;
+    }
 
     cycles_digest_begin(ledger, &h, cycles_reserve_namespace(rq->decide));
     cycles_digest_subject(&h, &rq->subject);
@@ -183,7 +189,7 @@ cycles_reserve_locked(cycles_ledger_t *ledger, cycles_reserving_t *r,
 
     name = r->rq->idempotency_key;
 
-    if (name.len) {
+    if (name.len && !r->rq->fresh_key) {
         cycles_key_digest(ledger, cycles_reserve_namespace(r->rq->decide),
                           r->scopes.tenant.data, r->scopes.tenant.len, name,
                           &key);
@@ -194,7 +200,7 @@ cycles_reserve_locked(cycles_ledger_t *ledger, cycles_reserving_t *r,
             return cycles_reserve_replay(ledger, cell, &r->digest, rs, now);
         }
 
-        if (!r->rq->fresh_key && cycles_key_missed(ledger, &key)) {
+        if (cycles_key_missed(ledger, &key)) {
             return CYCLES_LOOK_UP;
         }
     }

@@ -135,12 +135,12 @@ cycles_commit_locked(cycles_ledger_t *ledger, const uint8_t *id,
                                             : CYCLES_NOT_FOUND;
     }
 
-    cycles_key_digest(ledger, "commit", id, 16, rq->idempotency_key, &key);
+    if (cell->status == CYCLES_COMMITTED) {
+        cycles_key_digest(ledger, "commit", id, 16, rq->idempotency_key, &key);
 
-    if (cell->status == CYCLES_COMMITTED
-        && memcmp(&cell->settle_key, &key, sizeof(key)) == 0)
-    {
-        return cycles_settle_replay(cell, digest, rs);
+        if (memcmp(&cell->settle_key, &key, sizeof(key)) == 0) {
+            return cycles_settle_replay(cell, digest, rs);
+        }
     }
 
     code = cycles_settle_state(ledger, cell);
@@ -315,12 +315,12 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
                                             : CYCLES_NOT_FOUND;
     }
 
-    cycles_key_digest(ledger, "release", id, 16, rq->idempotency_key, &key);
+    if (cell->status == CYCLES_RELEASED) {
+        cycles_key_digest(ledger, "release", id, 16, rq->idempotency_key, &key);
 
-    if (cell->status == CYCLES_RELEASED
-        && memcmp(&cell->settle_key, &key, sizeof(key)) == 0)
-    {
-        return cycles_settle_replay(cell, digest, rs);
+        if (memcmp(&cell->settle_key, &key, sizeof(key)) == 0) {
+            return cycles_settle_replay(cell, digest, rs);
+        }
     }
 
     code = cycles_settle_state(ledger, cell);

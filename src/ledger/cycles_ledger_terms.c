@@ -13,8 +13,15 @@
 
 
 static unsigned char cycles_lower(unsigned char ch);
-static int cycles_hex(unsigned char ch);
+static inline int cycles_hex(unsigned char ch);
 static int cycles_str_cmp(cycles_str_t a, cycles_str_t b);
+
+
+/* where in its text a byte of an id is */
+
+static const uint8_t  cycles_id_digits[16] = {
+    0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34
+};
 
 
 int
@@ -125,57 +132,43 @@ cycles_denial_find(cycles_str_t name)
 int
 cycles_id_parse(cycles_str_t text, uint8_t *id)
 {
-    int       high, low;
-    size_t    i;
-    unsigned  n;
+    int                   high, low, bad;
+    size_t                i;
+    const unsigned char  *p;
 
-    if (text.len != 36) {
+    p = text.data;
+
+    if (text.len != CYCLES_UUID_LEN
+        || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-')
+    {
         return -1;
     }
 
-    for (n = 0, i = 0; i < 36; /* void */ ) {
+    for (bad = 0, i = 0; i < 16; i++) {
+        high = cycles_hex(p[cycles_id_digits[i]]);
+        low = cycles_hex(p[cycles_id_digits[i] + 1]);
 
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-
-            if (text.data[i++] != '-') {
-                return -1;
-            }
-
-            continue;
-        }
-
-        high = cycles_hex(text.data[i]);
-        low = cycles_hex(text.data[i + 1]);
-
-        if (high == -1 || low == -1) {
-            return -1;
-        }
-
-        id[n++] = high << 4 | low;
-        i += 2;
+        bad |= high | low;
+        id[i] = (uint8_t) ((unsigned) high << 4 | low);
     }
 
-    return 0;
+    return (bad < 0) ? -1 : 0;
 }
 
 
 void
 cycles_id_print(const uint8_t *id, char *text)
 {
-    unsigned           i;
+    size_t             i;
     static const char  hex[] = "0123456789abcdef";
 
     for (i = 0; i < 16; i++) {
-
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            *text++ = '-';
-        }
-
-        *text++ = hex[id[i] >> 4];
-        *text++ = hex[id[i] & 0x0f];
+        text[cycles_id_digits[i]] = hex[id[i] >> 4];
+        text[cycles_id_digits[i] + 1] = hex[id[i] & 0x0f];
     }
 
-    *text = '\0';
+    text[8] = text[13] = text[18] = text[23] = '-';
+    text[CYCLES_UUID_LEN] = '\0';
 }
 
 
@@ -215,20 +208,19 @@ cycles_hex_write(const uint8_t *bytes, size_t n, char *text)
 }
 
 
-static int
+/* -1: it is no digit */
+
+static inline int
 cycles_hex(unsigned char ch)
 {
-    if (ch >= '0' && ch <= '9') {
-        return ch - '0';
-    }
+    static const unsigned char  digits[256] = {
+        ['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6,
+        ['6'] = 7, ['7'] = 8, ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12,
+        ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11,
+        ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16
+    };
 
-    ch |= 0x20;
-
-    if (ch >= 'a' && ch <= 'f') {
-        return ch - 'a' + 10;
-    }
-
-    return -1;
+    return digits[ch] - 1;
 }
 
 
@@ -413,10 +405,7 @@ cycles_digest_str(cycles_siphash_t *h, cycles_str_t str)
 void
 cycles_digest_int(cycles_siphash_t *h, int64_t n)
 {
-    unsigned char  bytes[8];
-
-    cycles_put64(bytes, n);
-    cycles_siphash_update(h, bytes, sizeof(bytes));
+    cycles_siphash_int(h, n);
 }
 
 

@@ -1040,6 +1040,58 @@ test_filter(void)
 }
 
 
+/* a key that nobody looks for is known as such from then on */
+
+static void
+test_fresh(void)
+{
+    char              key[32], id[6][40];
+    unsigned          i, round;
+    cycles_ledger_t  *l;
+    cycles_reserve_t  rq;
+
+    l = led_fresh("tenant:a 1000 0");
+
+    for (i = 0; i < 6; i++) {
+        snprintf(key, sizeof(key), "k%u", i);
+        rq = led_reserve_rq("a", key, 10);
+        rq.fresh_key = i % 2;
+        led_do_reserve(l, &rq, T0);
+        strcpy(id[i], led_rs.id);
+    }
+
+    for (round = 0; round < 3; round++) {
+
+        for (i = 0; i < 6; i += 2) {
+            snprintf(key, sizeof(key), "k%u", i);
+            led_reserve(l, "a", key, 10, T0);
+            is_str(led_rs.id, id[i], "round %u, key %s", round, key);
+        }
+
+        if (round == 0) {
+            is_int(fold(l), 0, "into the tables");
+        }
+
+        cycles_ledger_close(l);
+        l = led_open();
+    }
+
+    for (i = 0; i < 6; i++) {
+        is_int(led_commit(l, id[i], "c", 4 + i, T0), CYCLES_OK, "commit %u",
+               i);
+        is_int(led_commit(l, id[i], "c", 4 + i, T0), CYCLES_OK, "again");
+        is_int(led_commit(l, id[i], "c", 5 + i, T0),
+               CYCLES_IDEMPOTENCY_MISMATCH, "with another amount");
+    }
+
+    led_reserve(l, "a", "k0", 11, T0);
+    is_int(led_rs.code, CYCLES_IDEMPOTENCY_MISMATCH, "another request");
+    is_int(fold(l), 0, "into the tables");
+    is_int(compare(l), 0, "sums");
+    cycles_ledger_close(l);
+}
+
+
 int
 main(void)
 {
@@ -1053,6 +1105,7 @@ main(void)
     test_disturbed();
     test_part();
     test_filter();
+    test_fresh();
     test_start();
     test_refused();
 
