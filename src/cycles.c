@@ -29,6 +29,9 @@ typedef struct {
 
 static int cycles_name_find(const char *const *names, int n,
     const unsigned char *name, size_t len);
+static inline unsigned char *cycles_hex(unsigned char *p,
+    const unsigned char *bytes, size_t n);
+static unsigned char *cycles_random(size_t n);
 static cycles_random_t *cycles_random_page(void);
 
 
@@ -182,22 +185,86 @@ cycles_utf8_length(const unsigned char *s, size_t n)
 }
 
 
+int
+cycles_uuid(unsigned char *p)
+{
+    unsigned char  *r;
+
+    r = cycles_random(16);
+
+    if (r == NULL) {
+        return -1;
+    }
+
+    r[6] = (r[6] & 0x0f) | 0x40;
+    r[8] = (r[8] & 0x3f) | 0x80;
+
+    p = cycles_hex(p, r, 4);
+    *p++ = '-';
+    p = cycles_hex(p, r + 4, 2);
+    *p++ = '-';
+    p = cycles_hex(p, r + 6, 2);
+    *p++ = '-';
+    p = cycles_hex(p, r + 8, 2);
+    *p++ = '-';
+    (void) cycles_hex(p, r + 10, 6);
+
+    return 0;
+}
+
+
+int
+cycles_traceparent(unsigned char *p)
+{
+    unsigned char  *r;
+
+    r = cycles_random(24);
+
+    if (r == NULL) {
+        return -1;
+    }
+
+    /* neither of the two may be zero */
+
+    r[15] |= 1;
+    r[23] |= 1;
+
+    memcpy(p, "00-", 3);
+    p = cycles_hex(p + 3, r, 16);
+    *p++ = '-';
+    p = cycles_hex(p, r + 16, 8);
+    memcpy(p, "-01", 3);
+
+    return 0;
+}
+
+
+static inline unsigned char *
+cycles_hex(unsigned char *p, const unsigned char *bytes, size_t n)
+{
+    static const char  hex[] = "0123456789abcdef";
+
+    while (n--) {
+        *p++ = hex[*bytes >> 4];
+        *p++ = hex[*bytes++ & 0x0f];
+    }
+
+    return p;
+}
+
+
 /*
  * A child must not hand out what its parent does: it finds a page of zeroes,
  * as if nothing was left.  Where the kernel can't do that, nothing is kept.
  */
 
-int
-cycles_uuid(unsigned char *p)
+static unsigned char *
+cycles_random(size_t n)
 {
-    int             i;
-    size_t          want;
-    ssize_t         n;
-    unsigned char  *r;
+    size_t   want;
+    ssize_t  got;
 
     static cycles_random_t  *kept, single;
-
-    static const char     hex[] = "0123456789abcdef";
 
     if (kept == NULL) {
         kept = cycles_random_page();
@@ -207,33 +274,20 @@ cycles_uuid(unsigned char *p)
         }
     }
 
-    if (kept->left < 16) {
-        want = (kept == &single) ? 16 : sizeof(kept->bytes);
-        n = getrandom(kept->bytes, want, 0);
+    if (kept->left < n) {
+        want = (kept == &single) ? n : sizeof(kept->bytes);
+        got = getrandom(kept->bytes, want, 0);
 
-        if (n != (ssize_t) want) {
-            return -1;
+        if (got != (ssize_t) want) {
+            return NULL;
         }
 
         kept->left = want;
     }
 
-    kept->left -= 16;
-    r = kept->bytes + kept->left;
+    kept->left -= n;
 
-    r[6] = (r[6] & 0x0f) | 0x40;
-    r[8] = (r[8] & 0x3f) | 0x80;
-
-    for (i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            *p++ = '-';
-        }
-
-        *p++ = hex[r[i] >> 4];
-        *p++ = hex[r[i] & 0x0f];
-    }
-
-    return 0;
+    return kept->bytes + kept->left;
 }
 
 

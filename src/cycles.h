@@ -220,6 +220,7 @@ size_t cycles_utf8_length(const unsigned char *s, size_t n);
 size_t cycles_utf8_char(const unsigned char *s, size_t n);
 
 
+#define CYCLES_TRACEPARENT_LEN  55
 #define CYCLES_UUID_LEN  36
 
 /*
@@ -229,6 +230,13 @@ size_t cycles_utf8_char(const unsigned char *s, size_t n);
  */
 
 int cycles_uuid(unsigned char *p);
+
+/*
+ * A new traceparent (W3C Trace Context, version 00, sampled), likewise:
+ * CYCLES_TRACEPARENT_LEN characters.
+ */
+
+int cycles_traceparent(unsigned char *p);
 
 
 /*

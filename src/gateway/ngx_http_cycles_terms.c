@@ -426,10 +426,7 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    if (cycles_uuid(p) != 0
-        || cycles_uuid(p + CYCLES_UUID_LEN) != 0
-        || cycles_uuid(p + 2 * CYCLES_UUID_LEN) != 0)
-    {
+    if (cycles_uuid(p) != 0 || cycles_uuid(p + CYCLES_UUID_LEN) != 0) {
         ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
                       "getrandom() failed");
         return NGX_ERROR;
@@ -438,13 +435,13 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     rsv->settle_key.data = p;
     rsv->settle_key.len = CYCLES_UUID_LEN;
 
-    /* rewritten for each beat, see ngx_http_cycles_heartbeat.c */
-
-    rsv->extend_key.data = p + CYCLES_UUID_LEN;
-    rsv->extend_key.len = CYCLES_UUID_LEN;
-
-    rsv->terms.idempotency_key.data = p + 2 * CYCLES_UUID_LEN;
+    rsv->terms.idempotency_key.data = p + CYCLES_UUID_LEN;
     rsv->terms.idempotency_key.len = CYCLES_UUID_LEN;
+
+    /* written for each beat, see ngx_http_cycles_heartbeat.c */
+
+    rsv->extend_key.data = p + 2 * CYCLES_UUID_LEN;
+    rsv->extend_key.len = CYCLES_UUID_LEN;
 
     rsv->terms.fresh_key = 1;
 
@@ -576,9 +573,7 @@ ngx_http_cycles_set_metadata(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 static ngx_int_t
 ngx_http_cycles_set_trace(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    u_char                         *p, uuid[CYCLES_UUID_LEN];
     ngx_str_t                      *client;
-    ngx_uint_t                      i, n;
     ngx_http_cycles_reservation_t  *rsv;
 
     rsv = ctx->reservation;
@@ -593,37 +588,18 @@ ngx_http_cycles_set_trace(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         }
 
     } else {
-        p = ngx_pnalloc(rsv->pool, sizeof("00-") - 1 + 32 + 1 + 16 + 3);
-        if (p == NULL) {
+        rsv->traceparent.len = CYCLES_TRACEPARENT_LEN;
+        rsv->traceparent.data = ngx_pnalloc(rsv->pool,
+                                            CYCLES_TRACEPARENT_LEN);
+        if (rsv->traceparent.data == NULL) {
             return NGX_ERROR;
         }
 
-        rsv->traceparent.data = p;
-
-        p = ngx_cpymem(p, "00-", sizeof("00-") - 1);
-
-        for (n = 32; n; n = (n == 32) ? 16 : 0) {
-
-            if (cycles_uuid(uuid) != 0) {
-                ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
-                              "getrandom() failed");
-                return NGX_ERROR;
-            }
-
-            /* the first 16 digits of a UUID are never all zero: version 4 */
-
-            for (i = 0; i < CYCLES_UUID_LEN; i++) {
-                if (uuid[i] != '-' && (n == 32 || i < 18)) {
-                    *p++ = uuid[i];
-                }
-            }
-
-            *p++ = '-';
+        if (cycles_traceparent(rsv->traceparent.data) != 0) {
+            ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
+                          "getrandom() failed");
+            return NGX_ERROR;
         }
-
-        p = ngx_cpymem(p, "01", sizeof("01") - 1);
-
-        rsv->traceparent.len = p - rsv->traceparent.data;
     }
 
     /* the authority may answer with another */

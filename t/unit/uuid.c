@@ -65,5 +65,31 @@ main(void)
 
     is_int(same, 0, "none of them twice");
 
+    {
+    unsigned char  parent[N][CYCLES_TRACEPARENT_LEN];
+
+    good = 1;
+    same = 0;
+
+    for (i = 0; i < N; i++) {
+        good = good && cycles_traceparent(parent[i]) == 0
+               && memcmp(parent[i], "00-", 3) == 0
+               && strspn((char *) parent[i] + 3, "0123456789abcdef") == 32
+               && parent[i][35] == '-'
+               && strspn((char *) parent[i] + 36, "0123456789abcdef") == 16
+               && memcmp(parent[i] + 52, "-01", 3) == 0
+               && strchr("13579bdf", parent[i][34])
+               && strchr("13579bdf", parent[i][51]);
+
+        for (k = 0; k < i; k++) {
+            same += (memcmp(parent[i] + 3, parent[k] + 3, 32) == 0);
+            same += (memcmp(parent[i] + 36, parent[k] + 36, 16) == 0);
+        }
+    }
+
+    ok(good, "%d trace parents, of which no id is zero", N);
+    is_int(same, 0, "none of them twice");
+    }
+
     return done_testing();
 }
