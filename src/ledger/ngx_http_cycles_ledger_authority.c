@@ -815,7 +815,8 @@ static void
 ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
 {
     uint64_t                        synced;
-    ngx_queue_t                     ready, *q;
+    ngx_int_t                       error;
+    ngx_queue_t                     ready, *q, *next;
     ngx_http_cycles_ledger_wait_t  *wait;
 
     l->syncing = 0;
@@ -829,10 +830,26 @@ ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
 
     ngx_queue_init(&ready);
 
-    if (!ngx_queue_empty(&l->waiting)) {
-        ngx_queue_add(&ready, &l->waiting);
-        ngx_queue_init(&l->waiting);
+    for (q = ngx_queue_head(&l->waiting);
+         q != ngx_queue_sentinel(&l->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
+        wait = ngx_queue_data(q, ngx_http_cycles_ledger_wait_t, queue);
+
+        if (wait->record <= synced || l->sync_error) {
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&ready, q);
+        }
     }
+
+    /* the disk has its next task while requests go on that have waited */
+
+    if (!ngx_queue_empty(&l->waiting)) {
+        ngx_http_cycles_ledger_sync(l);
+    }
+
+    error = l->sync_error;
 
     while (!ngx_queue_empty(&ready)) {
         q = ngx_queue_head(&ready);
@@ -840,23 +857,15 @@ ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l)
 
         ngx_queue_remove(q);
 
-        if (wait->record > synced && l->sync_error == 0) {
-            ngx_queue_insert_tail(&l->waiting, q);
-            continue;
-        }
-
         wait->waiting = 0;
         ngx_http_cycles_gauge(LEDGER_WAITING, -1);
-        wait->handler(wait, wait->record > synced ? l->sync_error : 0);
+        wait->handler(wait, wait->record > synced ? error : 0);
     }
 
-    if (!ngx_queue_empty(&l->waiting)) {
-        ngx_http_cycles_ledger_sync(l);
-        return;
+    if (ngx_queue_empty(&l->waiting)) {
+        ngx_http_cycles_ledger_unhold(l);
+        ngx_http_cycles_ledger_wrote(l);
     }
-
-    ngx_http_cycles_ledger_unhold(l);
-    ngx_http_cycles_ledger_wrote(l);
 }
 
 
