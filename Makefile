@@ -220,8 +220,13 @@ demo:
 	@$(MAKE) --no-print-directory build
 	@python3 demo/demo.py
 
+# peers are what is not ours: not with BENCH_PEERS=0, nor with BENCH_QUICK=1
+
+PEERS     = $(if $(BENCH_QUICK)$(filter 0,$(BENCH_PEERS)),,peers)
+
 bench:
-	@$(DEPS) build bench $(if $(filter 0,$(BENCH_PEERS)),,peers)
+	@$(DEPS) build bench $(PEERS)
+	@$(if $(PEERS),$(MAKE) --no-print-directory $(NODE)/.done,:)
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory -s $(U)/bench_ledger $(U)/load
 	@python3 bench/bench.py $(BENCH)

@@ -317,9 +317,9 @@ class LiteLLM(Other):
     seconds = 120
 
     def argv(self):
-        return [os.path.join(BUILD, 'litellm', 'bin', 'litellm'), '--config',
-                self.file('litellm.yaml'), '--port', str(self.port),
-                '--host', '127.0.0.1', '--num_workers', '1']
+        return [os.path.join(BUILD, 'peer-litellm', 'bin', 'litellm'),
+                '--config', self.file('litellm.yaml'), '--port',
+                str(self.port), '--host', '127.0.0.1', '--num_workers', '1']
 
     def env(self):
         return {'LITELLM_LOG': 'ERROR', 'LITELLM_LOCAL_MODEL_COST_MAP': 'True'}
@@ -329,8 +329,9 @@ class Portkey(Other):
 
     def argv(self):
         return [os.path.join(BUILD, 'node', 'bin', 'node'),
-                os.path.join(BUILD, 'portkey', 'node_modules', '@portkey-ai',
-                             'gateway', 'build', 'start-server.js'),
+                os.path.join(BUILD, 'peer-portkey', 'node_modules',
+                             '@portkey-ai', 'gateway', 'build',
+                             'start-server.js'),
                 '--port=%d' % self.port, '--headless']
 
 

@@ -293,7 +293,9 @@ def scenario(demo):
             if other[0] != 200:
                 raise DemoError('a request failed: %r' % other[2])
 
-        if result[0] == 429 and result[1].get('X-Cycles-Decision'):
+        # a 429 may also be OpenAI's own
+
+        if result[1].get('X-Cycles-Decision') == 'DENY':
             denied = result
             break
         if result[0] != 200:

@@ -22,7 +22,7 @@ packages_of() {
                fi ;;
         bench) echo python3 util-linux ;;
         peers) echo haproxy redis-server lua-cjson libnginx-mod-http-lua \
-                    libnginx-mod-http-js ;;
+                    libnginx-mod-http-js python3-venv ca-certificates ;;
         fuzz)  echo clang libclang-rt-dev ;;
         package)
                echo build-essential debhelper ;;

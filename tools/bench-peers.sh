@@ -2,13 +2,14 @@
 # Copyright (C) nginx-cycles authors
 #
 # tools/bench-peers.sh litellm|portkey: a peer of the benchmark from its
-# registry, into build/litellm or build/portkey; once it is there, nothing.
+# registry, into build/peer-litellm or build/peer-portkey; once it is there,
+# nothing.  (build/litellm is another release, which the tests of prices use.)
 
 . tools/common.sh
 
 case $1 in
     litellm)
-        target=$BUILD/litellm
+        target=$BUILD/peer-litellm
         if [ ! -e "$target/.done" ]; then
             say "installing LiteLLM's proxy"
             python3 -m venv "$target"
@@ -18,7 +19,7 @@ case $1 in
         fi
         ;;
     portkey)
-        target=$BUILD/portkey
+        target=$BUILD/peer-portkey
         if [ ! -e "$target/.done" ]; then
             say "installing Portkey's gateway"
             mkdir -p "$target"

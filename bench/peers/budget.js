@@ -1,6 +1,6 @@
 // Copyright (C) nginx-cycles authors
 //
-// A budget at a service: asked before a request, told after it.
+// A budget at a service: asked before a request, and told nothing after it.
 
 async function reserve(r) {
     let reply = await ngx.fetch('http://127.0.0.1:' + r.variables.budget_port

@@ -105,8 +105,6 @@ ngx_http_cycles_send_denial(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* as limit_req tells of its own refusals */
-
     ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                   "cycles: denying request, reason \"%V\", trace id \"%V\"",
                   &ctx->reason, &ctx->trace_id);
