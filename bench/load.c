@@ -174,9 +174,13 @@ load_file(const char *name, size_t *len)
 
     file = fopen(name, "r");
 
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0
-        || (n = ftell(file)) < 0)
-    {
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0) {
+        load_fail(name);
+    }
+
+    n = ftell(file);
+
+    if (n < 0) {
         load_fail(name);
     }
 

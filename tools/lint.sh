@@ -17,7 +17,8 @@ fail() {
 
 
 mapfile -t sources < <(find src t/unit t/fuzz bench demo -name '*.[ch]' | sort)
-mapfile -t plain < <(find src t/unit -name '*.c' ! -name 'ngx_*' | sort)
+mapfile -t plain < <(find src t bench demo -name '*.c' ! -name 'ngx_*' \
+                         ! -path t/lib/fuzz.c | sort)
 mapfile -t scripts < <(grep -rlE '^#!.*\b(ba)?sh$' tools t .ci demo bench docker)
 mapfile -t pythons < <(find t demo bench -name '*.py' | sort)
 
