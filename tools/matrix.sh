@@ -19,6 +19,7 @@ in_root() {
     tools/root.sh run "$roots/$1/test" NODE_EXTRA_CA_CERTS=$certificates \
         PIP_CERT=$certificates CARGO_HTTP_CAINFO=$certificates \
         "TEST_TIMEOUT_SCALE=${TEST_TIMEOUT_SCALE:-}" \
+        "TEST_LIMIT=${TEST_LIMIT:-}" \
         bash -e -c "cd /src; $2"
 }
 
