@@ -103,7 +103,7 @@ def fill(api):
         short = i % 12 == 5
         body = ok(api.reserve(n, key=key, subject=subject, action=action,
                               ttl_ms=1000 if short else
-                              rnd.choice([60000, 3600000]),
+                              rnd.choice([3600000, 7200000]),
                               grace_period_ms=0, **more))
         rid = body['reservation_id']
         what = 'EXPIRED' if short else rnd.choice(
