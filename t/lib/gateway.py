@@ -1370,6 +1370,13 @@ class Nginx:
 
         if self.process is None or self.process.poll() is not None:
             return None
+
+        # nginx kills a worker that has not ended after a second and a half,
+        # which a machine that is said to be slow may be the cause of
+
+        if SCALE > 1:
+            self.allow.append(r'worker process \d+ exited on signal 9')
+
         os.kill(self.master, signal.SIGTERM)
         return self._wait_end(timeout)
 
