@@ -680,6 +680,7 @@ def test_a_stalled_server_does_not_stop_settlements(server, provider):
         gate.open()
         conn.read_until(b'[DONE]')
         conn.read_until(b'\r\n0\r\n\r\n')
+        ng.wait_access_log(1)
 
         # its commit waits and is the next call: one place gets free
 
