@@ -14,6 +14,10 @@ mkdir -p "$dir/nginx-cycles" "$BUILD/log"
 
 say "building the package"
 
+# the compiler is Debian's, whose other tools know what it makes
+
+unset CC
+
 cp -r config src debian docs conf-examples contrib ./*.md LICENSE "$dir/nginx-cycles"
 
 ( cd "$dir/nginx-cycles" && quiet "$log" dpkg-buildpackage -b -us -uc ) \
