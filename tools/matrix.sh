@@ -24,14 +24,37 @@ in_root() {
 }
 
 
+# The root gets these sources.  What has changed is newer than what was made
+# of it, and the rest no newer than it was.
+
+renew() {
+    local dir=$1 file
+
+    mkdir -p "$dir/src"
+    rm -rf "$dir/new"
+    tools/root.sh sources "$dir/new"
+
+    ( cd "$dir/new"
+      find . -type f -print0 | while IFS= read -r -d '' file; do
+          if cmp -s "$file" "$dir/src/$file"; then
+              touch -r "$dir/src/$file" "$file"
+          else
+              touch "$file"
+          fi
+      done )
+
+    find "$dir/src" -mindepth 1 -maxdepth 1 ! -name build -exec rm -r {} +
+    ( cd "$dir/new" && tar -cf - . ) | tar -C "$dir/src" -xf -
+    rm -rf "$dir/new"
+}
+
+
 test_suite() {
     local suite=$1 dir=$roots/$1/test cc
 
     [ -d "$dir" ] || tools/root.sh fresh "$suite" test
 
-    mkdir -p "$dir/src"
-    find "$dir/src" -mindepth 1 -maxdepth 1 ! -name build -exec rm -r {} +
-    tools/root.sh sources "$dir/src"
+    renew "$dir"
     in_root "$suite" "command -v make > /dev/null \
         || { apt-get -q update && apt-get -q -y install make; } > /dev/null"
 
