@@ -90,6 +90,8 @@ http {
         location /unbuffered/ { proxy_pass http://provider/;
                                 proxy_buffering off; %(location)s }
         location /dry/ { proxy_pass http://provider/; %(dry)s }
+        location /server/ { proxy_pass http://provider/; %(server)s }
+        location @cycles { proxy_pass http://provider; }
     }
 }
 '''
@@ -111,7 +113,8 @@ BUDGETS = budgets(('tenant:acme', 10 ** 16),
 class Scenario:
 
     def __init__(self, body, reply, few, many, tenant='acme', status=200,
-                 path='/v1/chat/completions', steps=None, paused=False):
+                 path='/v1/chat/completions', steps=None, paused=False,
+                 calls=0):
         self.body = body.encode()
         self.reply = reply.encode()
         self.few = few
@@ -121,6 +124,7 @@ class Scenario:
         self.path = path
         self.steps = steps        # a reply in chunks
         self.paused = paused      # each waits for the one before it
+        self.calls = calls        # to a Cycles server, for each request
 
 
 SCENARIOS = {
@@ -137,7 +141,35 @@ SCENARIOS = {
                        tenant='poor', status=429),
     'dry_run': Scenario(traffic.request(), traffic.COMPLETION, 20, 120,
                         path='/dry/v1/chat/completions'),
+    'server': Scenario(traffic.request(), traffic.COMPLETION, 20, 120,
+                       path='/server/v1/chat/completions', calls=2),
 }
+
+# what a Cycles server answers, as the reference server does
+
+
+def amount(number):
+    return {'unit': 'USD_MICROCENTS', 'amount': number}
+
+
+BALANCES = [{'scope': path.split('/')[-1], 'scope_path': path,
+             'remaining': amount(10 ** 16 - 10 ** 6), 'reserved': amount(15),
+             'spent': amount(10 ** 6), 'allocated': amount(10 ** 16),
+             'debt': amount(0), 'overdraft_limit': amount(0),
+             'is_over_limit': False}
+            for path in ('tenant:acme', 'tenant:acme/app:bench')]
+
+RESERVED = json.dumps({
+    'decision': 'ALLOW',
+    'reservation_id': 'a3c8a9a4-2f57-4a55-9d4c-8a3fb1a4a8a5',
+    'affected_scopes': [balance['scope_path'] for balance in BALANCES],
+    'expires_at_ms': 4102444800000, 'remaining_ttl_ms': 60000,
+    'scope_path': 'tenant:acme/app:bench', 'reserved': amount(15),
+    'balances': BALANCES})
+
+COMMITTED = json.dumps({
+    'status': 'COMMITTED', 'charged': amount(10), 'released': amount(5),
+    'balances': BALANCES})
 
 
 # Groups of source files, in the order of a request's life.
@@ -156,6 +188,8 @@ STAGES = [
     ('log', r'cycles_ledger_(log|record)\.c'),
     ('ledger', r'cycles_ledger\w*\.c|ngx_http_cycles_ledger\w*\.c|'
                r'cycles_hash\.c|cycles_period\.c|cycles_calendar\.c'),
+    ('calls', r'(ngx_http_)?cycles_(call|client|settlement|journal|breaker|'
+              r'replay|protocol|reply)\w*\.c|cycles_(json|tree)\.c'),
     ('denial', r'ngx_http_cycles_deny\.c|llm_error\.c'),
     ('settle', r'ngx_http_cycles_settle\.c|ngx_http_cycles_status\.c|'
                r'ngx_http_cycles_zone_module\.c'),
@@ -275,6 +309,7 @@ class Provider(threading.Thread):
         self.port = self.socket.getsockname()[1]
         self.scenario = None
         self.turn = threading.Semaphore(0)
+        self.calls = threading.Semaphore(0)
         self.start()
 
     def run(self):
@@ -291,12 +326,24 @@ class Provider(threading.Thread):
             line = file.readline()
             if not line:
                 return
+            path = line.split()[1]
             while line not in (b'\r\n', b''):
                 if line.lower().startswith(b'content-length:'):
                     length = int(line[15:])
                 line = file.readline()
             file.read(length)
-            self.answer(conn, self.scenario)
+            if path.startswith(b'/v1/reservations'):
+                self.authorize(conn, path)
+            else:
+                self.answer(conn, self.scenario)
+
+    def authorize(self, conn, path):
+        body = COMMITTED if path.endswith(b'/commit') else RESERVED
+        conn.sendall(('HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n'
+                      'X-Request-Id: %s\r\nX-Cycles-Trace-Id: %s\r\n'
+                      'Content-Length: %d\r\n\r\n%s' % (
+                          '7' * 36, '3' * 32, len(body), body)).encode())
+        self.calls.release()
 
     def answer(self, conn, scenario):
         kind = ('text/event-stream' if b'"stream": true' in scenario.body
@@ -326,7 +373,8 @@ class Provider(threading.Thread):
 class Gateway:
     """nginx under callgrind, one process."""
 
-    def __init__(self, provider, http='', location='', dry='', load=''):
+    def __init__(self, provider, http='', location='', dry='', server='',
+                 load=''):
         self.provider = provider
         self.dir = tempfile.mkdtemp(prefix='cycles-callgrind-')
         os.mkdir(os.path.join(self.dir, 'ledger'))
@@ -339,7 +387,8 @@ class Gateway:
         with open(os.path.join(self.dir, 'nginx.conf'), 'w') as file:
             file.write(CONF % {
                 'dir': self.dir, 'load': load, 'location': location,
-                'dry': dry, 'provider': provider.port, 'port': self.port,
+                'dry': dry, 'server': server, 'provider': provider.port,
+                'port': self.port,
                 'http': http % {'dir': self.dir, 'root': ROOT}})
 
         with open(os.path.join(self.dir, 'valgrind.log'), 'w') as log:
@@ -427,19 +476,22 @@ class Gateway:
         self.dumps += 1
         return os.path.join(self.dir, 'out.%d-01' % self.dumps)
 
-    def run(self, scenario, enforced):
-        status = scenario.status if enforced else 200
-        for _ in range(2):
-            self.ask(scenario)
-        self.mark()
+    def times(self, number, scenario, enforced):
+        """So many requests, and what they have a Cycles server do."""
 
-        profiles = []
-        for number in scenario.few, scenario.many:
-            for _ in range(number):
-                answer = self.ask(scenario)
-                if answer != status:
-                    raise RuntimeError('%d\n%s' % (answer, self.log()))
-            profiles.append(Profile(self.mark()))
+        status = scenario.status if enforced else 200
+        for _ in range(number):
+            answer = self.ask(scenario)
+            if answer != status:
+                raise RuntimeError('%d\n%s' % (answer, self.log()))
+            for _ in range(scenario.calls if enforced else 0):
+                self.provider.calls.acquire()
+        return self.mark()
+
+    def run(self, scenario, enforced):
+        self.times(2, scenario, enforced)
+        profiles = [Profile(self.times(number, scenario, enforced))
+                    for number in (scenario.few, scenario.many)]
 
         profiles[1].minus(profiles[0])
         return profiles[1].per(scenario.many - scenario.few)
@@ -473,7 +525,8 @@ def measure(names):
         'plain': Gateway(Provider()),
         'ledger': Gateway(Provider(), load='load_module %s;' % MODULE,
                           http=LEDGER, location='cycles on;',
-                          dry='cycles dry_run;')}
+                          dry='cycles dry_run;',
+                          server='cycles on; cycles_authority @cycles;')}
 
     threads = [threading.Thread(target=run, args=item)
                for item in gateways.items()]

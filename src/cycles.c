@@ -18,6 +18,8 @@
 
 #define CYCLES_RANDOM_BATCH  2048
 
+#define CYCLES_ONES          0x0101010101010101ull
+
 
 /* random bytes that nobody has had */
 
@@ -323,69 +325,128 @@ cycles_random_page(void)
 size_t
 cycles_json_escaped(const unsigned char *s, size_t n)
 {
-    size_t  i, k, len;
+    size_t                k, len;
+    const unsigned char  *p, *last, *plain;
 
+    p = s;
+    last = s + n;
     len = 0;
 
-    for (i = 0; i < n; i += k) {
-        k = 1;
+    for ( ;; ) {
 
-        if (s[i] == '"' || s[i] == '\\') {
-            len += 2;
+        plain = cycles_json_plain(p, last);
+        len += (size_t) (plain - p);
+        p = plain;
 
-        } else if (s[i] < 0x20) {
-            len += 6;
-
-        } else if (s[i] < 0x80) {
-            len++;
-
-        } else {
-            k = cycles_utf8_char(s + i, n - i);
-            len += k ? k : 3;
-            k += (k == 0);
+        if (p == last) {
+            return len;
         }
-    }
 
-    return len;
+        if (*p >= 0x80) {
+            k = cycles_utf8_char(p, (size_t) (last - p));
+            len += k ? k : 3;
+            p += k ? k : 1;
+            continue;
+        }
+
+        len += (*p < 0x20) ? 6 : 2;
+        p++;
+    }
 }
 
 
 unsigned char *
-cycles_json_escape(unsigned char *p, const unsigned char *s, size_t n)
+cycles_json_escape(unsigned char *to, const unsigned char *s, size_t n)
 {
-    size_t  i, k;
+    size_t                k;
+    const unsigned char  *p, *last, *plain;
 
     static const char  hex[] = "0123456789abcdef";
 
-    for (i = 0; i < n; i += k) {
-        k = 1;
+    p = s;
+    last = s + n;
 
-        if (s[i] == '"' || s[i] == '\\') {
-            *p++ = '\\';
-            *p++ = s[i];
+    for ( ;; ) {
 
-        } else if (s[i] < 0x20) {
-            memcpy(p, "\\u00", 4);
-            p[4] = hex[s[i] >> 4];
-            p[5] = hex[s[i] & 0x0f];
-            p += 6;
+        plain = cycles_json_plain(p, last);
+        k = (size_t) (plain - p);
 
-        } else if (s[i] < 0x80) {
-            *p++ = s[i];
+        if (k) {
+            memcpy(to, p, k);
+            to += k;
+            p = plain;
+        }
 
-        } else {
-            k = cycles_utf8_char(s + i, n - i);
+        if (p == last) {
+            return to;
+        }
+
+        if (*p >= 0x80) {
+            k = cycles_utf8_char(p, (size_t) (last - p));
 
             if (k) {
-                memcpy(p, s + i, k);
+                memcpy(to, p, k);
+                to += k;
                 p += k;
 
             } else {
-                memcpy(p, "\xef\xbf\xbd", 3);
-                p += 3;
-                k = 1;
+                memcpy(to, "\xef\xbf\xbd", 3);
+                to += 3;
+                p++;
             }
+
+        } else if (*p < 0x20) {
+            memcpy(to, "\\u00", 4);
+            to[4] = hex[*p >> 4];
+            to[5] = hex[*p & 0x0f];
+            to += 6;
+            p++;
+
+        } else {
+            *to++ = '\\';
+            *to++ = *p++;
         }
+    }
+}
+
+
+/*
+ * Eight at a time.  The test of a byte may be wrong only above one for which
+ * it is right, so that the lowest is always the first.
+ */
+
+const unsigned char *
+cycles_json_plain(const unsigned char *p, const unsigned char *last)
+{
+    uint64_t  word, quote, slash, found;
+
+    while (last - p >= 8) {
+
+        memcpy(&word, p, 8);
+
+        quote = word ^ (CYCLES_ONES * '"');
+        slash = word ^ (CYCLES_ONES * '\\');
+
+        found = ((quote - CYCLES_ONES) & ~quote)
+                | ((slash - CYCLES_ONES) & ~slash)
+                | (word - CYCLES_ONES * 0x20)
+                | word;
+
+        found &= CYCLES_ONES * 0x80;
+
+        if (found) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            return p + (__builtin_ctzll(found) >> 3);
+#else
+            break;
+#endif
+        }
+
+        p += 8;
+    }
+
+    while (p < last && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
+        p++;
     }
 
     return p;

@@ -251,4 +251,13 @@ unsigned char *cycles_json_escape(unsigned char *p, const unsigned char *s,
     size_t n);
 
 
+/*
+ * The first byte of what may be a JSON string's contents that is not there as
+ * it is, or not ASCII: a control, a quote, a backslash, or one above 0x7f.
+ */
+
+const unsigned char *cycles_json_plain(const unsigned char *p,
+    const unsigned char *last);
+
+
 #endif /* _CYCLES_H_INCLUDED_ */

@@ -9,6 +9,15 @@
 #include "cycles_json.h"
 
 
+/* no byte of a string takes more when it is escaped */
+
+#define CYCLES_JSON_ESCAPED  6
+
+
+static void cycles_json_char(cycles_json_t *js, unsigned char ch);
+static void cycles_json_name(cycles_json_t *js, const char *name);
+
+
 void
 cycles_json_init(cycles_json_t *js, unsigned char *buf, size_t size)
 {
@@ -38,17 +47,29 @@ cycles_json_raw(cycles_json_t *js, const void *text, size_t len)
 }
 
 
+static void
+cycles_json_char(cycles_json_t *js, unsigned char ch)
+{
+    if (js->len < js->size) {
+        js->buf[js->len] = ch;
+    }
+
+    js->len++;
+    js->last = ch;
+}
+
+
 void
 cycles_json_begin(cycles_json_t *js)
 {
-    cycles_json_raw(js, "{", 1);
+    cycles_json_char(js, '{');
 }
 
 
 void
 cycles_json_end(cycles_json_t *js)
 {
-    cycles_json_raw(js, "}", 1);
+    cycles_json_char(js, '}');
 }
 
 
@@ -56,7 +77,7 @@ void
 cycles_json_next(cycles_json_t *js)
 {
     if (js->last != '{' && js->last != '[') {
-        cycles_json_raw(js, ",", 1);
+        cycles_json_char(js, ',');
     }
 }
 
@@ -72,26 +93,49 @@ cycles_json_key(cycles_json_t *js, const void *name, size_t len)
     s.data = (unsigned char *) name;
 
     cycles_json_string(js, s);
-    cycles_json_raw(js, ":", 1);
+    cycles_json_char(js, ':');
+}
+
+
+/* one of those that we give, which need no escapes */
+
+static void
+cycles_json_name(cycles_json_t *js, const char *name)
+{
+    cycles_json_next(js);
+    cycles_json_char(js, '"');
+    cycles_json_raw(js, name, strlen(name));
+    cycles_json_raw(js, "\":", 2);
 }
 
 
 void
 cycles_json_string(cycles_json_t *js, cycles_str_t s)
 {
-    size_t  n;
+    size_t          n;
+    unsigned char  *p;
 
-    cycles_json_raw(js, "\"", 1);
+    cycles_json_char(js, '"');
 
-    n = cycles_json_escaped(s.data, s.len);
+    if (js->len < js->size
+        && s.len < (js->size - js->len) / CYCLES_JSON_ESCAPED)
+    {
+        /* it fits whatever is in it */
 
-    if (js->len + n <= js->size) {
-        (void) cycles_json_escape(js->buf + js->len, s.data, s.len);
+        p = js->buf + js->len;
+        js->len += (size_t) (cycles_json_escape(p, s.data, s.len) - p);
+
+    } else {
+        n = cycles_json_escaped(s.data, s.len);
+
+        if (js->len + n <= js->size) {
+            (void) cycles_json_escape(js->buf + js->len, s.data, s.len);
+        }
+
+        js->len += n;
     }
 
-    js->len += n;
-
-    cycles_json_raw(js, "\"", 1);
+    cycles_json_char(js, '"');
 }
 
 
@@ -121,7 +165,7 @@ void
 cycles_json_member_string(cycles_json_t *js, const char *name,
     cycles_str_t value)
 {
-    cycles_json_key(js, name, strlen(name));
+    cycles_json_name(js, name);
     cycles_json_string(js, value);
 }
 
@@ -142,6 +186,6 @@ cycles_json_member_name(cycles_json_t *js, const char *name,
 void
 cycles_json_member_integer(cycles_json_t *js, const char *name, int64_t value)
 {
-    cycles_json_key(js, name, strlen(name));
+    cycles_json_name(js, name);
     cycles_json_integer(js, value);
 }

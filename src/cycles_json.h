@@ -56,7 +56,7 @@ void cycles_json_string(cycles_json_t *js, cycles_str_t s);
 void cycles_json_integer(cycles_json_t *js, int64_t value);
 
 
-/* members, the name zero-terminated */
+/* members, the name zero-terminated and nothing that needs escapes */
 
 void cycles_json_member_string(cycles_json_t *js, const char *name,
     cycles_str_t value);

@@ -30,7 +30,7 @@ TOLERANCE = 0.03
 
 OTHER_COMPILER = 0.15
 
-NAMES = ('json', 'sse100', 'long', 'denied')
+NAMES = ('json', 'sse100', 'long', 'denied', 'server')
 
 
 def tolerance():

@@ -8,9 +8,15 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <string.h>
 #include <jansson.h>
 
+#include "../cycles_json.h"
+#include "../cycles_tree.h"
 #include "cycles_protocol.h"
 
 
@@ -20,55 +26,61 @@
 #define CYCLES_REQUIRED  1
 
 
-static json_t *cycles_load(const unsigned char *body, size_t len,
-    cycles_reply_t *reply);
+static const cycles_node_t *cycles_load(cycles_tree_t *tree,
+    const unsigned char *body, size_t len, cycles_reply_t *reply);
 static int cycles_bad(cycles_reply_t *reply, const char *problem);
-static int cycles_read_reserved(json_t *root, const cycles_reserve_t *rq,
-    cycles_reserved_t *rs, cycles_reply_t *reply);
-static int cycles_read_granted(json_t *root, const cycles_reserve_t *rq,
-    cycles_reserved_t *rs, cycles_reply_t *reply);
-static int cycles_read_caps(json_t *root, cycles_reserved_t *rs,
+static int cycles_read_reserved(const cycles_node_t *root,
+    const cycles_reserve_t *rq, cycles_reserved_t *rs, cycles_reply_t *reply);
+static int cycles_read_granted(const cycles_node_t *root,
+    const cycles_reserve_t *rq, cycles_reserved_t *rs, cycles_reply_t *reply);
+static int cycles_read_caps(const cycles_node_t *root, cycles_reserved_t *rs,
     cycles_reply_t *reply);
-static int cycles_read_tools(json_t *caps, const char *name,
+static int cycles_read_tools(const cycles_node_t *caps, const char *name,
     cycles_reserved_t *rs, size_t *used, cycles_str_t *text);
-static int cycles_read_settled(cycles_op_t op, json_t *root,
+static int cycles_read_settled(cycles_op_t op, const cycles_node_t *root,
     cycles_unit_t unit, int64_t amount, cycles_settled_t *rs,
     cycles_reply_t *reply);
-static int cycles_read_remaining(json_t *root, cycles_unit_t unit,
-    int64_t *remaining);
-static int cycles_read_scopes(json_t *root);
-static json_t *cycles_member(json_t *object, const char *name);
-static int cycles_read_integer(json_t *object, const char *name, int required,
-    int64_t *value);
-static int cycles_read_amount(json_t *object, const char *name, int required,
-    cycles_unit_t unit, int64_t *value);
-static int cycles_is(json_t *object, const char *name, const char *value);
-static cycles_verdict_t cycles_read_error(unsigned status, json_t *root,
-    cycles_denial_t *denial, cycles_reply_t *reply);
-static cycles_code_t cycles_status_code(unsigned status);
-static void cycles_read_details(json_t *root, cycles_denial_t *denial,
+static int cycles_read_remaining(const cycles_node_t *root,
+    cycles_unit_t unit, int64_t *remaining);
+static int cycles_all_strings(const cycles_node_t *list);
+static int cycles_read_scopes(const cycles_node_t *root);
+static const cycles_node_t *cycles_member(const cycles_node_t *object,
+    const char *name);
+static int cycles_read_integer(const cycles_node_t *object, const char *name,
+    int required, int64_t *value);
+static int cycles_read_amount(const cycles_node_t *object, const char *name,
+    int required, cycles_unit_t unit, int64_t *value);
+static int cycles_is(const cycles_node_t *object, const char *name,
+    const char *value);
+static const cycles_str_t *cycles_text(const cycles_node_t *value);
+static cycles_verdict_t cycles_read_error(unsigned status,
+    const cycles_node_t *root, cycles_denial_t *denial,
     cycles_reply_t *reply);
-static int cycles_read_detail(json_t *details, const char *name,
+static cycles_code_t cycles_status_code(unsigned status);
+static void cycles_read_details(const cycles_node_t *root,
+    cycles_denial_t *denial, cycles_reply_t *reply);
+static int cycles_read_detail(const cycles_node_t *details, const char *name,
     int64_t *value);
-static size_t cycles_copy(json_t *value, char *text, size_t size);
+static size_t cycles_copy(const cycles_node_t *value, char *text, size_t size);
 
 
 cycles_verdict_t
 cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
     const cycles_reserve_t *rq, cycles_reserved_t *rs, cycles_reply_t *reply)
 {
-    int               rc;
-    json_t           *root;
-    cycles_verdict_t  verdict;
+    int                   rc;
+    cycles_tree_t         tree;
+    cycles_verdict_t      verdict;
+    const cycles_node_t  *root;
 
     memset(rs, 0, sizeof(cycles_reserved_t));
     memset(reply, 0, sizeof(cycles_reply_t));
 
-    root = cycles_load(body, len, reply);
+    root = cycles_load(&tree, body, len, reply);
 
     if (status == 200) {
         rc = cycles_read_reserved(root, rq, rs, reply);
-        json_decref(root);
+        cycles_tree_free(&tree);
 
         if (rc != 0) {
             memset(rs, 0, sizeof(cycles_reserved_t));
@@ -81,7 +93,7 @@ cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
     }
 
     verdict = cycles_read_error(status, root, &rs->denial, reply);
-    json_decref(root);
+    cycles_tree_free(&tree);
 
     /*
      * Whatever a server below 500 says, it did not give us the money.  Being
@@ -110,18 +122,19 @@ cycles_parse_settled(cycles_op_t op, unsigned status,
     const unsigned char *body, size_t len, cycles_unit_t unit, int64_t amount,
     cycles_settled_t *rs, cycles_reply_t *reply)
 {
-    int               rc;
-    json_t           *root;
-    cycles_verdict_t  verdict;
+    int                   rc;
+    cycles_tree_t         tree;
+    cycles_verdict_t      verdict;
+    const cycles_node_t  *root;
 
     memset(rs, 0, sizeof(cycles_settled_t));
     memset(reply, 0, sizeof(cycles_reply_t));
 
-    root = cycles_load(body, len, reply);
+    root = cycles_load(&tree, body, len, reply);
 
     if (status == (op == CYCLES_OP_EVENT ? 201 : 200)) {
         rc = cycles_read_settled(op, root, unit, amount, rs, reply);
-        json_decref(root);
+        cycles_tree_free(&tree);
 
         if (rc != 0) {
             memset(rs, 0, sizeof(cycles_settled_t));
@@ -132,7 +145,7 @@ cycles_parse_settled(cycles_op_t op, unsigned status,
     }
 
     verdict = cycles_read_error(status, root, &rs->denial, reply);
-    json_decref(root);
+    cycles_tree_free(&tree);
 
     rs->code = reply->code;
     rs->expires_at_ms = -1;
@@ -147,14 +160,15 @@ cycles_verdict_t
 cycles_parse_found(unsigned status, const unsigned char *body, size_t len,
     cycles_unit_t unit, int64_t amount, int64_t *rest, cycles_reply_t *reply)
 {
-    json_t            *root;
-    int64_t            committed;
-    cycles_denial_t    denial;
-    cycles_verdict_t   verdict;
+    int64_t               committed;
+    cycles_tree_t         tree;
+    cycles_denial_t       denial;
+    cycles_verdict_t      verdict;
+    const cycles_node_t  *root;
 
     memset(reply, 0, sizeof(cycles_reply_t));
 
-    root = cycles_load(body, len, reply);
+    root = cycles_load(&tree, body, len, reply);
     *rest = amount;
 
     if (status != 200) {
@@ -188,7 +202,7 @@ cycles_parse_found(unsigned status, const unsigned char *body, size_t len,
         verdict = CYCLES_REPLY_RETRY;
     }
 
-    json_decref(root);
+    cycles_tree_free(&tree);
 
     return verdict;
 }
@@ -204,7 +218,7 @@ cycles_event_rest(unsigned char *buf, size_t size, cycles_str_t body,
     root = json_loadb((const char *) body.data, body.len, 0, NULL);
     len = 0;
 
-    if (json_object_set_new(cycles_member(root, "actual"), "amount",
+    if (json_object_set_new(json_object_get(root, "actual"), "amount",
                             json_integer(amount))
         == 0)
     {
@@ -217,34 +231,32 @@ cycles_event_rest(unsigned char *buf, size_t size, cycles_str_t body,
 }
 
 
-static json_t *
-cycles_load(const unsigned char *body, size_t len, cycles_reply_t *reply)
+static const cycles_node_t *
+cycles_load(cycles_tree_t *tree, const unsigned char *body, size_t len,
+    cycles_reply_t *reply)
 {
-    json_t        *root;
-    json_error_t   error;
+    int  rc;
+
+    /* also of nothing, for cycles_tree_free() */
+
+    rc = cycles_tree_parse(tree, body, len);
 
     if (len == 0) {
         reply->problem = "an empty body";
         return NULL;
     }
 
-    /* of two members of one name nobody can say which one was meant */
-
-    root = json_loadb((const char *) body, len, JSON_REJECT_DUPLICATES,
-                      &error);
-
-    if (root == NULL) {
+    if (rc != 0) {
         reply->problem = "a body that is not JSON";
         return NULL;
     }
 
-    if (!json_is_object(root)) {
-        json_decref(root);
+    if (tree->nodes->type != CYCLES_TREE_OBJECT) {
         reply->problem = "a body that is not a JSON object";
         return NULL;
     }
 
-    return root;
+    return tree->nodes;
 }
 
 
@@ -258,11 +270,11 @@ cycles_bad(cycles_reply_t *reply, const char *problem)
 
 
 static int
-cycles_read_reserved(json_t *root, const cycles_reserve_t *rq,
+cycles_read_reserved(const cycles_node_t *root, const cycles_reserve_t *rq,
     cycles_reserved_t *rs, cycles_reply_t *reply)
 {
-    int     code;
-    json_t  *value;
+    int                   code;
+    const cycles_node_t  *value;
 
     if (root == NULL) {
         return -1;
@@ -331,33 +343,30 @@ cycles_read_reserved(json_t *root, const cycles_reserve_t *rq,
 
 
 static int
-cycles_read_granted(json_t *root, const cycles_reserve_t *rq,
+cycles_read_granted(const cycles_node_t *root, const cycles_reserve_t *rq,
     cycles_reserved_t *rs, cycles_reply_t *reply)
 {
-    size_t       i, len;
-    json_t      *id;
-    const char  *text;
+    size_t               i;
+    const cycles_str_t  *id;
 
-    id = cycles_member(root, "reservation_id");
-    text = json_string_value(id);
-    len = json_string_length(id);
+    id = cycles_text(cycles_member(root, "reservation_id"));
 
-    if (len == 0 || len >= CYCLES_ID_SIZE) {
+    if (id == NULL || id->len == 0 || id->len >= CYCLES_ID_SIZE) {
         return cycles_bad(reply, "no valid \"reservation_id\"");
     }
 
     /* it goes into headers and logs */
 
-    for (i = 0; i < len; i++) {
-        if ((unsigned char) text[i] < 0x20 || text[i] == 0x7f) {
+    for (i = 0; i < id->len; i++) {
+        if (id->data[i] < 0x20 || id->data[i] == 0x7f) {
             return cycles_bad(reply, "no valid \"reservation_id\"");
         }
     }
 
-    memcpy(reply->id, text, len);
+    memcpy(reply->id, id->data, id->len);
 
-    if (len < sizeof(rs->id)) {
-        memcpy(rs->id, text, len);
+    if (id->len < sizeof(rs->id)) {
+        memcpy(rs->id, id->data, id->len);
     }
 
     rs->reserved = rq->estimate;
@@ -388,11 +397,12 @@ cycles_read_granted(json_t *root, const cycles_reserve_t *rq,
 
 
 static int
-cycles_read_caps(json_t *root, cycles_reserved_t *rs, cycles_reply_t *reply)
+cycles_read_caps(const cycles_node_t *root, cycles_reserved_t *rs,
+    cycles_reply_t *reply)
 {
-    size_t          used;
-    json_t         *value;
-    cycles_caps_t  *caps;
+    size_t                used;
+    cycles_caps_t        *caps;
+    const cycles_node_t  *value;
 
     caps = &rs->caps;
     value = cycles_member(root, "caps");
@@ -400,7 +410,7 @@ cycles_read_caps(json_t *root, cycles_reserved_t *rs, cycles_reply_t *reply)
 
     /* caps that we can't read can't be obeyed, and must not be ignored */
 
-    if (!json_is_object(value)
+    if (value == NULL || value->type != CYCLES_TREE_OBJECT
         || cycles_read_integer(value, "max_tokens", CYCLES_OPTIONAL,
                                &caps->max_tokens)
            != 0
@@ -425,11 +435,13 @@ cycles_read_caps(json_t *root, cycles_reserved_t *rs, cycles_reply_t *reply)
 
 
 static int
-cycles_read_tools(json_t *caps, const char *name, cycles_reserved_t *rs,
-    size_t *used, cycles_str_t *text)
+cycles_read_tools(const cycles_node_t *caps, const char *name,
+    cycles_reserved_t *rs, size_t *used, cycles_str_t *text)
 {
-    size_t   i, n, size;
-    json_t  *list;
+    size_t                size;
+    uint32_t              i;
+    cycles_json_t         js;
+    const cycles_node_t  *list, *tool;
 
     list = cycles_member(caps, name);
 
@@ -437,41 +449,43 @@ cycles_read_tools(json_t *caps, const char *name, cycles_reserved_t *rs,
         return 0;
     }
 
-    if (!json_is_array(list)) {
+    if (!cycles_all_strings(list)) {
         return -1;
-    }
-
-    for (i = 0; i < json_array_size(list); i++) {
-        if (!json_is_string(json_array_get(list, i))) {
-            return -1;
-        }
     }
 
     size = sizeof(rs->caps_text) - *used;
 
-    n = json_dumpb(list, (char *) rs->caps_text + *used, size, JSON_COMPACT);
+    cycles_json_init(&js, rs->caps_text + *used, size);
+    cycles_json_raw(&js, "[", 1);
 
-    if (n == 0 || n > size) {
+    for (i = 0, tool = list + 1; i < list->count; i++, tool++) {
+        cycles_json_next(&js);
+        cycles_json_string(&js, tool->u.text);
+    }
+
+    cycles_json_raw(&js, "]", 1);
+
+    if (js.len > size) {
         return -1;
     }
 
-    text->len = n;
+    text->len = js.len;
     text->data = rs->caps_text + *used;
 
-    *used += n;
+    *used += js.len;
 
     return 0;
 }
 
 
 static int
-cycles_read_settled(cycles_op_t op, json_t *root, cycles_unit_t unit,
-    int64_t amount, cycles_settled_t *rs, cycles_reply_t *reply)
+cycles_read_settled(cycles_op_t op, const cycles_node_t *root,
+    cycles_unit_t unit, int64_t amount, cycles_settled_t *rs,
+    cycles_reply_t *reply)
 {
-    int          rc;
-    size_t       len;
-    json_t      *id;
-    const char  *status;
+    int                  rc;
+    const char          *status;
+    const cycles_str_t  *id;
 
     static const char *const  statuses[] = {
         "", "COMMITTED", "RELEASED", "ACTIVE", "APPLIED"
@@ -526,15 +540,14 @@ cycles_read_settled(cycles_op_t op, json_t *root, cycles_unit_t unit,
 
     default: /* CYCLES_OP_EVENT */
 
-        id = cycles_member(root, "event_id");
-        len = json_string_length(id);
+        id = cycles_text(cycles_member(root, "event_id"));
 
-        if (len == 0) {
+        if (id == NULL || id->len == 0) {
             return cycles_bad(reply, "no valid \"event_id\"");
         }
 
-        if (len < sizeof(rs->event_id)) {
-            memcpy(rs->event_id, json_string_value(id), len);
+        if (id->len < sizeof(rs->event_id)) {
+            memcpy(rs->event_id, id->data, id->len);
         }
 
         rs->charged = amount;
@@ -548,12 +561,12 @@ cycles_read_settled(cycles_op_t op, json_t *root, cycles_unit_t unit,
 
 
 static int
-cycles_read_remaining(json_t *root, cycles_unit_t unit, int64_t *remaining)
+cycles_read_remaining(const cycles_node_t *root, cycles_unit_t unit,
+    int64_t *remaining)
 {
-    int      found;
-    size_t   i;
-    int64_t  amount;
-    json_t  *balances, *value, *number;
+    int                   found;
+    uint32_t              i;
+    const cycles_node_t  *balances, *balance, *value, *number;
 
     found = 0;
     *remaining = CYCLES_NOT_KNOWN;
@@ -564,16 +577,20 @@ cycles_read_remaining(json_t *root, cycles_unit_t unit, int64_t *remaining)
         return 0;
     }
 
-    if (!json_is_array(balances)) {
+    if (balances->type != CYCLES_TREE_ARRAY) {
         return -1;
     }
 
-    for (i = 0; i < json_array_size(balances); i++) {
+    balance = balances + 1;
 
-        value = cycles_member(json_array_get(balances, i), "remaining");
+    for (i = 0; i < balances->count; i++) {
+
+        value = cycles_member(balance, "remaining");
         number = cycles_member(value, "amount");
 
-        if (!json_is_integer(number)) {
+        balance = cycles_tree_next(balance);
+
+        if (number == NULL || number->type != CYCLES_TREE_INTEGER) {
             return -1;
         }
 
@@ -581,10 +598,8 @@ cycles_read_remaining(json_t *root, cycles_unit_t unit, int64_t *remaining)
             continue;
         }
 
-        amount = json_integer_value(number);
-
-        if (!found || amount < *remaining) {
-            *remaining = amount;
+        if (!found || number->u.integer < *remaining) {
+            *remaining = number->u.integer;
         }
 
         found = 1;
@@ -595,43 +610,53 @@ cycles_read_remaining(json_t *root, cycles_unit_t unit, int64_t *remaining)
 
 
 static int
-cycles_read_scopes(json_t *root)
+cycles_read_scopes(const cycles_node_t *root)
 {
-    size_t   i;
-    json_t  *scopes;
+    const cycles_node_t  *scopes;
 
     scopes = cycles_member(root, "affected_scopes");
 
-    if (!json_is_array(scopes)) {
-        return -1;
-    }
-
-    for (i = 0; i < json_array_size(scopes); i++) {
-        if (!json_is_string(json_array_get(scopes, i))) {
-            return -1;
-        }
-    }
-
-    return 0;
-}
-
-
-static json_t *
-cycles_member(json_t *object, const char *name)
-{
-    json_t  *value;
-
-    value = json_object_get(object, name);
-
-    return json_is_null(value) ? NULL : value;
+    return scopes && cycles_all_strings(scopes) ? 0 : -1;
 }
 
 
 static int
-cycles_read_integer(json_t *object, const char *name, int required,
-    int64_t *value)
+cycles_all_strings(const cycles_node_t *list)
 {
-    json_t  *number;
+    uint32_t  i;
+
+    if (list->type != CYCLES_TREE_ARRAY) {
+        return 0;
+    }
+
+    /* a string is one node, and whatever precedes the first other one is */
+
+    for (i = 0; i < list->count; i++) {
+        if (list[1 + i].type != CYCLES_TREE_STRING) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+static const cycles_node_t *
+cycles_member(const cycles_node_t *object, const char *name)
+{
+    const cycles_node_t  *value;
+
+    value = cycles_tree_member(object, name);
+
+    return value && value->type == CYCLES_TREE_NULL ? NULL : value;
+}
+
+
+static int
+cycles_read_integer(const cycles_node_t *object, const char *name,
+    int required, int64_t *value)
+{
+    const cycles_node_t  *number;
 
     number = cycles_member(object, name);
 
@@ -639,21 +664,21 @@ cycles_read_integer(json_t *object, const char *name, int required,
         return required ? -1 : 0;
     }
 
-    if (!json_is_integer(number) || json_integer_value(number) < 0) {
+    if (number->type != CYCLES_TREE_INTEGER || number->u.integer < 0) {
         return -1;
     }
 
-    *value = json_integer_value(number);
+    *value = number->u.integer;
 
     return 0;
 }
 
 
 static int
-cycles_read_amount(json_t *object, const char *name, int required,
-    cycles_unit_t unit, int64_t *value)
+cycles_read_amount(const cycles_node_t *object, const char *name,
+    int required, cycles_unit_t unit, int64_t *value)
 {
-    json_t  *amount;
+    const cycles_node_t  *amount;
 
     amount = cycles_member(object, name);
 
@@ -670,22 +695,32 @@ cycles_read_amount(json_t *object, const char *name, int required,
 
 
 static int
-cycles_is(json_t *object, const char *name, const char *value)
+cycles_is(const cycles_node_t *object, const char *name, const char *value)
 {
-    const char  *text;
+    const cycles_str_t  *text;
 
-    text = json_string_value(cycles_member(object, name));
+    text = cycles_text(cycles_member(object, name));
 
-    return text != NULL && strcmp(text, value) == 0;
+    return text && text->len == strlen(value)
+           && memcmp(text->data, value, text->len) == 0;
+}
+
+
+/* NULL: it is no string */
+
+static const cycles_str_t *
+cycles_text(const cycles_node_t *value)
+{
+    return value && value->type == CYCLES_TREE_STRING ? &value->u.text : NULL;
 }
 
 
 static cycles_verdict_t
-cycles_read_error(unsigned status, json_t *root, cycles_denial_t *denial,
-    cycles_reply_t *reply)
+cycles_read_error(unsigned status, const cycles_node_t *root,
+    cycles_denial_t *denial, cycles_reply_t *reply)
 {
-    int          code;
-    const char  *message;
+    int                  code;
+    const cycles_str_t  *message;
 
     cycles_copy(cycles_member(root, "error"), reply->reason,
                 sizeof(reply->reason));
@@ -726,9 +761,11 @@ cycles_read_error(unsigned status, json_t *root, cycles_denial_t *denial,
      * it fails to look the key up.
      */
 
-    message = json_string_value(cycles_member(root, "message"));
+    message = cycles_text(cycles_member(root, "message"));
 
-    if (status == 401 && message && strstr(message, "INTERNAL_ERROR")) {
+    if (status == 401 && message
+        && memmem(message->data, message->len, "INTERNAL_ERROR", 14))
+    {
         reply->code = CYCLES_INTERNAL_ERROR;
         return CYCLES_REPLY_RETRY;
     }
@@ -783,10 +820,10 @@ cycles_status_code(unsigned status)
  */
 
 static void
-cycles_read_details(json_t *root, cycles_denial_t *denial,
+cycles_read_details(const cycles_node_t *root, cycles_denial_t *denial,
     cycles_reply_t *reply)
 {
-    json_t  *details, *scope;
+    const cycles_node_t  *details, *scope;
 
     details = cycles_member(root, "details");
 
@@ -811,21 +848,22 @@ cycles_read_details(json_t *root, cycles_denial_t *denial,
 
 
 static int
-cycles_read_detail(json_t *details, const char *name, int64_t *value)
+cycles_read_detail(const cycles_node_t *details, const char *name,
+    int64_t *value)
 {
-    json_t  *number;
+    const cycles_node_t  *number;
 
     number = cycles_member(details, name);
 
-    if (json_is_object(number)) {
+    if (number && number->type == CYCLES_TREE_OBJECT) {
         number = cycles_member(number, "amount");
     }
 
-    if (!json_is_integer(number)) {
+    if (number == NULL || number->type != CYCLES_TREE_INTEGER) {
         return 0;
     }
 
-    *value = json_integer_value(number);
+    *value = number->u.integer;
 
     return 1;
 }
@@ -837,20 +875,22 @@ cycles_read_detail(json_t *details, const char *name, int64_t *value)
  */
 
 static size_t
-cycles_copy(json_t *value, char *text, size_t size)
+cycles_copy(const cycles_node_t *value, char *text, size_t size)
 {
-    size_t       i, len;
-    const char  *p;
+    size_t               i, len;
+    unsigned char        ch;
+    const cycles_str_t  *from;
 
-    p = json_string_value(value);
-    len = json_string_length(value);
+    from = cycles_text(value);
+    len = from ? from->len : 0;
 
     if (len >= size) {
         len = size - 1;
     }
 
     for (i = 0; i < len; i++) {
-        text[i] = p[i] > 0x20 && p[i] < 0x7f ? p[i] : '_';
+        ch = from->data[i];
+        text[i] = ch > 0x20 && ch < 0x7f ? (char) ch : '_';
     }
 
     text[len] = '\0';

@@ -12,6 +12,9 @@
 
 #define NGX_HTTP_CYCLES_RESERVE_TRIES  2
 
+/* a buffer for what a body is before its length is known */
+#define NGX_HTTP_CYCLES_BODY           4096
+
 
 /* one operation; what it sends stays the same over its tries */
 
@@ -535,8 +538,11 @@ ngx_http_cycles_client_body(ngx_http_cycles_client_t *client, cycles_op_t op,
     ngx_str_t *body, size_t *size)
 {
     size_t  len;
+    u_char  text[NGX_HTTP_CYCLES_BODY];
 
-    len = ngx_http_cycles_client_write(client, op, NULL, 0);
+    /* nearly all bodies are short: they are written once, and copied */
+
+    len = ngx_http_cycles_client_write(client, op, text, sizeof(text));
 
     if (len > *size) {
         body->data = ngx_pnalloc(client->reservation->pool, len);
@@ -549,7 +555,14 @@ ngx_http_cycles_client_body(ngx_http_cycles_client_t *client, cycles_op_t op,
         *size = len;
     }
 
-    body->len = ngx_http_cycles_client_write(client, op, body->data, len);
+    body->len = len;
+
+    if (len > sizeof(text)) {
+        (void) ngx_http_cycles_client_write(client, op, body->data, len);
+
+    } else {
+        ngx_memcpy(body->data, text, len);
+    }
 
     return NGX_OK;
 }
