@@ -102,6 +102,8 @@ def stream(number):
 
 ANSWER = reply(traffic.COMPLETION)
 
+EVENT_MS = 5
+
 # name: request, reply, more options of the load
 
 SCENARIOS = {
@@ -115,6 +117,9 @@ SCENARIOS = {
     'c256': (chat(traffic.request()), ANSWER, {'connections': 256}),
     'hold': (chat(traffic.stream_request()), stream(100),
              {'hold': 1, 'spin': 0}),
+    'events': (chat(traffic.stream_request()),
+               stream(400 if QUICK else 1400),
+               {'pause': EVENT_MS, 'spin': 0}),
     'bearer': (chat(traffic.request(), Authorization='Bearer none',
                     x_portkey_provider='openai',
                     x_portkey_custom_host='http://127.0.0.1:%PROVIDER%/v1'),
@@ -343,39 +348,80 @@ class Bench:
             server.close()
 
     def streams(self):
-        """Memory of many streams that are open at the same time."""
+        """Many streams that are open at the same time, and one by itself."""
 
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         number = 200 if QUICK else min(10000, files // 2 - 200)
         self.say('%d streams' % number)
-        provider = free_port()
         sizes = {}
+        wakeups = {}
         for kind in 'plain', 'ledger':
-            gateway = gateways.unbuffered(getattr(gateways, kind))(provider)
-            try:
-                gateway.start()
-                self.load('hold', gateway.port, provider, connections=32,
-                          seconds=0.3)
-                before = gateways.rss_kb(gateway.pids())
-                request, answer, _ = SCENARIOS['hold']
-                load = subprocess.Popen(
-                    [LOAD, 'port=%d' % gateway.port, 'stub=%d' % provider,
-                     'connections=%d' % number, 'hold=1', 'seconds=%d' % (
-                         2 if QUICK else 12), 'tenants=1',
-                     'request=' + self.write('hold.rq', request),
-                     'reply=' + self.write('hold.rp', answer)],
-                    stdout=subprocess.PIPE)
-                peak = 0
-                while load.poll() is None:
-                    peak = max(peak, gateways.rss_kb(gateway.pids()))
-                    time.sleep(0.2)
-                done = json.loads(load.stdout.read())
-                if done['requests'] < number or done['bad']:
-                    raise BenchError('streams: %r' % done)
-                sizes[kind] = (peak - before) * 1024 / number
-            finally:
-                gateway.close()
-        self.figures['streams'] = dict(sizes, number=number)
+            make = gateways.unbuffered(getattr(gateways, kind))
+            sizes[kind] = self.stream_size(make, number)
+            wakeups[kind] = self.event_wakeups(make)
+        self.figures['streams'] = dict(sizes, number=number, wakeups=wakeups)
+
+    def stream_size(self, make, number):
+        """Bytes of a stream that waits for its next event."""
+
+        provider = free_port()
+        gateway = make(provider)
+        seconds = 2 if QUICK else 12
+        try:
+            gateway.start()
+            pids = gateway.pids()
+            self.load('hold', gateway.port, provider, connections=32,
+                      seconds=0.3)
+            before = gateways.rss_kb(pids)
+            load = self.start_load('hold', gateway.port, provider, number,
+                                   seconds)
+
+            # all of them are open, and none goes on yet
+
+            samples = []
+            end = time.monotonic() + seconds - 0.5
+            while time.monotonic() < end:
+                if time.monotonic() > end - seconds / 3:
+                    samples.append(gateways.rss_kb(pids))
+                time.sleep(0.2)
+
+            done = json.loads(load.communicate()[0])
+            if done['requests'] < number or done['bad']:
+                raise BenchError('streams: %r' % done)
+            return (statistics.median(samples) - before) * 1024 / number
+        finally:
+            gateway.close()
+
+    def event_wakeups(self, make):
+        """How often an event wakes a worker that has one stream: several
+        come at the same time, and wake it together."""
+
+        provider = free_port()
+        gateway = make(provider)
+        seconds = 1 if QUICK else 5
+        try:
+            gateway.start()
+            pids = gateway.pids()
+            load = self.start_load('events', gateway.port, provider, 1, 0.1)
+            time.sleep(1)
+            begin, woken = time.monotonic(), gateways.wakeups(pids)
+            time.sleep(seconds)
+            woken = gateways.wakeups(pids) - woken
+            took = time.monotonic() - begin
+            load.communicate()
+            return woken / took * EVENT_MS / 1000
+        finally:
+            gateway.close()
+
+    def start_load(self, scenario, port, provider, connections, seconds):
+        request, answer, more = SCENARIOS[scenario]
+        args = dict({'port': port, 'stub': provider, 'tenants': 1,
+                     'connections': connections, 'seconds': seconds,
+                     'request': self.write(scenario + '.rq', request),
+                     'reply': self.write(scenario + '.rp', answer)}, **more)
+        return subprocess.Popen([LOAD] + ['%s=%s' % item
+                                          for item in args.items()],
+                                stdout=subprocess.PIPE)
 
     # all of it
 

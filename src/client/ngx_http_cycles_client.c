@@ -278,7 +278,7 @@ ngx_http_cycles_client_extend(ngx_http_cycles_reservation_t *rsv)
 {
     ngx_http_cycles_client_t  *client;
 
-    ngx_memzero(&rsv->extended, sizeof(cycles_settled_t));
+    ngx_memzero(&rsv->extended, sizeof(ngx_http_cycles_settled_t));
 
     rsv->extend_outcome = NGX_HTTP_CYCLES_OUTAGE;
     rsv->extend_status = 0;
@@ -312,7 +312,7 @@ ngx_http_cycles_client_settle(ngx_http_cycles_reservation_t *rsv)
         CYCLES_OP_EVENT
     };
 
-    ngx_memzero(&rsv->settled, sizeof(cycles_settled_t));
+    ngx_memzero(&rsv->settled, sizeof(ngx_http_cycles_settled_t));
 
     rsv->settle_outcome = NGX_HTTP_CYCLES_OUTAGE;
 
@@ -802,6 +802,7 @@ static void
 ngx_http_cycles_client_extended(ngx_http_cycles_call_t *call)
 {
     cycles_reply_t                  reply;
+    cycles_settled_t                rs;
     cycles_verdict_t                verdict;
     ngx_http_cycles_client_t       *client;
     ngx_http_cycles_operation_t    *op;
@@ -813,7 +814,10 @@ ngx_http_cycles_client_extended(ngx_http_cycles_call_t *call)
 
     verdict = cycles_parse_settled(CYCLES_OP_EXTEND, call->status,
                                    call->reply.data, call->reply.len,
-                                   rsv->terms.unit, 0, &rsv->extended, &reply);
+                                   rsv->terms.unit, 0, &rs, &reply);
+
+    ngx_http_cycles_keep_settled(&rsv->extended, &rs);
+
     op->running = 0;
     op->tries++;
 
@@ -855,7 +859,7 @@ ngx_http_cycles_client_settled(ngx_http_cycles_settlement_t *st)
     }
 
     rsv->settle_outcome = st->outcome;
-    rsv->settled = st->settled;
+    ngx_http_cycles_keep_settled(&rsv->settled, &st->settled);
     rsv->settle_done(rsv);
 }
 

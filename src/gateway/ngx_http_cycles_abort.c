@@ -15,7 +15,8 @@
 #include "ngx_http_cycles_module.h"
 
 
-static void ngx_http_cycles_guard_handler(ngx_event_t *ev);
+static void ngx_http_cycles_watch_handler(ngx_event_t *ev);
+static void ngx_http_cycles_guard_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_cycles_guard_create(ngx_http_request_t *r);
 static void ngx_http_cycles_guard_connection(ngx_http_request_t *r);
 static void ngx_http_cycles_test_client(ngx_http_request_t *r);
@@ -23,7 +24,7 @@ static void ngx_http_cycles_left(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_err_t err);
 static ngx_uint_t ngx_http_cycles_drains_enough(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_err_t err);
-static void ngx_http_cycles_drain_handler(ngx_event_t *ev);
+static void ngx_http_cycles_drain_handler(ngx_http_request_t *r);
 static void ngx_http_cycles_give_up(ngx_http_request_t *r);
 
 
@@ -39,28 +40,28 @@ void
 ngx_http_cycles_guard(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     if (ctx->conf->on_abort != NGX_HTTP_CYCLES_ABORT_DRAIN
-        || ctx->reservation == NULL || ctx->guard.posted)
+        || ctx->reservation == NULL || ctx->watch.posted)
     {
         return;
     }
 
-    ctx->guard.handler = ngx_http_cycles_guard_handler;
-    ctx->guard.data = r;
-    ctx->guard.log = r->connection->log;
+    ctx->watch.handler = ngx_http_cycles_watch_handler;
+    ctx->watch.data = r;
+    ctx->watch.log = r->connection->log;
 
-    ngx_post_event(&ctx->guard, &ngx_posted_events);
+    ngx_post_event(&ctx->watch, &ngx_posted_events);
 }
 
 
 void
 ngx_http_cycles_unguard(ngx_http_cycles_ctx_t *ctx)
 {
-    if (ctx->guard.posted) {
-        ngx_delete_posted_event(&ctx->guard);
+    if (ctx->watch.posted) {
+        ngx_delete_posted_event(&ctx->watch);
     }
 
-    if (ctx->drain.timer_set) {
-        ngx_del_timer(&ctx->drain);
+    if (ctx->watch.timer_set) {
+        ngx_del_timer(&ctx->watch);
     }
 
     if (ctx->left) {
@@ -71,13 +72,24 @@ ngx_http_cycles_unguard(ngx_http_cycles_ctx_t *ctx)
 
 
 static void
-ngx_http_cycles_guard_handler(ngx_event_t *ev)
+ngx_http_cycles_watch_handler(ngx_event_t *ev)
 {
-    ngx_http_request_t     *r;
+    if (ev->timedout) {
+        ev->timedout = 0;
+        ngx_http_cycles_drain_handler(ev->data);
+        return;
+    }
+
+    ngx_http_cycles_guard_handler(ev->data);
+}
+
+
+static void
+ngx_http_cycles_guard_handler(ngx_http_request_t *r)
+{
     ngx_http_upstream_t    *u;
     ngx_http_cycles_ctx_t  *ctx;
 
-    r = ev->data;
     u = r->upstream;
     ctx = ngx_http_cycles_get_ctx(r);
 
@@ -224,11 +236,11 @@ ngx_http_cycles_left(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ctx->drained = 0;
     ngx_http_cycles_draining++;
 
-    ctx->drain.handler = ngx_http_cycles_drain_handler;
-    ctx->drain.data = r;
-    ctx->drain.log = r->connection->log;
+    ctx->watch.handler = ngx_http_cycles_watch_handler;
+    ctx->watch.data = r;
+    ctx->watch.log = r->connection->log;
 
-    ngx_add_timer(&ctx->drain, ctx->conf->drain_timeout);
+    ngx_add_timer(&ctx->watch, ctx->conf->drain_timeout);
 }
 
 
@@ -263,21 +275,19 @@ ngx_http_cycles_drained(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ctx->drained += n;
 
     if (ctx->drained > (off_t) ctx->conf->drain_size
-        && ctx->drain.timer_set)
+        && ctx->watch.timer_set)
     {
-        ngx_add_timer(&ctx->drain, 0);
+        ngx_add_timer(&ctx->watch, 0);
     }
 }
 
 
 static void
-ngx_http_cycles_drain_handler(ngx_event_t *ev)
+ngx_http_cycles_drain_handler(ngx_http_request_t *r)
 {
     ngx_connection_t       *c;
-    ngx_http_request_t     *r;
     ngx_http_cycles_ctx_t  *ctx;
 
-    r = ev->data;
     c = r->connection;
     ctx = ngx_http_cycles_get_ctx(r);
 

@@ -56,6 +56,18 @@ typedef struct {
 } ngx_http_cycles_call_conf_t;
 
 
+/* of the answer to extend() and settle(), what is of use to the gateway */
+
+typedef struct {
+    cycles_code_t                   code;
+    int64_t                         charged;
+    int64_t                         remaining;
+    int64_t                         expires_at_ms;
+    int64_t                         remaining_ttl_ms;
+    uint64_t                        record;
+} ngx_http_cycles_settled_t;
+
+
 /*
  * From reserve to settlement, in a pool of its own: it outlives the client's
  * request.  Strings point into this pool or into the cycle's configuration.
@@ -109,8 +121,8 @@ struct ngx_http_cycles_reservation_s {
     ngx_http_cycles_done_pt         settle_done;
 
     union {
-        cycles_settled_t            extended;
-        cycles_settled_t            settled;
+        ngx_http_cycles_settled_t   extended;
+        ngx_http_cycles_settled_t   settled;
     };
 
     /* of the gateway, and of the authority */
@@ -146,6 +158,19 @@ typedef struct {
     ngx_int_t  (*settle)(ngx_http_cycles_reservation_t *rsv);
     void       (*leave)(ngx_http_cycles_reservation_t *rsv);
 } ngx_http_cycles_authority_ops_t;
+
+
+static ngx_inline void
+ngx_http_cycles_keep_settled(ngx_http_cycles_settled_t *settled,
+    const cycles_settled_t *rs)
+{
+    settled->code = rs->code;
+    settled->charged = rs->charged;
+    settled->remaining = rs->remaining;
+    settled->expires_at_ms = rs->expires_at_ms;
+    settled->remaining_ttl_ms = rs->remaining_ttl_ms;
+    settled->record = rs->record;
+}
 
 
 struct ngx_http_cycles_authority_s {

@@ -131,16 +131,23 @@ static ngx_int_t
 ngx_http_cycles_cap_tokens(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     int64_t max_tokens)
 {
-    unsigned     n;
-    const char  *why;
+    unsigned            n;
+    const char         *why;
+    const llm_edits_t  *edits;
 
     if (max_tokens < 0) {
         return NGX_OK;
     }
 
+    edits = ngx_http_cycles_read_edits(r, ctx, NULL, 0);
+
+    if (edits == NULL) {
+        return NGX_ERROR;
+    }
+
     n = 0;
 
-    why = llm_clamp(ctx->facts, ctx->route.provider, ctx->route.api,
+    why = llm_clamp(ctx->facts, edits, ctx->route.provider, ctx->route.api,
                     max_tokens, ctx->splices, &n);
 
     if (why) {
@@ -215,14 +222,13 @@ ngx_http_cycles_tool_allowed(void *data, const unsigned char *name,
 }
 
 
-/* the body is read once more, for what is seldom needed */
-
 static ngx_int_t
 ngx_http_cycles_drop_tools(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_http_cycles_tools_t *lists)
 {
-    unsigned     n;
-    llm_tool_t  *tools;
+    unsigned            n;
+    llm_tool_t         *tools;
+    const llm_edits_t  *edits;
 
     if (ctx->facts->ntools > NGX_HTTP_CYCLES_MAX_TOOLS) {
         return ngx_http_cycles_cap_refuse(r, ctx, "CAPS_NOT_APPLICABLE",
@@ -230,17 +236,20 @@ ngx_http_cycles_drop_tools(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     }
 
     tools = ngx_palloc(r->pool, ctx->facts->ntools * sizeof(llm_tool_t));
+    if (tools == NULL) {
+        return NGX_ERROR;
+    }
 
-    if (tools == NULL
-        || ngx_http_cycles_read_tools(r, ctx, tools) != NGX_OK)
-    {
+    edits = ngx_http_cycles_read_edits(r, ctx, tools, ctx->facts->ntools);
+
+    if (edits == NULL) {
         return NGX_ERROR;
     }
 
     n = ctx->nsplices;
 
-    llm_drop_tools(ctx->facts, tools, ngx_http_cycles_tool_allowed, lists,
-                   ctx->splices, &n);
+    llm_drop_tools(ctx->facts, edits, tools, ngx_http_cycles_tool_allowed,
+                   lists, ctx->splices, &n);
 
     ctx->nsplices = n;
 

@@ -366,10 +366,10 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
     const llm_price_t  *price;
     llm_price_query_t   query;
 
-    if (ctx->reply.model_len == 0
+    if (ctx->reply->model_len == 0
         || ctx->conf->prices == NULL
         || ctx->image_price
-        || ctx->route.model_len)
+        || ctx->route.model.len)
     {
         return;
     }
@@ -384,8 +384,8 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
 
     ngx_http_cycles_price_query(ctx, &query);
 
-    query.model = ctx->reply.model;
-    query.model_len = ctx->reply.model_len;
+    query.model = ctx->reply->model;
+    query.model_len = ctx->reply->model_len;
     query.exact = (ctx->price && !ctx->price_assumed);
 
     price = llm_prices_find(ctx->conf->prices, &query, &key);
@@ -402,7 +402,7 @@ ngx_http_cycles_reply_price(ngx_http_cycles_ctx_t *ctx)
 void
 ngx_http_cycles_learn(ngx_http_cycles_ctx_t *ctx, const llm_usage_t *usage)
 {
-    if (!ctx->reply.usage_seen || ctx->conf->factors == NULL) {
+    if (!ctx->reply->usage_seen || ctx->conf->factors == NULL) {
         return;
     }
 
@@ -434,7 +434,7 @@ ngx_http_cycles_learn_turn(ngx_http_cycles_ctx_t *ctx,
         }
 
         for (i = 0; i < LLM_REPLY_TURNS; i++) {
-            llm_turns_put(turns, ctx->reply.turns[i],
+            llm_turns_put(turns, ctx->reply->turns[i],
                           usage->input + usage->output,
                           (uint32_t) ngx_time());
         }
@@ -490,7 +490,7 @@ ngx_http_cycles_learn_output(ngx_http_cycles_ctx_t *ctx,
 
     llm_factor_learn(ctx->conf->factors->data,
                      llm_factor_output_key(ctx->factor_key),
-                     ctx->reply.output_tokens, usage->output);
+                     ctx->reply->output_tokens, usage->output);
 }
 
 

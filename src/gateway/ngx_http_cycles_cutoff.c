@@ -117,7 +117,7 @@ ngx_http_cycles_cutoff_init(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                                     co->factor);
     }
 
-    llm_events_init(&co->events, ctx->reply.format);
+    llm_events_init(&co->events, ctx->reply->format);
 
     ctx->cutoff = co;
 
@@ -141,7 +141,7 @@ ngx_http_cycles_cutoff_init(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 static ngx_uint_t
 ngx_http_cycles_cutoff_streams(ngx_http_cycles_ctx_t *ctx)
 {
-    switch (ctx->reply.format) {
+    switch (ctx->reply->format) {
 
     case LLM_REPLY_SSE:
     case LLM_REPLY_EVENTSTREAM:
@@ -173,10 +173,10 @@ ngx_http_cycles_cutoff_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
         if (ctx->inflate) {
             ngx_http_cycles_inflate(ctx, p, piece - p);
-            llm_reply_flush(&ctx->reply);
+            llm_reply_flush(ctx->reply);
 
         } else {
-            llm_reply_feed(&ctx->reply, p, piece - p);
+            llm_reply_feed(ctx->reply, p, piece - p);
         }
 
         co->read += piece - p;
@@ -198,7 +198,7 @@ ngx_http_cycles_cutoff_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
          * the usage comes behind its last word.
          */
 
-        if (passed && !ctx->reply.done && ctx->reply.output_tokens > co->text)
+        if (passed && !ctx->reply->done && ctx->reply->output_tokens > co->text)
         {
             return ngx_http_cycles_cutoff_here(r, ctx);
         }
@@ -208,7 +208,7 @@ ngx_http_cycles_cutoff_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
             co->begin = co->read;
             co->ready = co->read;
             co->tokens = tokens;
-            co->text = ctx->reply.output_tokens;
+            co->text = ctx->reply->output_tokens;
         }
     }
 
@@ -253,7 +253,7 @@ ngx_http_cycles_cutoff_passed(ngx_http_cycles_ctx_t *ctx, int64_t *tokens)
     ngx_http_cycles_cutoff_t  *co;
 
     co = ctx->cutoff;
-    reply = &ctx->reply;
+    reply = ctx->reply;
 
     ngx_http_cycles_cutoff_limit(ctx);
 
@@ -278,11 +278,11 @@ ngx_http_cycles_cutoff_limit(ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_cutoff_t  *co;
 
     co = ctx->cutoff;
-    usage = &ctx->reply.usage;
+    usage = &ctx->reply->usage;
     known = &co->usage;
 
     if (co->limited
-        && co->model_len == ctx->reply.model_len
+        && co->model_len == ctx->reply->model_len
         && known->input == usage->input
         && known->cached_input == usage->cached_input
         && known->cache_write == usage->cache_write
@@ -295,7 +295,7 @@ ngx_http_cycles_cutoff_limit(ngx_http_cycles_ctx_t *ctx)
     }
 
     co->limited = 1;
-    co->model_len = ctx->reply.model_len;
+    co->model_len = ctx->reply->model_len;
     *known = *usage;
 
     if (ngx_http_cycles_cutoff_cost(ctx, 0) > co->reserved) {
@@ -364,7 +364,7 @@ ngx_http_cycles_cutoff_usage(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
         return NGX_DECLINED;
     }
 
-    reply = &ctx->reply;
+    reply = ctx->reply;
 
     *usage = reply->usage;
 
@@ -601,7 +601,7 @@ ngx_http_cycles_cutoff_end(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     error.message.data = ngx_http_cycles_cutoff_message.data;
     error.message.len = ngx_http_cycles_cutoff_message.len;
 
-    size = llm_cut(NULL, 0, ctx->route.api, ctx->reply.format, errors, &error,
+    size = llm_cut(NULL, 0, ctx->route.api, ctx->reply->format, errors, &error,
                    co->number);
 
     cl = ngx_http_cycles_cutoff_room(r, co, size);
@@ -609,7 +609,7 @@ ngx_http_cycles_cutoff_end(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return NULL;
     }
 
-    (void) llm_cut(cl->buf->last, size, ctx->route.api, ctx->reply.format,
+    (void) llm_cut(cl->buf->last, size, ctx->route.api, ctx->reply->format,
                    errors, &error, co->number);
 
     cl->buf->last += size;

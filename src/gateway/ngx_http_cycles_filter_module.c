@@ -262,7 +262,14 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     type = &r->headers_out.content_type;
     format = llm_reply_format(type->data, type->len);
 
-    llm_reply_init(&ctx->reply, ctx->route.api, format);
+    /* for as long as a stream is open, and it needs no more than this */
+
+    ctx->reply = ngx_palloc(r->pool, llm_reply_size(format));
+    if (ctx->reply == NULL) {
+        return NGX_ERROR;
+    }
+
+    llm_reply_init(ctx->reply, ctx->route.api, format);
     ngx_http_cycles_read_headers(r, ctx);
 
     if (ngx_http_cycles_read_encoding(r, ctx) != NGX_OK) {
@@ -328,7 +335,7 @@ ngx_http_cycles_read_headers(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
             i = 0;
         }
 
-        llm_reply_header(&ctx->reply, h[i].key.data, h[i].key.len,
+        llm_reply_header(ctx->reply, h[i].key.data, h[i].key.len,
                          h[i].value.data, h[i].value.len);
     }
 }
@@ -543,7 +550,7 @@ ngx_http_cycles_feed(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
                 ngx_http_cycles_inflate(ctx, cl->buf->pos, n);
 
             } else {
-                llm_reply_feed(&ctx->reply, cl->buf->pos, n);
+                llm_reply_feed(ctx->reply, cl->buf->pos, n);
             }
 
             ngx_http_cycles_drained(r, ctx, n);
@@ -568,7 +575,7 @@ ngx_http_cycles_finish(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_unguard(ctx);
 
     if (ctx->readable) {
-        llm_reply_finish(&ctx->reply);
+        llm_reply_finish(ctx->reply);
     }
 
     ngx_http_cycles_settle(r, ctx);

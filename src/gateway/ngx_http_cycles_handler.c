@@ -14,7 +14,7 @@
 
 
 /* a reservation with its strings; its answer is too large for a pool */
-#define NGX_HTTP_CYCLES_POOL  3072
+#define NGX_HTTP_CYCLES_POOL  2048
 
 
 static ngx_http_cycles_ctx_t *ngx_http_cycles_create_ctx(
@@ -152,7 +152,9 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t  error;
 
-    ngx_http_cycles_find_route(r, ctx);
+    if (ngx_http_cycles_find_route(r, ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     if (ngx_http_cycles_trusts(r, ctx)) {
         ngx_http_cycles_count(PASS_TRUSTED);
@@ -196,6 +198,8 @@ ngx_http_cycles_create_ctx(ngx_http_request_t *r)
     ngx_pool_cleanup_t     *pcln;
     ngx_http_cycles_ctx_t  *ctx;
 
+    static llm_reply_t  none;
+
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_cycles_ctx_t));
     if (ctx == NULL) {
         return NULL;
@@ -220,6 +224,7 @@ ngx_http_cycles_create_ctx(ngx_http_request_t *r)
     cln->data = ctx;
 
     ctx->request = r;
+    ctx->reply = &none;
     ctx->remaining = CYCLES_NOT_KNOWN;
     ctx->charged = -1;
     ctx->actual = -1;
@@ -591,7 +596,12 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         }
     }
 
-    if (rsv->trace_id.len) {
+    if (rsv->trace_id.len
+        && (rsv->trace_id.len != ctx->trace_id.len
+            || ngx_memcmp(rsv->trace_id.data, ctx->trace_id.data,
+                          ctx->trace_id.len)
+               != 0))
+    {
         ctx->trace_id.len = rsv->trace_id.len;
         ctx->trace_id.data = ngx_pstrdup(r->pool, &rsv->trace_id);
         if (ctx->trace_id.data == NULL) {

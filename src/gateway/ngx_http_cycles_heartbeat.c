@@ -148,7 +148,7 @@ static void
 ngx_http_cycles_heartbeat_extended(ngx_http_cycles_ctx_t *ctx)
 {
     int64_t                       rtt;
-    cycles_settled_t             *rs;
+    ngx_http_cycles_settled_t    *rs;
     ngx_http_cycles_heartbeat_t  *hb;
 
     hb = &ctx->heartbeat;

@@ -111,7 +111,7 @@ ngx_http_cycles_inflate(ngx_http_cycles_ctx_t *ctx, u_char *p, size_t n)
 
         rc = inflate(&in->zstream, Z_SYNC_FLUSH);
 
-        llm_reply_feed(&ctx->reply, in->text,
+        llm_reply_feed(ctx->reply, in->text,
                        NGX_HTTP_CYCLES_INFLATED - in->zstream.avail_out);
 
         if (rc == Z_STREAM_END && in->zstream.avail_in) {
@@ -138,7 +138,7 @@ ngx_http_cycles_inflate(ngx_http_cycles_ctx_t *ctx, u_char *p, size_t n)
                       "can't be read, reservation \"%V\"",
                       &ctx->reservation_id);
 
-        ctx->reply.unreadable = 1;
+        ctx->reply->unreadable = 1;
     }
 
     (void) inflateEnd(&in->zstream);

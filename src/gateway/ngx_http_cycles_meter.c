@@ -278,11 +278,11 @@ ngx_http_cycles_meter_actual(ngx_http_cycles_ctx_t *ctx)
                                 : ctx->actual / ctx->estimate * 1000000);
     }
 
-    if (!ctx->readable || !ctx->reply.usage_seen) {
+    if (!ctx->readable || !ctx->reply->usage_seen) {
         return;
     }
 
-    usage = &ctx->reply.usage;
+    usage = &ctx->reply->usage;
 
     {
     int64_t  tokens[] = { usage->input, usage->output, usage->cached_input,

@@ -270,6 +270,19 @@ typedef struct {
 } ngx_http_cycles_heartbeat_t;
 
 
+/* what is kept of llm_route_t */
+
+typedef struct {
+    llm_provider_t                   provider;
+    llm_api_t                        api;
+    ngx_str_t                        model;       /* empty: not in the path */
+    unsigned                         known:1;
+    unsigned                         free:1;
+    unsigned                         stream:1;
+    unsigned                         stream_usage:1;
+} ngx_http_cycles_route_t;
+
+
 typedef struct ngx_http_cycles_inflate_s  ngx_http_cycles_inflate_t;
 typedef struct ngx_http_cycles_cutoff_s   ngx_http_cycles_cutoff_t;
 
@@ -282,7 +295,7 @@ typedef struct {
 
     /* the request */
 
-    llm_route_t                      route;
+    ngx_http_cycles_route_t          route;
     llm_facts_t                     *facts;       /* NULL: body not read */
     const llm_price_t               *price;       /* NULL: it has none */
     ngx_str_t                        price_key;
@@ -323,7 +336,7 @@ typedef struct {
 
     /* the reply */
 
-    llm_reply_t                      reply;
+    llm_reply_t                     *reply;       /* its format's size */
     ngx_http_cycles_inflate_t       *inflate;     /* NULL: nothing to */
     ngx_http_cycles_cutoff_t        *cutoff;      /* NULL: it runs on */
     llm_sse_t                        events;      /* hiding of a chunk */
@@ -338,8 +351,8 @@ typedef struct {
 
     /* a client that has left */
 
-    ngx_event_t                      guard;
-    ngx_event_t                      drain;       /* its bound in time */
+    ngx_event_t                      watch;       /* posted: it is to be;
+                                              timer: bound of its drain */
     off_t                            drained;
     ngx_int_t                      (*original_create)(ngx_http_request_t *r);
 
@@ -429,12 +442,13 @@ void ngx_http_cycles_find_proxy(ngx_conf_t *cf);
 
 /* ctx->route, by ctx->conf and what the client has sent */
 
-void ngx_http_cycles_find_route(ngx_http_request_t *r,
+ngx_int_t ngx_http_cycles_find_route(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 
 /* what a request is likely to be that has messages and an unknown path */
 
-void ngx_http_cycles_guess_route(ngx_http_request_t *r, llm_route_t *route);
+ngx_int_t ngx_http_cycles_guess_route(ngx_http_request_t *r,
+    ngx_http_cycles_route_t *guessed);
 
 /* whether what follows would be out of sight */
 
@@ -506,10 +520,13 @@ ngx_int_t ngx_http_cycles_rewrite(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 
 
-/* the body's tools, of which there are ctx->facts->ntools */
+/*
+ * Where caps change the body, until another one is read; and its first n
+ * tools.  NULL: it can't be read again.
+ */
 
-ngx_int_t ngx_http_cycles_read_tools(ngx_http_request_t *r,
-    ngx_http_cycles_ctx_t *ctx, llm_tool_t *tools);
+const llm_edits_t *ngx_http_cycles_read_edits(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, llm_tool_t *tools, ngx_uint_t n);
 
 
 /* ngx_http_cycles_caps.c */

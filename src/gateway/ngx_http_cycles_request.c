@@ -29,6 +29,8 @@ static ngx_int_t ngx_http_cycles_guess(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, llm_request_t *rq);
 static ngx_int_t ngx_http_cycles_read_body(ngx_http_request_t *r,
     llm_request_t *rq, llm_api_t api);
+static ngx_int_t ngx_http_cycles_read_all(ngx_http_request_t *r,
+    llm_request_t *rq);
 static ngx_int_t ngx_http_cycles_feed_body(ngx_http_request_t *r,
     llm_request_t *rq);
 static ngx_int_t ngx_http_cycles_feed_file(ngx_http_request_t *r,
@@ -49,19 +51,21 @@ static ngx_int_t ngx_http_cycles_write_buf(ngx_http_request_t *r,
 static ngx_int_t ngx_http_cycles_set_length(ngx_http_request_t *r, off_t len);
 
 
+/* a body is read in one go, by one at a time */
+
+static llm_request_t  ngx_http_cycles_reader;
+
+
 ngx_int_t
 ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_str_t *error)
 {
+    u_char         *p;
     ngx_int_t       rc;
     llm_facts_t    *facts;
     llm_request_t  *rq;
 
-    /* a body is read in one go, by one at a time */
-
-    static llm_request_t  reader;
-
-    rq = &reader;
+    rq = &ngx_http_cycles_reader;
 
     rc = ngx_http_cycles_guess(r, ctx, rq);
 
@@ -82,12 +86,21 @@ ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     facts = &ctx->facts_read;
     *facts = rq->facts;
 
-    if (ctx->route.model_len) {
+    if (ctx->route.model.len) {
 
         /* where it is in the path, it is not in the body, or does not count */
 
-        ngx_memcpy(facts->model, ctx->route.model, ctx->route.model_len);
-        facts->model_len = ctx->route.model_len;
+        facts->model = ctx->route.model.data;
+        facts->model_len = ctx->route.model.len;
+
+    } else if (facts->model_len) {
+        p = ngx_pnalloc(r->pool, facts->model_len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(p, facts->model, facts->model_len);
+        facts->model = p;
     }
 
     if (ctx->route.stream) {
@@ -115,8 +128,8 @@ static ngx_int_t
 ngx_http_cycles_guess(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     llm_request_t *rq)
 {
-    ngx_int_t    rc;
-    llm_route_t  route;
+    ngx_int_t                rc;
+    ngx_http_cycles_route_t  route;
 
     if (ctx->conf->provider != LLM_PROVIDER_AUTO
         || ctx->route.known || ctx->route.provider != LLM_OTHER)
@@ -124,7 +137,9 @@ ngx_http_cycles_guess(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    ngx_http_cycles_guess_route(r, &route);
+    if (ngx_http_cycles_guess_route(r, &route) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     rc = ngx_http_cycles_read_body(r, rq, route.api);
 
@@ -146,9 +161,16 @@ static ngx_int_t
 ngx_http_cycles_read_body(ngx_http_request_t *r, llm_request_t *rq,
     llm_api_t api)
 {
-    ngx_int_t  rc;
-
     llm_request_init(rq, api);
+
+    return ngx_http_cycles_read_all(r, rq);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_read_all(ngx_http_request_t *r, llm_request_t *rq)
+{
+    ngx_int_t  rc;
 
     if (r->headers_in.content_type) {
         llm_request_type(rq, r->headers_in.content_type->value.data,
@@ -262,30 +284,26 @@ ngx_http_cycles_read_piece(ngx_http_request_t *r, ngx_buf_t *b, u_char *buf,
 }
 
 
-ngx_int_t
-ngx_http_cycles_read_tools(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
-    llm_tool_t *tools)
+/* what is seldom needed is not kept for each request */
+
+const llm_edits_t *
+ngx_http_cycles_read_edits(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    llm_tool_t *tools, ngx_uint_t n)
 {
     llm_request_t  *rq;
 
-    rq = ngx_pcalloc(r->pool, sizeof(llm_request_t));
-    if (rq == NULL) {
-        return NGX_ERROR;
-    }
+    rq = &ngx_http_cycles_reader;
 
     llm_request_init(rq, ctx->route.api);
-    llm_request_tools(rq, tools, ctx->facts->ntools);
+    llm_request_tools(rq, tools, n);
 
-    if (ngx_http_cycles_feed_body(r, rq) != NGX_OK
-        || llm_request_finish(rq) != LLM_OK
+    if (ngx_http_cycles_read_all(r, rq) != NGX_OK
         || rq->facts.ntools != ctx->facts->ntools)
     {
-        return NGX_ERROR;
+        return NULL;
     }
 
-    ngx_pfree(r->pool, rq);
-
-    return NGX_OK;
+    return &rq->edits;
 }
 
 

@@ -13,6 +13,8 @@
 #include "ngx_http_cycles_module.h"
 
 
+static ngx_int_t ngx_http_cycles_keep_route(ngx_http_request_t *r,
+    ngx_http_cycles_route_t *kept, llm_route_t *route);
 static ngx_str_t *ngx_http_cycles_upstream_host(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_cycles_overridden(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_cycles_has_header(ngx_http_request_t *r,
@@ -52,10 +54,11 @@ ngx_http_cycles_find_proxy(ngx_conf_t *cf)
  * rewritten it; the host is that of "proxy_pass" if that is not a variable.
  */
 
-void
+ngx_int_t
 ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t            *host, *path;
+    llm_route_t           route;
     const unsigned char  *region;
 
     host = ngx_http_cycles_upstream_host(r);
@@ -66,9 +69,13 @@ ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     path = r->valid_unparsed_uri ? &r->unparsed_uri : &r->uri;
 
-    llm_route(&ctx->route, ctx->conf->provider, r->method_name.data,
+    llm_route(&route, ctx->conf->provider, r->method_name.data,
               r->method_name.len, host->data, host->len, path->data,
               path->len);
+
+    if (ngx_http_cycles_keep_route(r, &ctx->route, &route) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ctx->conf->price_region.len) {
         ctx->region = ctx->conf->price_region;
@@ -89,6 +96,36 @@ ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                    "path:\"%V\"", llm_provider_name(ctx->route.provider),
                    (ngx_uint_t) ctx->route.api, (ngx_uint_t) ctx->route.free,
                    host, path);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_keep_route(ngx_http_request_t *r,
+    ngx_http_cycles_route_t *kept, llm_route_t *route)
+{
+    kept->provider = route->provider;
+    kept->api = route->api;
+    kept->known = route->known;
+    kept->free = route->free;
+    kept->stream = route->stream;
+    kept->stream_usage = route->stream_usage;
+
+    kept->model.len = route->model_len;
+
+    if (route->model_len == 0) {
+        return NGX_OK;
+    }
+
+    kept->model.data = ngx_pnalloc(r->pool, route->model_len);
+    if (kept->model.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(kept->model.data, route->model, route->model_len);
+
+    return NGX_OK;
 }
 
 
@@ -172,10 +209,12 @@ ngx_http_cycles_has_header(ngx_http_request_t *r, ngx_str_t *name)
 
 /* as if the path were that of chat completions, or of Anthropic's messages */
 
-void
-ngx_http_cycles_guess_route(ngx_http_request_t *r, llm_route_t *route)
+ngx_int_t
+ngx_http_cycles_guess_route(ngx_http_request_t *r,
+    ngx_http_cycles_route_t *guessed)
 {
-    ngx_str_t  *path;
+    ngx_str_t    *path;
+    llm_route_t   route;
 
     static ngx_str_t  version = ngx_string("anthropic-version");
     static ngx_str_t  messages = ngx_string("/v1/messages");
@@ -183,8 +222,10 @@ ngx_http_cycles_guess_route(ngx_http_request_t *r, llm_route_t *route)
 
     path = ngx_http_cycles_has_header(r, &version) ? &messages : &chat;
 
-    llm_route(route, LLM_PROVIDER_AUTO, r->method_name.data,
+    llm_route(&route, LLM_PROVIDER_AUTO, r->method_name.data,
               r->method_name.len, NULL, 0, path->data, path->len);
+
+    return ngx_http_cycles_keep_route(r, guessed, &route);
 }
 
 

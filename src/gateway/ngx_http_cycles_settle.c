@@ -75,7 +75,7 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ngx_http_cycles_meter_end(ctx);
 
     if (ctx->readable) {
-        llm_reply_flush(&ctx->reply);
+        llm_reply_flush(ctx->reply);
     }
 
     rc = ngx_http_cycles_decide(r, ctx);
@@ -260,7 +260,7 @@ ngx_http_cycles_reported(ngx_http_cycles_ctx_t *ctx, llm_usage_t *usage)
 {
     llm_reply_t  *reply;
 
-    reply = &ctx->reply;
+    reply = ctx->reply;
 
     if (!ctx->readable
         || (!reply->usage_seen
@@ -472,14 +472,14 @@ ngx_http_cycles_passed_cost(ngx_http_cycles_ctx_t *ctx,
 
     if (ended == NGX_HTTP_CYCLES_REPLIED) {
 
-        if (ctx->reply.unreadable || ctx->reply.pending) {
+        if (ctx->reply->unreadable || ctx->reply->pending) {
 
             /* damaged, or still to come */
 
             return ctx->estimate;
         }
 
-        usage.output = ctx->reply.output_tokens;
+        usage.output = ctx->reply->output_tokens;
     }
 
     if (usage.output == 0) {
@@ -538,21 +538,21 @@ ngx_http_cycles_fill_commit(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_OK;
     }
 
-    if (ctx->reply.usage_seen) {
-        m->tokens_input = ctx->reply.usage.input;
-        m->tokens_output = ctx->reply.usage.output;
+    if (ctx->reply->usage_seen) {
+        m->tokens_input = ctx->reply->usage.input;
+        m->tokens_output = ctx->reply->usage.output;
     }
 
-    if (ctx->reply.model_len) {
-        p = ngx_pnalloc(rsv->pool, ctx->reply.model_len);
+    if (ctx->reply->model_len) {
+        p = ngx_pnalloc(rsv->pool, ctx->reply->model_len);
         if (p == NULL) {
             return NGX_ERROR;
         }
 
-        ngx_memcpy(p, ctx->reply.model, ctx->reply.model_len);
+        ngx_memcpy(p, ctx->reply->model, ctx->reply->model_len);
 
         m->model_version.data = p;
-        m->model_version.len = ngx_min(ctx->reply.model_len, 128);
+        m->model_version.len = ngx_min(ctx->reply->model_len, 128);
     }
 
     return NGX_OK;

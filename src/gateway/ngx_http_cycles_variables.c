@@ -285,7 +285,7 @@ ngx_http_cycles_number(ngx_http_cycles_ctx_t *ctx, uintptr_t data,
 {
     llm_usage_t  *usage;
 
-    usage = ctx->readable ? &ctx->reply.usage : NULL;
+    usage = ctx->readable ? &ctx->reply->usage : NULL;
 
     switch (data) {
 
@@ -332,9 +332,9 @@ ngx_http_cycles_model(ngx_http_cycles_ctx_t *ctx, ngx_str_t *value)
 {
     ngx_str_null(value);
 
-    if (ctx->readable && ctx->reply.model_len) {
-        value->data = ctx->reply.model;
-        value->len = ctx->reply.model_len;
+    if (ctx->readable && ctx->reply->model_len) {
+        value->data = ctx->reply->model;
+        value->len = ctx->reply->model_len;
 
     } else if (ctx->facts) {
         value->data = ctx->facts->model;

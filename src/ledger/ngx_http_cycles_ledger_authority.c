@@ -394,6 +394,7 @@ ngx_http_cycles_ledger_extend(ngx_http_cycles_reservation_t *rsv)
 {
     cycles_code_t              code;
     cycles_extend_t            rq;
+    cycles_settled_t           rs;
     ngx_http_cycles_ledger_t  *l;
 
     l = rsv->authority->data;
@@ -408,8 +409,9 @@ ngx_http_cycles_ledger_extend(ngx_http_cycles_reservation_t *rsv)
     rsv->extend_retry_after = 0;
 
     code = cycles_ledger_extend(l->core, ngx_http_cycles_ledger_str(&rsv->id),
-                                &rq, &rsv->extended,
-                                ngx_http_cycles_ledger_now());
+                                &rq, &rs, ngx_http_cycles_ledger_now());
+
+    ngx_http_cycles_keep_settled(&rsv->extended, &rs);
 
     /* what memory has forgotten has ended */
 
@@ -444,7 +446,7 @@ ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
 {
     ngx_http_cycles_ledger_call_t  *call;
 
-    ngx_memzero(&rsv->settled, sizeof(cycles_settled_t));
+    ngx_memzero(&rsv->settled, sizeof(ngx_http_cycles_settled_t));
 
     call = ngx_http_cycles_ledger_call(rsv);
 
@@ -546,8 +548,9 @@ static void
 ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv)
 {
-    const char       *why;
-    cycles_commit_t   rq;
+    const char        *why;
+    cycles_commit_t    rq;
+    cycles_settled_t   rs;
 
     rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
     rq.unit = rsv->terms.unit;
@@ -557,7 +560,9 @@ ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
     rq.trace_id = rsv->terms.trace_id;
 
     cycles_ledger_commit(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
-                         &rsv->settled, ngx_http_cycles_ledger_now());
+                         &rs, ngx_http_cycles_ledger_now());
+
+    ngx_http_cycles_keep_settled(&rsv->settled, &rs);
 
     switch (rsv->settled.code) {
 
@@ -591,6 +596,7 @@ ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv)
 {
     cycles_release_t  rq;
+    cycles_settled_t  rs;
 
     rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
     rq.reason = ngx_http_cycles_ledger_str(&rsv->reason);
@@ -598,7 +604,9 @@ ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
     rq.admin = 0;
 
     cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
-                          &rsv->settled, ngx_http_cycles_ledger_now());
+                          &rs, ngx_http_cycles_ledger_now());
+
+    ngx_http_cycles_keep_settled(&rsv->settled, &rs);
 }
 
 
@@ -608,7 +616,8 @@ static void
 ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv)
 {
-    cycles_event_t  rq;
+    cycles_event_t    rq;
+    cycles_settled_t  rs;
 
     rq.idempotency_key = ngx_http_cycles_ledger_str(&rsv->settle_key);
     rq.subject = rsv->terms.subject;
@@ -622,8 +631,9 @@ ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
     rq.fresh_key = 1;
     rq.trace_id = rsv->terms.trace_id;
 
-    cycles_ledger_event(l->core, &rq, &rsv->settled,
-                        ngx_http_cycles_ledger_now());
+    cycles_ledger_event(l->core, &rq, &rs, ngx_http_cycles_ledger_now());
+
+    ngx_http_cycles_keep_settled(&rsv->settled, &rs);
 }
 
 

@@ -14,20 +14,21 @@
 
 
 static int llm_makes_tokens(llm_api_t api);
-static const char *llm_clamp_thinking(const llm_facts_t *facts, int64_t max,
+static const char *llm_clamp_thinking(const llm_edits_t *edits, int64_t max,
     llm_splice_t *splices, unsigned *n);
-static void llm_clamp_limits(const llm_facts_t *facts, llm_api_t api,
+static void llm_clamp_limits(const llm_edits_t *edits, llm_api_t api,
     int64_t max, llm_splice_t *splices, unsigned *n);
 static const char *llm_add_limit(const llm_facts_t *facts,
-    llm_provider_t provider, llm_api_t api, int64_t max,
-    llm_splice_t *splice);
+    const llm_edits_t *edits, llm_provider_t provider, llm_api_t api,
+    int64_t max, llm_splice_t *splice);
 static unsigned llm_array_end(const llm_tool_t *tools, unsigned n,
     unsigned i);
 static void llm_drop_some(const llm_tool_t *tools, unsigned n,
     llm_allowed_pt allowed, void *data, llm_splice_t *splices,
     unsigned *nsplices);
-static void llm_drop_members(const llm_facts_t *facts, unsigned mask,
-    llm_splice_t *splices, unsigned *n);
+static void llm_drop_members(const llm_facts_t *facts,
+    const llm_edits_t *edits, unsigned mask, llm_splice_t *splices,
+    unsigned *n);
 static void llm_alone(const llm_facts_t *facts, llm_splice_t *splices,
     unsigned n);
 static int llm_place_cmp(const void *a, const void *b);
@@ -37,8 +38,9 @@ static void llm_cut(llm_splice_t *splices, unsigned *n, uint64_t start,
 
 
 const char *
-llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
-    int64_t max_tokens, llm_splice_t *splices, unsigned *n)
+llm_clamp(const llm_facts_t *facts, const llm_edits_t *edits,
+    llm_provider_t provider, llm_api_t api, int64_t max_tokens,
+    llm_splice_t *splices, unsigned *n)
 {
     int64_t      max;
     const char  *why;
@@ -59,7 +61,7 @@ llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
         return NULL;
     }
 
-    if (facts->more_limits) {
+    if (edits->more_limits) {
         return "it has too many limits";
     }
 
@@ -68,19 +70,19 @@ llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
     }
 
     if (api == LLM_API_MESSAGES) {
-        why = llm_clamp_thinking(facts, max, splices, n);
+        why = llm_clamp_thinking(edits, max, splices, n);
 
         if (why) {
             return why;
         }
     }
 
-    if (facts->max_tokens_value.end) {
-        llm_clamp_limits(facts, api, max, splices, n);
+    if (edits->max_tokens_value.end) {
+        llm_clamp_limits(edits, api, max, splices, n);
         return NULL;
     }
 
-    why = llm_add_limit(facts, provider, api, max, &splices[*n]);
+    why = llm_add_limit(facts, edits, provider, api, max, &splices[*n]);
 
     if (why == NULL) {
         (*n)++;
@@ -93,18 +95,18 @@ llm_clamp(const llm_facts_t *facts, llm_provider_t provider, llm_api_t api,
 /* the one that counts; of an API that is not known any of them may */
 
 static void
-llm_clamp_limits(const llm_facts_t *facts, llm_api_t api, int64_t max,
+llm_clamp_limits(const llm_edits_t *edits, llm_api_t api, int64_t max,
     llm_splice_t *splices, unsigned *n)
 {
     unsigned            i;
     llm_splice_t       *splice;
     const llm_limit_t  *limit;
 
-    for (i = 0; i < facts->nlimits; i++) {
+    for (i = 0; i < edits->nlimits; i++) {
 
-        limit = &facts->limits[i];
+        limit = &edits->limits[i];
 
-        if (limit->span.start != facts->max_tokens_value.start
+        if (limit->span.start != edits->max_tokens_value.start
             && (api != LLM_API_OTHER || limit->value <= max))
         {
             continue;
@@ -143,13 +145,13 @@ llm_makes_tokens(llm_api_t api)
 /* it has to be below the limit, and leaves something to say */
 
 static const char *
-llm_clamp_thinking(const llm_facts_t *facts, int64_t max,
+llm_clamp_thinking(const llm_edits_t *edits, int64_t max,
     llm_splice_t *splices, unsigned *n)
 {
     int64_t        budget;
     llm_splice_t  *splice;
 
-    if (facts->thinking.name == NULL || facts->thinking.value < max) {
+    if (edits->thinking.name == NULL || edits->thinking.value < max) {
         return NULL;
     }
 
@@ -165,8 +167,8 @@ llm_clamp_thinking(const llm_facts_t *facts, int64_t max,
 
     splice = &splices[(*n)++];
 
-    splice->start = facts->thinking.span.start;
-    splice->end = facts->thinking.span.end;
+    splice->start = edits->thinking.span.start;
+    splice->end = edits->thinking.span.end;
     splice->len = snprintf((char *) splice->text, LLM_SPLICE_TEXT, "%lld",
                            (long long) budget);
 
@@ -175,8 +177,8 @@ llm_clamp_thinking(const llm_facts_t *facts, int64_t max,
 
 
 static const char *
-llm_add_limit(const llm_facts_t *facts, llm_provider_t provider,
-    llm_api_t api, int64_t max, llm_splice_t *splice)
+llm_add_limit(const llm_facts_t *facts, const llm_edits_t *edits,
+    llm_provider_t provider, llm_api_t api, int64_t max, llm_splice_t *splice)
 {
     int          len;
     char        *text;
@@ -190,7 +192,7 @@ llm_add_limit(const llm_facts_t *facts, llm_provider_t provider,
 
     text = (char *) splice->text;
 
-    if (object == NULL || facts->config.end == 0) {
+    if (object == NULL || edits->config.end == 0) {
         splice->start = facts->object_start;
         splice->end = facts->object_start;
 
@@ -200,22 +202,22 @@ llm_add_limit(const llm_facts_t *facts, llm_provider_t provider,
                      : snprintf(text, LLM_SPLICE_TEXT, "\"%s\":%lld%s", name,
                                 (long long) max, facts->empty ? "" : ",");
 
-    } else if (facts->config_start == 0) {
+    } else if (edits->config_start == 0) {
 
         /* null instead of the object */
 
-        splice->start = facts->config.start;
-        splice->end = facts->config.end;
+        splice->start = edits->config.start;
+        splice->end = edits->config.end;
 
         len = snprintf(text, LLM_SPLICE_TEXT, "{\"%s\":%lld}", name,
                        (long long) max);
 
     } else {
-        splice->start = facts->config_start;
-        splice->end = facts->config_start;
+        splice->start = edits->config_start;
+        splice->end = edits->config_start;
 
         len = snprintf(text, LLM_SPLICE_TEXT, "\"%s\":%lld%s", name,
-                       (long long) max, facts->config_empty ? "" : ",");
+                       (long long) max, edits->config_empty ? "" : ",");
     }
 
     splice->len = len;
@@ -225,8 +227,9 @@ llm_add_limit(const llm_facts_t *facts, llm_provider_t provider,
 
 
 void
-llm_drop_tools(const llm_facts_t *facts, const llm_tool_t *tools,
-    llm_allowed_pt allowed, void *data, llm_splice_t *splices, unsigned *n)
+llm_drop_tools(const llm_facts_t *facts, const llm_edits_t *edits,
+    const llm_tool_t *tools, llm_allowed_pt allowed, void *data,
+    llm_splice_t *splices, unsigned *n)
 {
     unsigned  i, end, kept, dropped, mask;
 
@@ -254,8 +257,8 @@ llm_drop_tools(const llm_facts_t *facts, const llm_tool_t *tools,
 
     } else {
 
-        if (facts->tool_choice_len
-            && !allowed(data, facts->tool_choice, facts->tool_choice_len))
+        if (edits->tool_choice_len
+            && !allowed(data, edits->tool_choice, edits->tool_choice_len))
         {
             mask = 1u << LLM_PLACE_TOOL_CHOICE
                    | 1u << LLM_PLACE_FUNCTION_CALL;
@@ -268,7 +271,7 @@ llm_drop_tools(const llm_facts_t *facts, const llm_tool_t *tools,
         }
     }
 
-    llm_drop_members(facts, mask, splices, n);
+    llm_drop_members(facts, edits, mask, splices, n);
 }
 
 
@@ -322,8 +325,8 @@ llm_drop_some(const llm_tool_t *tools, unsigned n, llm_allowed_pt allowed,
 
 
 static void
-llm_drop_members(const llm_facts_t *facts, unsigned mask,
-    llm_splice_t *splices, unsigned *n)
+llm_drop_members(const llm_facts_t *facts, const llm_edits_t *edits,
+    unsigned mask, llm_splice_t *splices, unsigned *n)
 {
     unsigned             i, count, leading;
     uint64_t             end;
@@ -334,8 +337,8 @@ llm_drop_members(const llm_facts_t *facts, unsigned mask,
 
     for (i = 0; i < LLM_PLACES; i++) {
 
-        if ((mask & 1u << i) && facts->places[i].span.end) {
-            places[count++] = &facts->places[i];
+        if ((mask & 1u << i) && edits->places[i].span.end) {
+            places[count++] = &edits->places[i];
         }
     }
 

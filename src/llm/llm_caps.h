@@ -50,8 +50,9 @@ typedef int (*llm_allowed_pt)(void *data, const unsigned char *name,
  * sentence says why the request can't keep within it.
  */
 
-const char *llm_clamp(const llm_facts_t *facts, llm_provider_t provider,
-    llm_api_t api, int64_t max_tokens, llm_splice_t *splices, unsigned *n);
+const char *llm_clamp(const llm_facts_t *facts, const llm_edits_t *edits,
+    llm_provider_t provider, llm_api_t api, int64_t max_tokens,
+    llm_splice_t *splices, unsigned *n);
 
 
 /*
@@ -59,8 +60,9 @@ const char *llm_clamp(const llm_facts_t *facts, llm_provider_t provider,
  * choice of one of them.  tools has facts->ntools of them.
  */
 
-void llm_drop_tools(const llm_facts_t *facts, const llm_tool_t *tools,
-    llm_allowed_pt allowed, void *data, llm_splice_t *splices, unsigned *n);
+void llm_drop_tools(const llm_facts_t *facts, const llm_edits_t *edits,
+    const llm_tool_t *tools, llm_allowed_pt allowed, void *data,
+    llm_splice_t *splices, unsigned *n);
 
 
 /* by their place in the body; none overlaps another one afterwards */

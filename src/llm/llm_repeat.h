@@ -18,7 +18,7 @@
 
 /* the longest event that is kept, without the ends of its last lines */
 
-#define LLM_REPEAT_EVENT   512
+#define LLM_REPEAT_EVENT   448
 
 /* values in it that may differ */
 

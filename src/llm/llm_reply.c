@@ -71,6 +71,23 @@ static const char  llm_done[] = "[DONE]";
 static const char  llm_error[] = "error";
 
 
+size_t
+llm_reply_size(llm_reply_format_t format)
+{
+    switch (format) {
+
+    case LLM_REPLY_SSE:
+        return offsetof(llm_reply_t, u) + sizeof(llm_repeat_t);
+
+    case LLM_REPLY_EVENTSTREAM:
+        return sizeof(llm_reply_t);
+
+    default:
+        return offsetof(llm_reply_t, u);
+    }
+}
+
+
 void
 llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
 {

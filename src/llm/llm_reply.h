@@ -43,7 +43,7 @@
  * of one that llm_repeat.h knows, with a longer text
  */
 
-#define LLM_REPLY_HELD     640
+#define LLM_REPLY_HELD     576
 
 /* the longest word that means something, and one more */
 
@@ -168,6 +168,10 @@ typedef struct {
     } u;
 } llm_reply_t;
 
+
+/* of its memory, what one of that format needs */
+
+size_t llm_reply_size(llm_reply_format_t format);
 
 void llm_reply_init(llm_reply_t *rp, llm_api_t api,
     llm_reply_format_t format);

@@ -38,6 +38,12 @@ typedef enum {
 typedef char  llm_reply_counts_t[(LLM_COUNTS == LLM_REPLY_COUNTS) ? 1 : -1];
 
 
+static void llm_reply_string(llm_reply_t *rp, const llm_member_t *m);
+static void llm_reply_figure(llm_reply_t *rp, const llm_member_t *m);
+static void llm_reply_flag(llm_reply_t *rp, const llm_member_t *m,
+    unsigned flag);
+static void llm_reply_container(llm_reply_t *rp, const llm_member_t *m,
+    int event);
 static void llm_reply_count(llm_reply_t *rp, const llm_member_t *m);
 static void llm_reply_details(llm_reply_t *rp, const llm_member_t *m,
     int event);
@@ -67,40 +73,145 @@ llm_reply_value(llm_reply_t *rp, int event)
 
     m = rp->walk.member;
 
+    if (m->kind == LLM_TEXT || m->kind == LLM_VALUE) {
+        llm_reply_text(rp, event);
+        return;
+    }
+
+    switch (event) {
+
+    case LLM_JSON_STRING:
+        llm_reply_string(rp, m);
+        break;
+
+    case LLM_JSON_NUMBER:
+        llm_reply_figure(rp, m);
+        break;
+
+    case LLM_JSON_TRUE:
+    case LLM_JSON_FALSE:
+        llm_reply_flag(rp, m, event == LLM_JSON_TRUE);
+        break;
+
+    default:
+        llm_reply_container(rp, m, event);
+    }
+}
+
+
+/* a string, or a piece of it */
+
+static void
+llm_reply_string(llm_reply_t *rp, const llm_member_t *m)
+{
+    llm_json_t  *js;
+
+    js = &rp->walk.json;
+
     switch (m->kind) {
 
     case LLM_MODEL:
-        if (event == LLM_JSON_STRING) {
-            llm_reply_model(rp);
-        }
-
+        llm_reply_model(rp);
         break;
 
     case LLM_TURN:
-        if (event == LLM_JSON_STRING) {
-            rp->turns[m->slot] = llm_hash(rp->walk.json.first
-                                          ? LLM_HASH : rp->turns[m->slot],
-                                          rp->walk.json.text,
-                                          rp->walk.json.len);
+        rp->turns[m->slot] = llm_hash(js->first ? LLM_HASH
+                                                : rp->turns[m->slot],
+                                      js->text, js->len);
+        break;
+
+    case LLM_WORD:
+        llm_reply_word(rp, m);
+        break;
+
+    case LLM_ELEMENTS:
+        rp->elements += js->first;
+        break;
+
+    case LLM_PICTURE:
+        if (js->first) {
+            rp->pictures++;
+            rp->changed = 1;
         }
 
         break;
 
-    case LLM_TEXT:
-    case LLM_VALUE:
-        llm_reply_text(rp, event);
+    case LLM_FAILURE:
+        if (js->len) {
+            rp->error = 1;
+        }
+
         break;
+
+    case LLM_FAILURE_TEXT:
+        rp->error = 1;
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+static void
+llm_reply_figure(llm_reply_t *rp, const llm_member_t *m)
+{
+    switch (m->kind) {
+
+    case LLM_CHOICE_INDEX:
+        llm_reply_choice(rp, llm_reply_number(rp));
+        break;
+
+    case LLM_COUNT:
+    case LLM_COUNT_ADDED:
+    case LLM_COUNTED:
+        llm_reply_count(rp, m);
+        break;
+
+    case LLM_DETAIL_COUNT:
+        rp->detail_count = llm_reply_number(rp);
+        break;
+
+    case LLM_ITERATION_COUNT:
+        rp->iteration[m->slot] = llm_reply_number(rp);
+        break;
+
+    case LLM_COST:
+        llm_reply_cost(rp, m);
+        break;
+
+    case LLM_MILLISECONDS:
+        llm_reply_milliseconds(rp, m);
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+static void
+llm_reply_flag(llm_reply_t *rp, const llm_member_t *m, unsigned flag)
+{
+    if (m->kind == LLM_BYOK) {
+        rp->byok = flag;
+
+    } else if (m->kind == LLM_DONE) {
+        rp->done |= flag;
+    }
+}
+
+
+/* the begin or the end of an object or an array, or null */
+
+static void
+llm_reply_container(llm_reply_t *rp, const llm_member_t *m, int event)
+{
+    switch (m->kind) {
 
     case LLM_CHOICE:
         if (event == LLM_JSON_OBJECT) {
             llm_reply_choice(rp, ++rp->position);
-        }
-
-        break;
-
-    case LLM_CHOICE_INDEX:
-        if (event == LLM_JSON_NUMBER) {
-            llm_reply_choice(rp, llm_reply_number(rp));
         }
 
         break;
@@ -121,56 +232,12 @@ llm_reply_value(llm_reply_t *rp, int event)
 
         break;
 
-    case LLM_COUNT:
-    case LLM_COUNT_ADDED:
-    case LLM_COUNTED:
-        if (event == LLM_JSON_NUMBER) {
-            llm_reply_count(rp, m);
-        }
-
-        break;
-
     case LLM_DETAILS:
         llm_reply_details(rp, m, event);
         break;
 
-    case LLM_DETAIL_COUNT:
-        if (event == LLM_JSON_NUMBER) {
-            rp->detail_count = llm_reply_number(rp);
-        }
-
-        break;
-
     case LLM_ITERATIONS:
         llm_reply_iteration(rp, event);
-        break;
-
-    case LLM_ITERATION_COUNT:
-        if (event == LLM_JSON_NUMBER) {
-            rp->iteration[m->slot] = llm_reply_number(rp);
-        }
-
-        break;
-
-    case LLM_COST:
-        if (event == LLM_JSON_NUMBER) {
-            llm_reply_cost(rp, m);
-        }
-
-        break;
-
-    case LLM_BYOK:
-        if (event == LLM_JSON_TRUE || event == LLM_JSON_FALSE) {
-            rp->byok = (event == LLM_JSON_TRUE);
-        }
-
-        break;
-
-    case LLM_MILLISECONDS:
-        if (event == LLM_JSON_NUMBER) {
-            llm_reply_milliseconds(rp, m);
-        }
-
         break;
 
     case LLM_ITEMS:
@@ -181,39 +248,8 @@ llm_reply_value(llm_reply_t *rp, int event)
         llm_reply_elements(rp, m, event);
         break;
 
-    case LLM_PICTURE:
-        if (event == LLM_JSON_STRING && rp->walk.json.first) {
-            rp->pictures++;
-            rp->changed = 1;
-        }
-
-        break;
-
-    case LLM_WORD:
-        if (event == LLM_JSON_STRING) {
-            llm_reply_word(rp, m);
-        }
-
-        break;
-
-    case LLM_DONE:
-        if (event == LLM_JSON_TRUE) {
-            rp->done = 1;
-        }
-
-        break;
-
     case LLM_FAILURE:
-        if (event == LLM_JSON_OBJECT
-            || (event == LLM_JSON_STRING && rp->walk.json.len))
-        {
-            rp->error = 1;
-        }
-
-        break;
-
-    case LLM_FAILURE_TEXT:
-        if (event == LLM_JSON_STRING) {
+        if (event == LLM_JSON_OBJECT) {
             rp->error = 1;
         }
 
@@ -377,17 +413,8 @@ llm_reply_items(llm_reply_t *rp, const llm_member_t *m, int event)
 static void
 llm_reply_elements(llm_reply_t *rp, const llm_member_t *m, int event)
 {
-    llm_json_t  *js;
-
-    js = &rp->walk.json;
-
     if (event == LLM_JSON_ARRAY) {
         rp->elements = 0;
-        return;
-    }
-
-    if (event == LLM_JSON_STRING && js->first) {
-        rp->elements++;
         return;
     }
 

@@ -60,15 +60,17 @@ llm_request_init(llm_request_t *rq, llm_api_t api)
     rq->rules = llm_dialect(api)->rules;
     rq->best_of = 1;
 
+    rq->facts.model = rq->model;
     rq->facts.max_tokens = -1;
     rq->facts.choices = 1;
     rq->facts.images = -1;
     rq->facts.characters = -1;
     rq->facts.tool_uses = -1;
-    rq->facts.thinking.value = -1;
+    rq->edits.thinking.value = -1;
 
     llm_walk_init(&rq->walk, llm_dialect(api)->request,
                   !(rq->rules & LLM_RULE_LENIENT));
+    llm_walk_places(&rq->walk, rq->begin);
     llm_estimate_init(&rq->estimate);
 }
 
@@ -538,7 +540,7 @@ llm_request_model(llm_request_t *rq, int event)
     }
 
     if (js->first) {
-        llm_text_init(&rq->text, facts->model, LLM_MODEL_MAX);
+        llm_text_init(&rq->text, rq->model, LLM_MODEL_MAX);
     }
 
     llm_text_add(&rq->text, js->text, js->len);
@@ -552,7 +554,7 @@ llm_request_model(llm_request_t *rq, int event)
                                     "bytes");
     }
 
-    if (!llm_text_printable(facts->model, rq->text.len)) {
+    if (!llm_text_printable(rq->model, rq->text.len)) {
         return llm_request_fail(rq, "member \"model\" must be printable "
                                     "text");
     }
@@ -635,32 +637,32 @@ static int
 llm_request_config(llm_request_t *rq, int event)
 {
     llm_json_t   *js;
-    llm_facts_t  *facts;
+    llm_edits_t  *edits;
 
     js = &rq->walk.json;
-    facts = &rq->facts;
+    edits = &rq->edits;
 
     switch (event) {
 
     case LLM_JSON_OBJECT:
-        facts->config.start = js->start;
-        facts->config_start = js->offset;
+        edits->config.start = js->start;
+        edits->config_start = js->offset;
         return LLM_OK;
 
     case LLM_JSON_OBJECT_END:
-        facts->config_empty = js->empty;
+        edits->config_empty = js->empty;
         break;
 
     case LLM_JSON_NULL:
-        facts->config.start = js->start;
-        facts->config_start = 0;
+        edits->config.start = js->start;
+        edits->config_start = 0;
         break;
 
     default:
         return llm_request_wrong(rq);
     }
 
-    facts->config.end = js->offset;
+    edits->config.end = js->offset;
 
     return LLM_OK;
 }
@@ -674,12 +676,14 @@ llm_request_limit(llm_request_t *rq, int event)
     int64_t              value;
     unsigned             first;
     llm_json_t          *js;
+    llm_edits_t         *edits;
     llm_facts_t         *facts;
     llm_limit_t         *limit;
     const llm_member_t  *m;
 
     m = rq->walk.member;
     js = &rq->walk.json;
+    edits = &rq->edits;
     facts = &rq->facts;
     first = (m->kind == LLM_LIMIT_FIRST);
 
@@ -707,15 +711,15 @@ llm_request_limit(llm_request_t *rq, int event)
         return llm_request_wrong(rq);
     }
 
-    if (facts->nlimits < LLM_LIMITS) {
-        limit = &facts->limits[facts->nlimits++];
+    if (edits->nlimits < LLM_LIMITS) {
+        limit = &edits->limits[edits->nlimits++];
         limit->name = m->name;
         limit->value = value;
         limit->span.start = js->start;
         limit->span.end = js->offset;
 
     } else {
-        facts->more_limits = 1;
+        edits->more_limits = 1;
     }
 
     if (value < 0) {
@@ -723,7 +727,7 @@ llm_request_limit(llm_request_t *rq, int event)
         /* a limit goes there: another member of that name would not count */
 
         if (facts->max_tokens >= 0
-            || (!first && facts->max_tokens_value.end))
+            || (!first && edits->max_tokens_value.end))
         {
             return LLM_OK;
         }
@@ -740,8 +744,8 @@ llm_request_limit(llm_request_t *rq, int event)
         facts->max_tokens = value;
     }
 
-    facts->max_tokens_value.start = js->start;
-    facts->max_tokens_value.end = js->offset;
+    edits->max_tokens_value.start = js->start;
+    edits->max_tokens_value.end = js->offset;
 
     return LLM_OK;
 }
@@ -904,13 +908,13 @@ llm_request_choice(llm_request_t *rq, int event)
     }
 
     if (js->first) {
-        llm_text_init(&rq->text, rq->facts.tool_choice, LLM_TOOL_NAME);
+        llm_text_init(&rq->text, rq->edits.tool_choice, LLM_TOOL_NAME);
     }
 
     llm_text_add(&rq->text, js->text, js->len);
 
     if (js->last) {
-        rq->facts.tool_choice_len = (rq->text.len <= LLM_TOOL_NAME)
+        rq->edits.tool_choice_len = (rq->text.len <= LLM_TOOL_NAME)
                                     ? rq->text.len : 0;
     }
 
@@ -943,7 +947,7 @@ llm_request_thinking(llm_request_t *rq, int event)
         return llm_request_wrong(rq);
     }
 
-    thinking = &rq->facts.thinking;
+    thinking = &rq->edits.thinking;
 
     thinking->name = m->name;
     thinking->value = llm_json_whole(js->text, js->len);

@@ -76,13 +76,10 @@ typedef struct {
 
 
 typedef struct {
-    unsigned char    model[LLM_MODEL_MAX];
+    unsigned char   *model;               /* in llm_request_t */
     size_t           model_len;           /* 0: no model in the body */
 
     int64_t          max_tokens;          /* the one that counts; -1: none */
-    llm_span_t       max_tokens_value;    /* its number, or null if there is
-                                             only that, for a clamp */
-
     int64_t          choices;             /* replies that one input gets */
     int64_t          input_tokens;        /* estimate without any margin */
 
@@ -93,28 +90,13 @@ typedef struct {
     int64_t          video_tokens;
     int64_t          file_tokens;
 
-    /* every limit there is, in the order of the body */
-
-    llm_limit_t      limits[LLM_LIMITS];
-    unsigned         nlimits;
-    unsigned         more_limits;         /* there was no room for all */
-    llm_limit_t      thinking;            /* its budget; name NULL: none */
-
     /* where "stream_options" of a streaming request can be spliced */
 
     uint64_t         object_start;        /* just behind the first "{" */
     llm_span_t       stream_options;      /* its value */
     uint64_t         stream_options_start;/* just behind its "{"; 0: null */
 
-    /* the object that a limit belongs into, as "generationConfig" */
-
-    llm_span_t       config;              /* its value */
-    uint64_t         config_start;        /* just behind its "{" */
-
-    llm_place_t      places[LLM_PLACES];
     unsigned         ntools;              /* those found, whatever the room */
-    size_t           tool_choice_len;     /* 0: it names none */
-    unsigned char    tool_choice[LLM_TOOL_NAME];
 
     /* what else a reservation has to think of */
 
@@ -141,7 +123,6 @@ typedef struct {
     unsigned         stream:1;
     unsigned         stream_options_empty:1;      /* "{}" */
     unsigned         include_usage:1;     /* the client said true or false */
-    unsigned         config_empty:1;
     unsigned         messages:1;          /* an array of them is there */
     unsigned         stateful:1;          /* more input is held upstream */
     unsigned         background:1;
@@ -153,12 +134,42 @@ typedef struct {
 } llm_facts_t;
 
 
+/* where caps change a body: see llm_caps.h */
+
+typedef struct {
+
+    /* the number of facts.max_tokens, or null if there is only that */
+
+    llm_span_t       max_tokens_value;
+
+    /* every limit there is, in the order of the body */
+
+    llm_limit_t      limits[LLM_LIMITS];
+    unsigned         nlimits;
+    unsigned         more_limits;         /* there was no room for all */
+    llm_limit_t      thinking;            /* its budget; name NULL: none */
+
+    /* the object that a limit belongs into, as "generationConfig" */
+
+    llm_span_t       config;              /* its value */
+    uint64_t         config_start;        /* just behind its "{" */
+    unsigned         config_empty;
+
+    llm_place_t      places[LLM_PLACES];
+    size_t           tool_choice_len;     /* 0: it names none */
+    unsigned char    tool_choice[LLM_TOOL_NAME];
+} llm_edits_t;
+
+
 /* allocated by the caller; its members belong to llm_request.c */
 
 typedef struct {
     llm_api_t        api;
     llm_facts_t      facts;
+    llm_edits_t      edits;
     llm_walk_t       walk;
+    uint64_t         begin[LLM_WALK_DEPTH];
+    unsigned char    model[LLM_MODEL_MAX];
     llm_text_t       text;
     llm_estimate_t   estimate;
     llm_form_t       form;

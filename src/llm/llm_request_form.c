@@ -141,7 +141,7 @@ llm_form_part(llm_request_t *rq)
         return LLM_OK;
 
     case LLM_PART_MODEL:
-        llm_text_init(&rq->text, rq->facts.model, LLM_MODEL_MAX);
+        llm_text_init(&rq->text, rq->model, LLM_MODEL_MAX);
         break;
 
     case LLM_PART_OTHER:
@@ -168,7 +168,7 @@ static int
 llm_form_model(llm_request_t *rq)
 {
     if (rq->text.len > LLM_MODEL_MAX
-        || !llm_text_printable(rq->facts.model, rq->text.len))
+        || !llm_text_printable(rq->model, rq->text.len))
     {
         return llm_request_fail(rq, "part \"model\" of the form must be up "
                                     "to 256 bytes of printable text");

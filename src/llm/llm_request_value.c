@@ -149,7 +149,7 @@ llm_request_place(llm_request_t *rq, llm_place_name_t name, int event)
 
     w = &rq->walk;
     js = &w->json;
-    place = &rq->facts.places[name];
+    place = &rq->edits.places[name];
 
     if (w->element
         || (place->member && place->member != w->member))

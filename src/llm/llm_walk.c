@@ -30,6 +30,7 @@ llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict)
 
     w->root = root;
     w->strict = strict;
+    w->begin = NULL;
     w->hashes = 0;
 
     for (m = root->members; m->len; m++) {
@@ -37,6 +38,13 @@ llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict)
     }
 
     llm_walk_again(w);
+}
+
+
+void
+llm_walk_places(llm_walk_t *w, uint64_t *begin)
+{
+    w->begin = begin;
 }
 
 
@@ -181,8 +189,11 @@ llm_walk_enter(llm_walk_t *w, int event)
 
     w->depth++;
     w->at[w->depth] = w->member;
-    w->begin[w->depth] = w->json.start;
     w->array[w->depth] = (event == LLM_JSON_ARRAY);
+
+    if (w->begin) {
+        w->begin[w->depth] = w->json.start;
+    }
 
     if (flags & LLM_WALK_ALL) {
         w->all = w->json.depth;

@@ -59,7 +59,7 @@ typedef struct {
     uint64_t              hashes;         /* of the names below the root */
     const llm_member_t   *root;
     const llm_member_t   *at[LLM_WALK_DEPTH];
-    uint64_t              begin[LLM_WALK_DEPTH];
+    uint64_t             *begin;          /* of each; NULL: not wanted */
     unsigned char         array[LLM_WALK_DEPTH];
 } llm_walk_t;
 
@@ -67,6 +67,14 @@ typedef struct {
 /* ready for the first byte of a text whose members are those of root */
 
 void llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict);
+
+
+/*
+ * From here on begin, which is the caller's and of LLM_WALK_DEPTH, has where
+ * the containers begin that are open.
+ */
+
+void llm_walk_places(llm_walk_t *w, uint64_t *begin);
 
 
 /* ready for another text of that kind */

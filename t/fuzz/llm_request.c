@@ -137,9 +137,16 @@ read_body(request_t *r, llm_api_t api, int form, const uint8_t *data,
 static int
 same(const request_t *a, const request_t *b)
 {
-    unsigned  i;
+    unsigned     i;
+    llm_facts_t  facts;
 
-    if (memcmp(&a->rq.facts, &b->rq.facts, sizeof(llm_facts_t)) != 0) {
+    facts = b->rq.facts;
+    facts.model = a->rq.facts.model;
+
+    if (memcmp(&a->rq.facts, &facts, sizeof(llm_facts_t)) != 0
+        || memcmp(a->rq.model, b->rq.model, facts.model_len) != 0
+        || memcmp(&a->rq.edits, &b->rq.edits, sizeof(llm_edits_t)) != 0)
+    {
         return 0;
     }
 
@@ -165,14 +172,16 @@ static void
 check(const request_t *r, const uint8_t *data, size_t size)
 {
     unsigned            i;
+    const llm_edits_t  *e;
     const llm_facts_t  *f;
     const llm_place_t  *place;
 
+    e = &r->rq.edits;
     f = &r->rq.facts;
 
     if (f->choices < 1 || f->input_tokens < 0 || f->max_tokens < -1
         || f->max_tokens == 0 || f->model_len > LLM_MODEL_MAX
-        || f->nlimits > LLM_LIMITS)
+        || e->nlimits > LLM_LIMITS)
     {
         abort();
     }
@@ -181,18 +190,18 @@ check(const request_t *r, const uint8_t *data, size_t size)
         abort();
     }
 
-    check_span(&f->max_tokens_value, data, size, "-0123456789n", NULL);
+    check_span(&e->max_tokens_value, data, size, "-0123456789n", NULL);
     check_span(&f->stream_options, data, size, "{n", "}l");
-    check_span(&f->config, data, size, "{n", "}l");
-    check_span(&f->thinking.span, data, size, "-0123456789", NULL);
+    check_span(&e->config, data, size, "{n", "}l");
+    check_span(&e->thinking.span, data, size, "-0123456789", NULL);
 
-    for (i = 0; i < f->nlimits; i++) {
-        check_span(&f->limits[i].span, data, size, "-0123456789n", NULL);
+    for (i = 0; i < e->nlimits; i++) {
+        check_span(&e->limits[i].span, data, size, "-0123456789n", NULL);
     }
 
     for (i = 0; i < LLM_PLACES; i++) {
 
-        place = &f->places[i];
+        place = &e->places[i];
 
         if (place->span.end == 0) {
             continue;

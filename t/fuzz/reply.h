@@ -16,12 +16,21 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 
-static void
-read_body(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format,
-    const uint8_t *data, size_t size, size_t step, int flush)
+/* in no more memory than its format needs */
+
+static llm_reply_t *
+read_body(llm_api_t api, llm_reply_format_t format, const uint8_t *data,
+    size_t size, size_t step, int flush)
 {
-    size_t    i, n;
-    uint8_t  *copy;
+    size_t        i, n;
+    uint8_t      *copy;
+    llm_reply_t  *rp;
+
+    rp = malloc(llm_reply_size(format));
+
+    if (rp == NULL) {
+        abort();
+    }
 
     llm_reply_init(rp, api, format);
 
@@ -44,6 +53,8 @@ read_body(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format,
     }
 
     llm_reply_finish(rp);
+
+    return rp;
 }
 
 
@@ -72,7 +83,7 @@ fuzz_reply(const uint8_t *data, size_t size, const llm_api_t *apis,
     size_t napis)
 {
     llm_api_t            api;
-    llm_reply_t          a, b;
+    llm_reply_t         *a, *b;
     llm_reply_format_t   format;
 
     if (size < 2) {
@@ -82,33 +93,36 @@ fuzz_reply(const uint8_t *data, size_t size, const llm_api_t *apis,
     format = (llm_reply_format_t) (data[0] & 3);
     api = apis[(data[0] >> 2) % napis];
 
-    read_body(&a, api, format, data + 2, size - 2, size, 0);
-    read_body(&b, api, format, data + 2, size - 2, 1 + data[1] % 32,
-              data[1] & 32);
+    a = read_body(api, format, data + 2, size - 2, size, 0);
+    b = read_body(api, format, data + 2, size - 2, 1 + data[1] % 32,
+                  data[1] & 32);
 
-    if (memcmp(&a.usage, &b.usage, sizeof(llm_usage_t)) != 0
-        || a.model_len != b.model_len
-        || memcmp(a.model, b.model, a.model_len) != 0
-        || a.output_tokens != b.output_tokens
-        || a.usage_seen != b.usage_seen
-        || a.early != b.early
-        || a.later != b.later
-        || a.done != b.done
-        || a.error != b.error
-        || a.pending != b.pending
-        || a.unreadable != b.unreadable)
+    if (memcmp(&a->usage, &b->usage, sizeof(llm_usage_t)) != 0
+        || a->model_len != b->model_len
+        || memcmp(a->model, b->model, a->model_len) != 0
+        || a->output_tokens != b->output_tokens
+        || a->usage_seen != b->usage_seen
+        || a->early != b->early
+        || a->later != b->later
+        || a->done != b->done
+        || a->error != b->error
+        || a->pending != b->pending
+        || a->unreadable != b->unreadable)
     {
         abort();
     }
 
-    check_counts(&a.usage);
+    check_counts(&a->usage);
 
-    if ((a.usage.input >= 0 && a.usage.output >= 0 && !a.usage_seen)
-        || !llm_text_printable(a.model, a.model_len)
-        || a.output_tokens < 0)
+    if ((a->usage.input >= 0 && a->usage.output >= 0 && !a->usage_seen)
+        || !llm_text_printable(a->model, a->model_len)
+        || a->output_tokens < 0)
     {
         abort();
     }
+
+    free(a);
+    free(b);
 
     return 0;
 }

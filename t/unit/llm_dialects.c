@@ -769,8 +769,8 @@ test_clamp(void)
         is_int(run(&r, clamps[i].api, NULL, body, n, n), LLM_OK, "%s", body);
 
         count = 0;
-        why = llm_clamp(&r.rq.facts, LLM_OPENAI, clamps[i].api, 100, splices,
-                        &count);
+        why = llm_clamp(&r.rq.facts, &r.rq.edits, LLM_OPENAI, clamps[i].api,
+                        100, splices, &count);
 
         if (clamps[i].clamped == NULL) {
             is_str(why ? why : "", "it has too many limits", "is refused");
@@ -894,6 +894,7 @@ static const char *
 describe(request_t *r, const char *body)
 {
     unsigned      i;
+    llm_edits_t  *e;
     llm_facts_t  *f;
     llm_tool_t   *tool;
     llm_place_t  *place;
@@ -904,6 +905,7 @@ describe(request_t *r, const char *body)
     };
 
     out[0] = '\0';
+    e = &r->rq.edits;
     f = &r->rq.facts;
 
     if (f->model_len) {
@@ -922,35 +924,35 @@ describe(request_t *r, const char *body)
         say(out, "stream");
     }
 
-    for (i = 0; i < f->nlimits; i++) {
-        say(out, "limit %s=%.*s", f->limits[i].name, text(f->limits[i].span));
+    for (i = 0; i < e->nlimits; i++) {
+        say(out, "limit %s=%.*s", e->limits[i].name, text(e->limits[i].span));
     }
 
-    if (f->max_tokens_value.end) {
-        say(out, "at=%.*s", text(f->max_tokens_value));
+    if (e->max_tokens_value.end) {
+        say(out, "at=%.*s", text(e->max_tokens_value));
     }
 
-    if (f->config.end) {
-        say(out, "config=%.*s", text(f->config));
+    if (e->config.end) {
+        say(out, "config=%.*s", text(e->config));
 
-        if (f->config_start && f->config_start != f->config.start + 1) {
+        if (e->config_start && e->config_start != e->config.start + 1) {
             say(out, "wrong");
         }
     }
 
-    if (f->config_empty) {
+    if (e->config_empty) {
         say(out, "config_empty");
     }
 
-    if (f->thinking.name) {
-        say(out, "thinking %s=%.*s (%d)", f->thinking.name,
-            text(f->thinking.span),
-            (int) (f->thinking.value < 0 ? -1 : f->thinking.value));
+    if (e->thinking.name) {
+        say(out, "thinking %s=%.*s (%d)", e->thinking.name,
+            text(e->thinking.span),
+            (int) (e->thinking.value < 0 ? -1 : e->thinking.value));
     }
 
     for (i = 0; i < LLM_PLACES; i++) {
 
-        place = &f->places[i];
+        place = &e->places[i];
 
         if (place->span.end) {
             say(out, "%s<%c %.*s %c>", places[i],
@@ -959,8 +961,8 @@ describe(request_t *r, const char *body)
         }
     }
 
-    if (f->tool_choice_len) {
-        say(out, "choice=%.*s", (int) f->tool_choice_len, f->tool_choice);
+    if (e->tool_choice_len) {
+        say(out, "choice=%.*s", (int) e->tool_choice_len, e->tool_choice);
     }
 
     for (i = 0; i < f->ntools && i < TOOLS; i++) {

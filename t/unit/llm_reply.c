@@ -23,6 +23,7 @@ static void test_models(void);
 static void test_text(void);
 static void test_bounds(void);
 static void test_later(void);
+static void test_memory(void);
 static void begin(llm_reply_t *rp, json_t *sample);
 static void read_text(llm_reply_t *rp, llm_reply_format_t format,
     const char *text, size_t n, size_t step);
@@ -41,6 +42,7 @@ main(void)
     test_text();
     test_bounds();
     test_later();
+    test_memory();
 
     return done_testing();
 }
@@ -658,6 +660,48 @@ test_later(void)
     llm_reply_feed(&rp, (unsigned char *) more, sizeof(more) - 1);
     llm_reply_flush(&rp);
     is_int(rp.later, 1, "text behind the running total");
+}
+
+
+/* thousands of streams are open at the same time; a sanitizer sees the ends */
+
+static void
+test_memory(void)
+{
+    size_t        i, n;
+    llm_reply_t  *rp;
+
+    static const struct {
+        llm_reply_format_t   format;
+        const char          *text;
+        size_t               most;
+    } cases[] = {
+        { LLM_REPLY_JSON, "{\"usage\":{\"prompt_tokens\":1,"
+                          "\"completion_tokens\":2}}", 2048 },
+        { LLM_REPLY_LINES, "{\"usage\":{\"prompt_tokens\":1,"
+                           "\"completion_tokens\":2}}\n", 2048 },
+        { LLM_REPLY_SSE, "data: {\"text\":\"a\"}\n\ndata: {\"text\":\"b\"}"
+                         "\n\ndata: {\"text\":\"c\"}\n\ndata: {\"usage\":{"
+                         "\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n",
+          2560 },
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+
+        n = llm_reply_size(cases[i].format);
+        rp = malloc(n);
+
+        ok(n <= cases[i].most, "%zu bytes for one of format %zu", n, i);
+
+        llm_reply_init(rp, LLM_API_CHAT, cases[i].format);
+        llm_reply_feed(rp, (const unsigned char *) cases[i].text,
+                       strlen(cases[i].text));
+        llm_reply_finish(rp);
+
+        is_int(rp->usage.output, 2, "and they are enough for it");
+
+        free(rp);
+    }
 }
 
 

@@ -343,8 +343,9 @@ static void
 test_spans(void)
 {
     size_t         i, n, step, wrong;
-    llm_request_t  rq;
+    llm_span_t    *span;
     llm_facts_t   *f;
+    llm_request_t  rq;
 
     static struct {
         const char  *body;
@@ -359,6 +360,7 @@ test_spans(void)
     };
 
     f = &rq.facts;
+    span = &rq.edits.max_tokens_value;
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 
@@ -370,8 +372,8 @@ test_spans(void)
             (void) run(&rq, cases[i].body, n, step);
 
             wrong += strstr(cases[i].body, cases[i].number)
-                     != cases[i].body + f->max_tokens_value.start;
-            wrong += f->max_tokens_value.end - f->max_tokens_value.start
+                     != cases[i].body + span->start;
+            wrong += span->end - span->start
                      != strspn(cases[i].number, "0123456789e");
         }
 
@@ -380,14 +382,14 @@ test_spans(void)
 
     (void) run(&rq, "{\"max_tokens\":null}", 19, 4);
     is_int((long long) f->max_tokens, -1, "null is no limit");
-    is_int((long long) f->max_tokens_value.start, 14, "but has a span");
-    is_int((long long) f->max_tokens_value.end, 18, "to its end");
+    is_int((long long) span->start, 14, "but has a span");
+    is_int((long long) span->end, 18, "to its end");
     is_int((long long) f->stream_options.end, 0, "what is absent has none");
 
     (void) run(&rq, "{\"max_completion_tokens\":null,\"max_tokens\":null}",
                47, 4);
-    is_int((long long) f->max_tokens_value.start, 25, "null of the newer one");
-    is_int((long long) f->max_tokens_value.end, 29, "to its end");
+    is_int((long long) span->start, 25, "null of the newer one");
+    is_int((long long) span->end, 29, "to its end");
 }
 
 
