@@ -16,8 +16,12 @@
 #include "ngx_http_cycles_module.h"
 
 
-/* the chunk with the usage is shorter; a longer event is passed at once */
+/*
+ * The chunk with the usage is shorter; a longer event is passed at once.  Most
+ * events are much shorter.
+ */
 
+#define NGX_HTTP_CYCLES_HELD      1024
 #define NGX_HTTP_CYCLES_MAX_HELD  8192
 
 
@@ -58,6 +62,12 @@ static u_char *ngx_http_cycles_hide_lf(ngx_http_cycles_ctx_t *ctx,
 static ngx_chain_t **ngx_http_cycles_hold(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_buf_t *b, u_char *event,
     ngx_chain_t **ll);
+static ngx_int_t ngx_http_cycles_add_held(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, u_char *p, size_t n);
+static ngx_buf_t *ngx_http_cycles_held_buf(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, size_t size);
+static ngx_int_t ngx_http_cycles_free_held(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
 static ngx_chain_t **ngx_http_cycles_end_held(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_chain_t **ll);
 static ngx_chain_t **ngx_http_cycles_pass_held(ngx_http_request_t *r,
@@ -747,7 +757,8 @@ static ngx_chain_t **
 ngx_http_cycles_hide_buf(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_buf_t *b, ngx_chain_t **ll)
 {
-    u_char  *event, *end, *last;
+    u_char     *event, *end, *last;
+    ngx_int_t   rc;
 
     event = ngx_http_cycles_hide_lf(ctx, b);
     last = b->last;
@@ -766,16 +777,17 @@ ngx_http_cycles_hide_buf(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
             /* the event began in an earlier buffer: b->pos == event */
 
-            if ((size_t) (ctx->held->end - ctx->held->last)
-                < (size_t) (end - event))
-            {
+            rc = ngx_http_cycles_add_held(r, ctx, event, end - event);
+
+            if (rc == NGX_ERROR) {
+                return NULL;
+            }
+
+            if (rc == NGX_DECLINED) {
                 ll = ngx_http_cycles_pass_held(r, ctx, ll);
 
             } else {
-                ctx->held->last = ngx_cpymem(ctx->held->last, event,
-                                             end - event);
                 b->pos = end;
-
                 ll = ngx_http_cycles_end_held(r, ctx, ll);
             }
 
@@ -849,48 +861,120 @@ static ngx_chain_t **
 ngx_http_cycles_hold(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_buf_t *b, u_char *event, ngx_chain_t **ll)
 {
-    size_t        n;
-    ngx_chain_t  *cl;
+    ngx_int_t  rc;
 
-    n = b->last - event;
+    rc = ngx_http_cycles_add_held(r, ctx, event, b->last - event);
 
-    if (ctx->held == NULL) {
-
-        if (n > NGX_HTTP_CYCLES_MAX_HELD) {
-            ctx->passing = 1;
-            return ll;
-        }
-
-        cl = ctx->free;
-
-        if (cl) {
-            ctx->free = cl->next;
-            ctx->held = cl->buf;
-            ngx_free_chain(r->pool, cl);
-
-            ctx->held->pos = ctx->held->start;
-            ctx->held->last = ctx->held->start;
-
-        } else {
-            ctx->held = ngx_create_temp_buf(r->pool,
-                                            NGX_HTTP_CYCLES_MAX_HELD);
-            if (ctx->held == NULL) {
-                return NULL;
-            }
-
-            ctx->held->tag = (ngx_buf_tag_t) &ngx_http_cycles_filter_module;
-        }
+    if (rc == NGX_ERROR) {
+        return NULL;
     }
 
-    if ((size_t) (ctx->held->end - ctx->held->last) < n) {
+    if (rc == NGX_DECLINED) {
         ctx->passing = 1;
-        return ngx_http_cycles_pass_held(r, ctx, ll);
+        return ctx->held ? ngx_http_cycles_pass_held(r, ctx, ll) : ll;
     }
 
-    ctx->held->last = ngx_cpymem(ctx->held->last, event, n);
     b->last = event;
 
     return ll;
+}
+
+
+/* NGX_DECLINED: what is held would be too long */
+
+static ngx_int_t
+ngx_http_cycles_add_held(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    u_char *p, size_t n)
+{
+    size_t      size;
+    ngx_buf_t  *b, *held;
+
+    held = ctx->held;
+    size = held ? held->last - held->pos : 0;
+
+    if (size + n > NGX_HTTP_CYCLES_MAX_HELD) {
+        return NGX_DECLINED;
+    }
+
+    if (held == NULL || (size_t) (held->end - held->last) < n) {
+
+        b = ngx_http_cycles_held_buf(r, ctx, size + n);
+        if (b == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (held) {
+            b->last = ngx_cpymem(b->last, held->pos, size);
+
+            if (ngx_http_cycles_free_held(r, ctx) != NGX_OK) {
+                return NGX_ERROR;
+            }
+        }
+
+        ctx->held = b;
+    }
+
+    ctx->held->last = ngx_cpymem(ctx->held->last, p, n);
+
+    return NGX_OK;
+}
+
+
+static ngx_buf_t *
+ngx_http_cycles_held_buf(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    size_t size)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl, **ll;
+
+    for (ll = &ctx->free; *ll; ll = &cl->next) {
+
+        cl = *ll;
+        b = cl->buf;
+
+        if ((size_t) (b->end - b->start) >= size) {
+            *ll = cl->next;
+            ngx_free_chain(r->pool, cl);
+
+            b->pos = b->start;
+            b->last = b->start;
+
+            return b;
+        }
+    }
+
+    b = ngx_create_temp_buf(r->pool, (size > NGX_HTTP_CYCLES_HELD)
+                                     ? NGX_HTTP_CYCLES_MAX_HELD
+                                     : NGX_HTTP_CYCLES_HELD);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->tag = (ngx_buf_tag_t) &ngx_http_cycles_filter_module;
+
+    return b;
+}
+
+
+/* what is held is not for the client, or is held elsewhere */
+
+static ngx_int_t
+ngx_http_cycles_free_held(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_chain_t  *cl;
+
+    cl = ngx_alloc_chain_link(r->pool);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    cl->buf = ctx->held;
+    cl->next = ctx->free;
+    ctx->free = cl;
+
+    ctx->held = NULL;
+
+    return NGX_OK;
 }
 
 
@@ -900,8 +984,7 @@ static ngx_chain_t **
 ngx_http_cycles_end_held(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     ngx_chain_t **ll)
 {
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
+    ngx_buf_t  *b;
 
     b = ctx->held;
 
@@ -909,16 +992,10 @@ ngx_http_cycles_end_held(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return ngx_http_cycles_pass_held(r, ctx, ll);
     }
 
-    cl = ngx_alloc_chain_link(r->pool);
-    if (cl == NULL) {
+    if (ngx_http_cycles_free_held(r, ctx) != NGX_OK) {
         return NULL;
     }
 
-    cl->buf = b;
-    cl->next = ctx->free;
-    ctx->free = cl;
-
-    ctx->held = NULL;
     ctx->hidden = 1;
 
     return ll;
