@@ -769,6 +769,27 @@ def test_stream_is_cut(scene, mark):
 
 
 @stages()
+def test_stream_is_cut_within_an_event(scene):
+    """What has passed of it counts as well."""
+
+    def reply(rq):
+        made = chat_stream(4, end=False, with_usage=False)(rq)
+        part, word, _ = made.steps[3].partition(b'"content": "word "')
+        made.steps[3:] = [part + word, gate, CLOSE]
+        return made
+
+    gate = Gate()
+    scene.provider.script(reply)
+    case = scene.case(stream=True, stream_options={'include_usage': True})
+    with case.connect() as conn:
+        for _ in range(4):
+            conn.read_until(b'"content": "word "')
+        gate.open()
+        conn.wait_closed()
+    case.ends(('commit', passed(4)))
+
+
+@stages()
 @pytest.mark.parametrize('mark', [RESET, CLOSE], ids=['reset', 'close'])
 def test_stream_is_cut_behind_its_usage(scene, mark):
     """What was reported counts, whatever followed."""
