@@ -25,10 +25,15 @@ def scrape(ng):
     return r.text
 
 
+# a newer promtool compares all of the series of a metric with each other
+
+PROMTOOL_TIMEOUT = 15 * gateway.TIMEOUT
+
+
 def promtool(*args, text=''):
     done = subprocess.run([PROMTOOL, *args], input=text.encode(),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=60)
+                          timeout=PROMTOOL_TIMEOUT)
     return done.returncode, done.stdout.decode()
 
 
