@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from gateway import build_request, chat_request
+from gateway import SCALE, build_request, chat_request
 from authorities import authority, cost
 from raw import stampede
 
@@ -39,8 +39,9 @@ def test_exactly_as_many_as_are_paid_for(nginx, provider, kind):
     with authority(kind, scopes) as who:
         ng = who.attach(nginx(workers=4, **who.gateway(
             provider, location='cycles_estimate %d; cycles_actual %d;'
-            'cycles_timeout 60s; cycles_connect_timeout 60s;'
-            % (ESTIMATE, ESTIMATE))))
+            'cycles_timeout %ds; cycles_connect_timeout %ds;'
+            'cycles_breaker off;'
+            % (ESTIMATE, ESTIMATE, 60 * SCALE, 60 * SCALE))))
 
         for run in range(RUNS):
             tenant = 't%d' % run
@@ -70,8 +71,8 @@ def test_what_is_given_back_can_be_used_again(nginx, provider, kind):
 
     with authority(kind, scopes) as who:
         ng = who.attach(nginx(workers=4, **who.gateway(
-            provider, location='cycles_timeout 60s; cycles_estimate %d;'
-            % ESTIMATE)))
+            provider, location='cycles_timeout %ds; cycles_breaker off;'
+            'cycles_estimate %d;' % (60 * SCALE, ESTIMATE))))
 
         statuses = stampede(ng.port, crowd('acme', 'small'))
         admitted = statuses.count(200)
