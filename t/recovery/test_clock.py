@@ -211,7 +211,7 @@ def test_a_record_of_a_clock_that_was_ahead(start, clock):
     journal = Journal(ng.path('journal'))
     clock.jump(24 * HOUR)
     who.cycles.fault('commit', {'apply': 0, 'status': 429, 'headers': {
-        'Retry-After': '1'}, 'body': {'error': 'LIMIT_EXCEEDED',
+        'Retry-After': '60'}, 'body': {'error': 'LIMIT_EXCEEDED',
                                       'message': 'slow down'}})
     assert ng.chat(tenant='acme').status == 200
     journal.wait_record(lambda r: r['not_before_ms'])
