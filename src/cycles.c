@@ -13,6 +13,10 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "cycles.h"
 
 
@@ -410,15 +414,43 @@ cycles_json_escape(unsigned char *to, const unsigned char *s, size_t n)
 }
 
 
-/*
- * Eight at a time.  The test of a byte may be wrong only above one for which
- * it is right, so that the lowest is always the first.
- */
-
 const unsigned char *
 cycles_json_plain(const unsigned char *p, const unsigned char *last)
 {
     uint64_t  word, quote, slash, found;
+
+#if defined(__SSE2__)
+
+    unsigned  wrong;
+    __m128i   bytes, other;
+
+    while (last - p >= 16) {
+
+        bytes = _mm_loadu_si128((const __m128i *) p);
+
+        /* as signed numbers, bytes above 0x7f are below 0x20, too */
+
+        other = _mm_or_si128(
+                    _mm_cmpgt_epi8(_mm_set1_epi8(0x20), bytes),
+                    _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+                                 _mm_cmpeq_epi8(bytes,
+                                                _mm_set1_epi8('\\'))));
+
+        wrong = (unsigned) _mm_movemask_epi8(other);
+
+        if (wrong) {
+            return p + __builtin_ctz(wrong);
+        }
+
+        p += 16;
+    }
+
+#endif
+
+    /*
+     * The test of a byte may be wrong only above one for which it is right,
+     * so that the lowest is always the first.
+     */
 
     while (last - p >= 8) {
 

@@ -4,7 +4,6 @@
  */
 
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,11 @@
 
 /* no container is open */
 
-#define CYCLES_TREE_NONE  UINT32_MAX
+#define CYCLES_TREE_NONE      UINT32_MAX
+
+/* a number that is less has room for one more digit */
+
+#define CYCLES_TREE_TENTH     (INT64_MAX / 10)
 
 /* the longest number that is copied without an allocation */
 
@@ -23,7 +26,6 @@
 
 typedef struct {
     cycles_tree_t        *tree;
-    const unsigned char  *p;
     const unsigned char  *last;
     size_t                len;            /* of all of it */
     uint32_t              open;           /* the innermost container */
@@ -31,37 +33,49 @@ typedef struct {
 } cycles_tree_reader_t;
 
 
-static int cycles_tree_read(cycles_tree_reader_t *rd);
-static int cycles_tree_value(cycles_tree_reader_t *rd, cycles_node_t *node);
-static int cycles_tree_between(cycles_tree_reader_t *rd);
+/* what reads something returns where it ends; NULL: it is not JSON */
+
+static const unsigned char *cycles_tree_read(cycles_tree_reader_t *rd,
+    const unsigned char *p);
+static const unsigned char *cycles_tree_value(cycles_tree_reader_t *rd,
+    const unsigned char *p, cycles_node_t *node);
+static const unsigned char *cycles_tree_between(cycles_tree_reader_t *rd,
+    const unsigned char *p);
 static void cycles_tree_begin(cycles_tree_reader_t *rd, cycles_node_t *node,
     cycles_tree_type_t type);
 static void cycles_tree_end(cycles_tree_reader_t *rd);
 static cycles_node_t *cycles_tree_node(cycles_tree_reader_t *rd);
-static int cycles_tree_name(cycles_tree_reader_t *rd, cycles_str_t *name);
+static const unsigned char *cycles_tree_name(cycles_tree_reader_t *rd,
+    const unsigned char *p, cycles_str_t *name);
 static int cycles_tree_twice(cycles_tree_reader_t *rd,
     const cycles_str_t *name);
-static int cycles_tree_string(cycles_tree_reader_t *rd, cycles_str_t *text);
-static int cycles_tree_escaped(cycles_tree_reader_t *rd,
-    const unsigned char *begin, cycles_str_t *text);
-static unsigned char *cycles_tree_escape(cycles_tree_reader_t *rd,
-    unsigned char *to);
-static unsigned char *cycles_tree_unicode(cycles_tree_reader_t *rd,
-    unsigned char *to);
-static int cycles_tree_hex(cycles_tree_reader_t *rd, uint32_t *code);
-static int cycles_tree_number(cycles_tree_reader_t *rd, cycles_node_t *node);
-static int cycles_tree_digits(cycles_tree_reader_t *rd);
+static const unsigned char *cycles_tree_string(cycles_tree_reader_t *rd,
+    const unsigned char *p, cycles_str_t *text);
+static const unsigned char *cycles_tree_escaped(cycles_tree_reader_t *rd,
+    const unsigned char *begin, const unsigned char *p, cycles_str_t *text);
+static const unsigned char *cycles_tree_escape(cycles_tree_reader_t *rd,
+    const unsigned char *p, unsigned char **to);
+static const unsigned char *cycles_tree_unicode(cycles_tree_reader_t *rd,
+    const unsigned char *p, unsigned char **to);
+static const unsigned char *cycles_tree_hex(cycles_tree_reader_t *rd,
+    const unsigned char *p, uint32_t *code);
+static const unsigned char *cycles_tree_number(cycles_tree_reader_t *rd,
+    const unsigned char *p, cycles_node_t *node);
+static const unsigned char *cycles_tree_fraction(cycles_tree_reader_t *rd,
+    const unsigned char *begin, const unsigned char *p, double *value);
+static const unsigned char *cycles_tree_digits(cycles_tree_reader_t *rd,
+    const unsigned char *p);
 static int cycles_tree_real(const unsigned char *text, size_t len,
     double *value);
-static int cycles_tree_literal(cycles_tree_reader_t *rd, const char *word,
-    size_t len);
-static unsigned cycles_tree_peek(cycles_tree_reader_t *rd);
+static const unsigned char *cycles_tree_literal(cycles_tree_reader_t *rd,
+    const unsigned char *p, const char *word, size_t len);
 
 
 int
 cycles_tree_parse(cycles_tree_t *tree, const unsigned char *text, size_t len)
 {
-    cycles_tree_reader_t  rd;
+    const unsigned char   *end;
+    cycles_tree_reader_t   rd;
 
     tree->nodes = tree->few;
     tree->n = 0;
@@ -70,13 +84,14 @@ cycles_tree_parse(cycles_tree_t *tree, const unsigned char *text, size_t len)
     tree->used = 0;
 
     rd.tree = tree;
-    rd.p = text;
     rd.last = text + len;
     rd.len = len;
     rd.open = CYCLES_TREE_NONE;
     rd.depth = 0;
 
-    return cycles_tree_read(&rd);
+    end = cycles_tree_read(&rd, text);
+
+    return end && end == rd.last ? 0 : -1;
 }
 
 
@@ -118,8 +133,24 @@ cycles_tree_member(const cycles_node_t *object, const char *name)
 }
 
 
-static int
-cycles_tree_read(cycles_tree_reader_t *rd)
+/* to what is no white space, or the end */
+
+static inline const unsigned char *
+cycles_tree_skip(const unsigned char *p, const unsigned char *last)
+{
+    for ( /* void */ ; p < last && *p <= ' '; p++) {
+
+        if (*p != ' ' && *p != '\n' && *p != '\r' && *p != '\t') {
+            break;
+        }
+    }
+
+    return p;
+}
+
+
+static const unsigned char *
+cycles_tree_read(cycles_tree_reader_t *rd, const unsigned char *p)
 {
     cycles_str_t    name;
     cycles_node_t  *node;
@@ -129,92 +160,106 @@ cycles_tree_read(cycles_tree_reader_t *rd)
         name.data = NULL;
 
         if (rd->open != CYCLES_TREE_NONE
-            && rd->tree->nodes[rd->open].type == CYCLES_TREE_OBJECT
-            && cycles_tree_name(rd, &name) != 0)
+            && rd->tree->nodes[rd->open].type == CYCLES_TREE_OBJECT)
         {
-            return -1;
+            p = cycles_tree_name(rd, p, &name);
+
+            if (p == NULL) {
+                return NULL;
+            }
         }
 
         node = cycles_tree_node(rd);
 
         if (node == NULL) {
-            return -1;
+            return NULL;
         }
 
         node->name = name;
 
-        if (cycles_tree_value(rd, node) != 0
-            || cycles_tree_between(rd) != 0)
-        {
-            return -1;
+        p = cycles_tree_value(rd, p, node);
+
+        if (p == NULL) {
+            return NULL;
+        }
+
+        p = cycles_tree_between(rd, p);
+
+        if (p == NULL) {
+            return NULL;
         }
 
     } while (rd->open != CYCLES_TREE_NONE);
 
-    (void) cycles_tree_peek(rd);
-
-    return rd->p == rd->last ? 0 : -1;
+    return cycles_tree_skip(p, rd->last);
 }
 
 
-static int
-cycles_tree_value(cycles_tree_reader_t *rd, cycles_node_t *node)
+static const unsigned char *
+cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_node_t *node)
 {
-    if (rd->depth == CYCLES_TREE_DEPTH) {
-        return -1;
+    p = cycles_tree_skip(p, rd->last);
+
+    if (p == rd->last || rd->depth == CYCLES_TREE_DEPTH) {
+        return NULL;
     }
 
     node->span = 1;
     node->count = 0;
 
-    switch (cycles_tree_peek(rd)) {
+    switch (*p) {
 
     case '"':
         node->type = CYCLES_TREE_STRING;
-        return cycles_tree_string(rd, &node->u.text);
+        return cycles_tree_string(rd, p + 1, &node->u.text);
 
     case '{':
         cycles_tree_begin(rd, node, CYCLES_TREE_OBJECT);
-        return 0;
+        return p + 1;
 
     case '[':
         cycles_tree_begin(rd, node, CYCLES_TREE_ARRAY);
-        return 0;
+        return p + 1;
 
     case 't':
         node->type = CYCLES_TREE_TRUE;
-        return cycles_tree_literal(rd, "true", 4);
+        return cycles_tree_literal(rd, p, "true", 4);
 
     case 'f':
         node->type = CYCLES_TREE_FALSE;
-        return cycles_tree_literal(rd, "false", 5);
+        return cycles_tree_literal(rd, p, "false", 5);
 
     case 'n':
         node->type = CYCLES_TREE_NULL;
-        return cycles_tree_literal(rd, "null", 4);
+        return cycles_tree_literal(rd, p, "null", 4);
 
     default:
-        return cycles_tree_number(rd, node);
+        return cycles_tree_number(rd, p, node);
     }
 }
 
 
 /* closes what ends behind a value, up to where the next one is due */
 
-static int
-cycles_tree_between(cycles_tree_reader_t *rd)
+static const unsigned char *
+cycles_tree_between(cycles_tree_reader_t *rd, const unsigned char *p)
 {
-    unsigned        ch;
     cycles_node_t  *open;
 
     while (rd->open != CYCLES_TREE_NONE) {
 
-        open = &rd->tree->nodes[rd->open];
-        ch = cycles_tree_peek(rd);
+        p = cycles_tree_skip(p, rd->last);
 
-        if (ch == (open->type == CYCLES_TREE_OBJECT ? '}' : ']')) {
-            rd->p++;
+        if (p == rd->last) {
+            return NULL;
+        }
+
+        open = &rd->tree->nodes[rd->open];
+
+        if (*p == (open->type == CYCLES_TREE_OBJECT ? '}' : ']')) {
             cycles_tree_end(rd);
+            p++;
             continue;
         }
 
@@ -222,19 +267,13 @@ cycles_tree_between(cycles_tree_reader_t *rd)
 
             /* it has just begun */
 
-            return 0;
+            return p;
         }
 
-        if (ch != ',') {
-            return -1;
-        }
-
-        rd->p++;
-
-        return 0;
+        return *p == ',' ? p + 1 : NULL;
     }
 
-    return 0;
+    return p;
 }
 
 
@@ -244,14 +283,12 @@ static void
 cycles_tree_begin(cycles_tree_reader_t *rd, cycles_node_t *node,
     cycles_tree_type_t type)
 {
-    rd->p++;
-    rd->depth++;
-
     node->type = type;
     node->u.names = 0;
     node->span = rd->open;
 
     rd->open = (uint32_t) (node - rd->tree->nodes);
+    rd->depth++;
 }
 
 
@@ -310,18 +347,25 @@ cycles_tree_node(cycles_tree_reader_t *rd)
 }
 
 
-static int
-cycles_tree_name(cycles_tree_reader_t *rd, cycles_str_t *name)
+static const unsigned char *
+cycles_tree_name(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_str_t *name)
 {
-    if (cycles_tree_peek(rd) != '"' || cycles_tree_string(rd, name) != 0
-        || cycles_tree_twice(rd, name) || cycles_tree_peek(rd) != ':')
-    {
-        return -1;
+    p = cycles_tree_skip(p, rd->last);
+
+    if (p == rd->last || *p != '"') {
+        return NULL;
     }
 
-    rd->p++;
+    p = cycles_tree_string(rd, p + 1, name);
 
-    return 0;
+    if (p == NULL || cycles_tree_twice(rd, name)) {
+        return NULL;
+    }
+
+    p = cycles_tree_skip(p, rd->last);
+
+    return p < rd->last && *p == ':' ? p + 1 : NULL;
 }
 
 
@@ -366,48 +410,49 @@ cycles_tree_twice(cycles_tree_reader_t *rd, const cycles_str_t *name)
 }
 
 
-static int
-cycles_tree_string(cycles_tree_reader_t *rd, cycles_str_t *text)
+static const unsigned char *
+cycles_tree_string(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_str_t *text)
 {
     size_t                n;
-    const unsigned char  *p, *begin;
+    const unsigned char  *begin;
 
-    begin = rd->p + 1;
+    begin = p;
 
-    for (p = begin; /* void */ ; p += n) {
+    for ( ;; ) {
 
         p = cycles_json_plain(p, rd->last);
 
         if (p == rd->last || *p < 0x20) {
-            return -1;
+            return NULL;
         }
 
         if (*p == '"') {
             text->data = (unsigned char *) begin;
             text->len = (size_t) (p - begin);
-            rd->p = p + 1;
-            return 0;
+            return p + 1;
         }
 
         if (*p == '\\') {
-            rd->p = p;
-            return cycles_tree_escaped(rd, begin, text);
+            return cycles_tree_escaped(rd, begin, p, text);
         }
 
         n = cycles_utf8_char(p, (size_t) (rd->last - p));
 
         if (n == 0) {
-            return -1;
+            return NULL;
         }
+
+        p += n;
     }
 }
 
 
 /* from the first backslash on; no string is longer than its escapes */
 
-static int
+static const unsigned char *
 cycles_tree_escaped(cycles_tree_reader_t *rd, const unsigned char *begin,
-    cycles_str_t *text)
+    const unsigned char *p, cycles_str_t *text)
 {
     size_t          n;
     cycles_tree_t  *tree;
@@ -419,178 +464,176 @@ cycles_tree_escaped(cycles_tree_reader_t *rd, const unsigned char *begin,
         tree->text = malloc(rd->len);
 
         if (tree->text == NULL) {
-            return -1;
+            return NULL;
         }
     }
 
     text->data = tree->text + tree->used;
-
-    n = (size_t) (rd->p - begin);
-    memcpy(text->data, begin, n);
-    to = text->data + n;
+    to = text->data;
 
     for ( ;; ) {
 
-        begin = rd->p;
-        rd->p = cycles_json_plain(begin, rd->last);
-
-        n = (size_t) (rd->p - begin);
+        n = (size_t) (p - begin);
         memcpy(to, begin, n);
         to += n;
 
-        if (rd->p == rd->last || *rd->p < 0x20) {
-            return -1;
+        if (p == rd->last || *p < 0x20) {
+            return NULL;
         }
 
-        if (*rd->p == '"') {
-            rd->p++;
+        if (*p == '"') {
             break;
         }
 
-        if (*rd->p == '\\') {
-            rd->p++;
-            to = cycles_tree_escape(rd, to);
+        if (*p == '\\') {
+            begin = cycles_tree_escape(rd, p + 1, &to);
 
-            if (to == NULL) {
-                return -1;
+            if (begin == NULL) {
+                return NULL;
             }
 
+            p = cycles_json_plain(begin, rd->last);
             continue;
         }
 
-        n = cycles_utf8_char(rd->p, (size_t) (rd->last - rd->p));
+        n = cycles_utf8_char(p, (size_t) (rd->last - p));
 
         if (n == 0) {
-            return -1;
+            return NULL;
         }
 
-        memcpy(to, rd->p, n);
-        to += n;
-        rd->p += n;
+        begin = p;
+        p = cycles_json_plain(p + n, rd->last);
     }
 
     text->len = (size_t) (to - text->data);
     tree->used += text->len;
 
-    return 0;
+    return p + 1;
 }
 
 
-static unsigned char *
-cycles_tree_escape(cycles_tree_reader_t *rd, unsigned char *to)
+static const unsigned char *
+cycles_tree_escape(cycles_tree_reader_t *rd, const unsigned char *p,
+    unsigned char **to)
 {
-    if (rd->p == rd->last) {
+    unsigned char  ch;
+
+    if (p == rd->last) {
         return NULL;
     }
 
-    switch (*rd->p++) {
+    switch (*p) {
 
     case '"':
-        *to = '"';
-        break;
-
     case '\\':
-        *to = '\\';
-        break;
-
     case '/':
-        *to = '/';
+        ch = *p;
         break;
 
     case 'b':
-        *to = '\b';
+        ch = '\b';
         break;
 
     case 'f':
-        *to = '\f';
+        ch = '\f';
         break;
 
     case 'n':
-        *to = '\n';
+        ch = '\n';
         break;
 
     case 'r':
-        *to = '\r';
+        ch = '\r';
         break;
 
     case 't':
-        *to = '\t';
+        ch = '\t';
         break;
 
     case 'u':
-        return cycles_tree_unicode(rd, to);
+        return cycles_tree_unicode(rd, p + 1, to);
 
     default:
         return NULL;
     }
 
-    return to + 1;
+    *(*to)++ = ch;
+
+    return p + 1;
 }
 
 
-static unsigned char *
-cycles_tree_unicode(cycles_tree_reader_t *rd, unsigned char *to)
+static const unsigned char *
+cycles_tree_unicode(cycles_tree_reader_t *rd, const unsigned char *p,
+    unsigned char **to)
 {
-    uint32_t  code, low;
+    uint32_t        code, low;
+    unsigned char  *q;
 
-    if (cycles_tree_hex(rd, &code) != 0 || code == 0
-        || (code >= 0xdc00 && code < 0xe000))
-    {
+    p = cycles_tree_hex(rd, p, &code);
+
+    if (p == NULL || code == 0 || (code >= 0xdc00 && code < 0xe000)) {
         return NULL;
     }
 
     if (code >= 0xd800 && code < 0xdc00) {
 
-        if (rd->last - rd->p < 2 || rd->p[0] != '\\' || rd->p[1] != 'u') {
+        if (rd->last - p < 2 || p[0] != '\\' || p[1] != 'u') {
             return NULL;
         }
 
-        rd->p += 2;
+        p = cycles_tree_hex(rd, p + 2, &low);
 
-        if (cycles_tree_hex(rd, &low) != 0 || low < 0xdc00 || low >= 0xe000) {
+        if (p == NULL || low < 0xdc00 || low >= 0xe000) {
             return NULL;
         }
 
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
     }
 
+    q = *to;
+
     if (code < 0x80) {
-        *to++ = (unsigned char) code;
+        *q++ = (unsigned char) code;
 
     } else if (code < 0x800) {
-        *to++ = (unsigned char) (0xc0 | code >> 6);
-        *to++ = (unsigned char) (0x80 | (code & 0x3f));
+        *q++ = (unsigned char) (0xc0 | code >> 6);
+        *q++ = (unsigned char) (0x80 | (code & 0x3f));
 
     } else if (code < 0x10000) {
-        *to++ = (unsigned char) (0xe0 | code >> 12);
-        *to++ = (unsigned char) (0x80 | (code >> 6 & 0x3f));
-        *to++ = (unsigned char) (0x80 | (code & 0x3f));
+        *q++ = (unsigned char) (0xe0 | code >> 12);
+        *q++ = (unsigned char) (0x80 | (code >> 6 & 0x3f));
+        *q++ = (unsigned char) (0x80 | (code & 0x3f));
 
     } else {
-        *to++ = (unsigned char) (0xf0 | code >> 18);
-        *to++ = (unsigned char) (0x80 | (code >> 12 & 0x3f));
-        *to++ = (unsigned char) (0x80 | (code >> 6 & 0x3f));
-        *to++ = (unsigned char) (0x80 | (code & 0x3f));
+        *q++ = (unsigned char) (0xf0 | code >> 18);
+        *q++ = (unsigned char) (0x80 | (code >> 12 & 0x3f));
+        *q++ = (unsigned char) (0x80 | (code >> 6 & 0x3f));
+        *q++ = (unsigned char) (0x80 | (code & 0x3f));
     }
 
-    return to;
+    *to = q;
+
+    return p;
 }
 
 
-static int
-cycles_tree_hex(cycles_tree_reader_t *rd, uint32_t *code)
+static const unsigned char *
+cycles_tree_hex(cycles_tree_reader_t *rd, const unsigned char *p,
+    uint32_t *code)
 {
     int       i;
     unsigned  ch, digit;
 
-    if (rd->last - rd->p < 4) {
-        return -1;
+    if (rd->last - p < 4) {
+        return NULL;
     }
 
     *code = 0;
 
     for (i = 0; i < 4; i++) {
-        ch = *rd->p++;
+        ch = *p++;
 
         if (ch >= '0' && ch <= '9') {
             digit = ch - '0';
@@ -599,7 +642,7 @@ cycles_tree_hex(cycles_tree_reader_t *rd, uint32_t *code)
             ch |= 0x20;
 
             if (ch < 'a' || ch > 'f') {
-                return -1;
+                return NULL;
             }
 
             digit = ch - 'a' + 10;
@@ -608,86 +651,100 @@ cycles_tree_hex(cycles_tree_reader_t *rd, uint32_t *code)
         *code = *code << 4 | digit;
     }
 
-    return 0;
+    return p;
 }
 
 
-static int
-cycles_tree_number(cycles_tree_reader_t *rd, cycles_node_t *node)
+static const unsigned char *
+cycles_tree_number(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_node_t *node)
 {
     int                   minus, large;
-    uint64_t              value, limit, digit;
-    const unsigned char  *p, *begin;
+    uint64_t              value, limit;
+    unsigned              digit;
+    const unsigned char  *begin, *first;
 
-    begin = rd->p;
+    begin = p;
+    minus = (*p == '-');
+    first = p + minus;
 
-    minus = (rd->p < rd->last && *rd->p == '-');
-    rd->p += minus;
-
-    p = rd->p;
-
-    if (cycles_tree_digits(rd) != 0 || (*p == '0' && rd->p - p > 1)) {
-        return -1;
-    }
-
-    node->type = CYCLES_TREE_INTEGER;
     limit = (uint64_t) INT64_MAX + (uint64_t) minus;
     large = 0;
     value = 0;
 
-    for ( /* void */ ; p < rd->p; p++) {
-        digit = *p - '0';
-        large |= (value >= limit / 10 && value > (limit - digit) / 10);
+    for (p = first; p < rd->last; p++) {
+
+        digit = (unsigned) *p - '0';
+
+        if (digit > 9) {
+            break;
+        }
+
+        large |= (value >= CYCLES_TREE_TENTH && value > (limit - digit) / 10);
         value = value * 10 + digit;
     }
 
-    if (rd->p < rd->last && *rd->p == '.') {
+    if (p == first || (*first == '0' && p - first > 1)) {
+        return NULL;
+    }
+
+    if (p < rd->last && (*p == '.' || *p == 'e' || *p == 'E')) {
         node->type = CYCLES_TREE_REAL;
-        rd->p++;
-
-        if (cycles_tree_digits(rd) != 0) {
-            return -1;
-        }
+        return cycles_tree_fraction(rd, begin, p, &node->u.real);
     }
 
-    if (rd->p < rd->last && (*rd->p == 'e' || *rd->p == 'E')) {
-        node->type = CYCLES_TREE_REAL;
-        rd->p++;
-
-        if (rd->p < rd->last && (*rd->p == '+' || *rd->p == '-')) {
-            rd->p++;
-        }
-
-        if (cycles_tree_digits(rd) != 0) {
-            return -1;
-        }
-    }
-
-    if (node->type == CYCLES_TREE_REAL) {
-        return cycles_tree_real(begin, (size_t) (rd->p - begin),
-                                &node->u.real);
-    }
-
+    node->type = CYCLES_TREE_INTEGER;
     node->u.integer = (int64_t) (minus ? 0 - value : value);
 
-    return large ? -1 : 0;
+    return large ? NULL : p;
+}
+
+
+static const unsigned char *
+cycles_tree_fraction(cycles_tree_reader_t *rd, const unsigned char *begin,
+    const unsigned char *p, double *value)
+{
+    if (*p == '.') {
+        p = cycles_tree_digits(rd, p + 1);
+
+        if (p == NULL) {
+            return NULL;
+        }
+    }
+
+    if (p < rd->last && (*p == 'e' || *p == 'E')) {
+        p++;
+
+        if (p < rd->last && (*p == '+' || *p == '-')) {
+            p++;
+        }
+
+        p = cycles_tree_digits(rd, p);
+
+        if (p == NULL) {
+            return NULL;
+        }
+    }
+
+    return cycles_tree_real(begin, (size_t) (p - begin), value) == 0 ? p
+                                                                     : NULL;
 }
 
 
 /* at least one */
 
-static int
-cycles_tree_digits(cycles_tree_reader_t *rd)
+static const unsigned char *
+cycles_tree_digits(cycles_tree_reader_t *rd, const unsigned char *p)
 {
-    const unsigned char  *p, *begin;
+    const unsigned char  *begin;
 
-    begin = rd->p;
+    begin = p;
 
-    for (p = begin; p < rd->last && *p >= '0' && *p <= '9'; p++) { /* void */ }
+    while (p < rd->last && *p >= '0' && *p <= '9') {
+        p++;
+    }
 
-    rd->p = p;
-
-    return p > begin ? 0 : -1;
+    return p > begin ? p : NULL;
 }
 
 
@@ -715,38 +772,13 @@ cycles_tree_real(const unsigned char *text, size_t len, double *value)
 }
 
 
-static int
-cycles_tree_literal(cycles_tree_reader_t *rd, const char *word, size_t len)
+static const unsigned char *
+cycles_tree_literal(cycles_tree_reader_t *rd, const unsigned char *p,
+    const char *word, size_t len)
 {
-    if ((size_t) (rd->last - rd->p) < len || memcmp(rd->p, word, len) != 0) {
-        return -1;
+    if ((size_t) (rd->last - p) < len || memcmp(p, word, len) != 0) {
+        return NULL;
     }
 
-    rd->p += len;
-
-    return 0;
-}
-
-
-/* the next byte that is no white space; 0: there is none */
-
-static unsigned
-cycles_tree_peek(cycles_tree_reader_t *rd)
-{
-    unsigned              ch;
-    const unsigned char  *p;
-
-    for (p = rd->p; p < rd->last; p++) {
-        ch = *p;
-
-        if (ch > ' ' || (ch != ' ' && ch != '\n' && ch != '\r' && ch != '\t'))
-        {
-            rd->p = p;
-            return ch;
-        }
-    }
-
-    rd->p = p;
-
-    return 0;
+    return p + len;
 }

@@ -10,6 +10,7 @@
 #include "cycles_protocol.h"
 
 
+static size_t cycles_path_plain(const unsigned char *p, size_t n);
 static void cycles_write_subject(cycles_json_t *js,
     const cycles_subject_t *subject);
 static void cycles_write_action(cycles_json_t *js,
@@ -180,8 +181,8 @@ size_t
 cycles_path(unsigned char *buf, size_t size, cycles_op_t op, cycles_str_t id,
     int escape)
 {
-    size_t         i;
-    unsigned char  ch, text[3];
+    size_t         i, n;
+    unsigned char  text[3];
     cycles_json_t  js;
 
     static const char  hex[] = "0123456789ABCDEF";
@@ -206,21 +207,21 @@ cycles_path(unsigned char *buf, size_t size, cycles_op_t op, cycles_str_t id,
 
     cycles_json_raw(&js, "/", 1);
 
-    for (i = 0; i < id.len; i++) {
-        ch = id.data[i];
+    for (i = 0; i < id.len; i += n) {
+        n = escape ? cycles_path_plain(id.data + i, id.len - i) : id.len;
 
-        if (!escape || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
-            || (ch >= '0' && ch <= '9') || (ch && strchr("-._~", ch)))
-        {
-            cycles_json_raw(&js, &ch, 1);
-            continue;
+        cycles_json_raw(&js, id.data + i, n);
+
+        if (i + n == id.len) {
+            break;
         }
 
         text[0] = '%';
-        text[1] = hex[ch >> 4];
-        text[2] = hex[ch & 0xf];
+        text[1] = hex[id.data[i + n] >> 4];
+        text[2] = hex[id.data[i + n] & 0xf];
 
         cycles_json_raw(&js, text, 3);
+        n++;
     }
 
     if (op == CYCLES_OP_LOOKUP) {
@@ -231,6 +232,29 @@ cycles_path(unsigned char *buf, size_t size, cycles_op_t op, cycles_str_t id,
     cycles_json_raw(&js, cycles_ops[op], strlen(cycles_ops[op]));
 
     return js.len;
+}
+
+
+/* how many of n bytes a path can have as they are, up to the first other */
+
+static size_t
+cycles_path_plain(const unsigned char *p, size_t n)
+{
+    size_t         i;
+    unsigned char  ch;
+
+    for (i = 0; i < n; i++) {
+        ch = p[i];
+
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
+              || (ch >= '0' && ch <= '9')
+              || ch == '-' || ch == '.' || ch == '_' || ch == '~'))
+        {
+            break;
+        }
+    }
+
+    return i;
 }
 
 

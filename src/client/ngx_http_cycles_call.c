@@ -14,10 +14,21 @@
 
 #define NGX_HTTP_CYCLES_MAX_CALLS     512
 
+#define NGX_HTTP_CYCLES_CALL_POOL     16384
+
 /* how long to wait for somebody else's thread to let go of a request */
 #define NGX_HTTP_CYCLES_BLOCKED_TIME  50
 
 #define NGX_HTTP_CYCLES_MAX_RETRY_AFTER  3600
+
+
+/* a header of each call */
+
+typedef struct {
+    ngx_str_t                   name;
+    ngx_uint_t                  hash;         /* 0: not known yet */
+    u_char                     *lowcase;
+} ngx_http_cycles_header_t;
 
 
 /* one try; it lives in its connection's pool and may outlive its call */
@@ -57,6 +68,7 @@ typedef struct {
 static ngx_http_cycles_calls_t *ngx_http_cycles_calls_get(void);
 static void ngx_http_cycles_calls_post(ngx_http_cycles_calls_t *calls);
 static void ngx_http_cycles_calls_handler(ngx_event_t *ev);
+static void ngx_http_cycles_calls_wait(ngx_http_cycles_calls_t *calls);
 static void ngx_http_cycles_call_dequeue(ngx_http_cycles_call_t *call);
 static void ngx_http_cycles_call_expire(ngx_event_t *ev);
 
@@ -67,7 +79,7 @@ static ngx_int_t ngx_http_cycles_attempt_request(
 static ngx_int_t ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
     ngx_http_cycles_call_t *call);
 static ngx_int_t ngx_http_cycles_attempt_header(ngx_http_request_t *sr,
-    const char *name, const char *lowcase, ngx_str_t *value);
+    ngx_http_cycles_header_t *header, ngx_str_t *value);
 static ngx_int_t ngx_http_cycles_attempt_body(ngx_http_request_t *sr,
     ngx_str_t *body);
 static ngx_int_t ngx_http_cycles_copy(ngx_pool_t *pool, ngx_str_t *to,
@@ -107,6 +119,59 @@ static ngx_str_t  ngx_http_cycles_http_11 = ngx_string("HTTP/1.1");
 static ngx_str_t  ngx_http_cycles_json = ngx_string("application/json");
 
 
+#define ngx_http_cycles_header(name, lowcase)                                 \
+    { ngx_string(name), 0, (u_char *) lowcase }
+
+static ngx_http_cycles_header_t  ngx_http_cycles_content_type =
+    ngx_http_cycles_header("Content-Type", "content-type");
+static ngx_http_cycles_header_t  ngx_http_cycles_accept =
+    ngx_http_cycles_header("Accept", "accept");
+static ngx_http_cycles_header_t  ngx_http_cycles_api_key =
+    ngx_http_cycles_header("X-Cycles-API-Key", "x-cycles-api-key");
+static ngx_http_cycles_header_t  ngx_http_cycles_idempotency_key =
+    ngx_http_cycles_header("X-Idempotency-Key", "x-idempotency-key");
+static ngx_http_cycles_header_t  ngx_http_cycles_traceparent =
+    ngx_http_cycles_header("traceparent", "traceparent");
+
+
+/*
+ * What a call keeps in its request's pool is some 14 KB: in one piece that is
+ * less work than in those of "request_pool_size".
+ */
+
+ngx_http_conf_ctx_t *
+ngx_http_cycles_call_ctx(ngx_pool_t *pool, ngx_http_conf_ctx_t *conf_ctx)
+{
+    void                     **srv_conf;
+    ngx_http_conf_ctx_t       *ctx;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    ctx = ngx_palloc(pool, sizeof(ngx_http_conf_ctx_t));
+    cscf = ngx_palloc(pool, sizeof(ngx_http_core_srv_conf_t));
+    srv_conf = ngx_palloc(pool, sizeof(void *) * ngx_http_max_module);
+
+    if (ctx == NULL || cscf == NULL || srv_conf == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(srv_conf, conf_ctx->srv_conf,
+               sizeof(void *) * ngx_http_max_module);
+
+    *cscf = *(ngx_http_core_srv_conf_t *)
+                srv_conf[ngx_http_core_module.ctx_index];
+
+    cscf->request_pool_size = ngx_max(cscf->request_pool_size,
+                                      NGX_HTTP_CYCLES_CALL_POOL);
+
+    srv_conf[ngx_http_core_module.ctx_index] = cscf;
+
+    *ctx = *conf_ctx;
+    ctx->srv_conf = srv_conf;
+
+    return ctx;
+}
+
+
 void
 ngx_http_cycles_call_start(ngx_http_cycles_call_t *call)
 {
@@ -134,12 +199,6 @@ ngx_http_cycles_call_start(ngx_http_cycles_call_t *call)
         ngx_queue_insert_tail(&calls->normal, &call->queue);
 
         call->deadline = ngx_current_msec + call->timeout;
-
-        call->timer.handler = ngx_http_cycles_call_expire;
-        call->timer.data = call;
-        call->timer.log = ngx_cycle->log;
-
-        ngx_add_timer(&call->timer, call->timeout);
     }
 
     ngx_http_cycles_calls_post(calls);
@@ -239,6 +298,41 @@ ngx_http_cycles_calls_handler(ngx_event_t *ev)
 
         ngx_http_cycles_call_dequeue(call);
         ngx_http_cycles_attempt_start(call);
+    }
+
+    ngx_http_cycles_calls_wait(calls);
+}
+
+
+/* nearly no call waits: a timer is only for one that has found no room */
+
+static void
+ngx_http_cycles_calls_wait(ngx_http_cycles_calls_t *calls)
+{
+    ngx_msec_t               left;
+    ngx_queue_t             *q;
+    ngx_http_cycles_call_t  *call;
+
+    for (q = ngx_queue_last(&calls->normal);
+         q != ngx_queue_sentinel(&calls->normal);
+         q = ngx_queue_prev(q))
+    {
+        call = ngx_queue_data(q, ngx_http_cycles_call_t, queue);
+
+        if (call->timer.timer_set) {
+
+            /* so have those before it */
+
+            break;
+        }
+
+        left = call->deadline - ngx_current_msec;
+
+        call->timer.handler = ngx_http_cycles_call_expire;
+        call->timer.data = call;
+        call->timer.log = ngx_cycle->log;
+
+        ngx_add_timer(&call->timer, ((ngx_msec_int_t) left > 0) ? left : 0);
     }
 }
 
@@ -486,18 +580,18 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
     }
 
     if (!call->get
-        && ngx_http_cycles_attempt_header(sr, "Content-Type", "content-type",
+        && ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_content_type,
                                           &ngx_http_cycles_json)
            != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (ngx_http_cycles_attempt_header(sr, "Accept", "accept",
+    if (ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_accept,
                                        &ngx_http_cycles_json)
         != NGX_OK
-        || ngx_http_cycles_attempt_header(sr, "X-Cycles-API-Key",
-                                          "x-cycles-api-key", &call->api_key)
+        || ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_api_key,
+                                          &call->api_key)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -509,8 +603,8 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
      */
 
     if (!call->get && ngx_http_cycles_printable(&call->idempotency_key)
-        && ngx_http_cycles_attempt_header(sr, "X-Idempotency-Key",
-                                          "x-idempotency-key",
+        && ngx_http_cycles_attempt_header(sr,
+                                          &ngx_http_cycles_idempotency_key,
                                           &call->idempotency_key)
            != NGX_OK)
     {
@@ -521,14 +615,14 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
         return NGX_OK;
     }
 
-    return ngx_http_cycles_attempt_header(sr, "traceparent", "traceparent",
+    return ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_traceparent,
                                           &call->traceparent);
 }
 
 
 static ngx_int_t
-ngx_http_cycles_attempt_header(ngx_http_request_t *sr, const char *name,
-    const char *lowcase, ngx_str_t *value)
+ngx_http_cycles_attempt_header(ngx_http_request_t *sr,
+    ngx_http_cycles_header_t *header, ngx_str_t *value)
 {
     ngx_table_elt_t  *h;
 
@@ -543,13 +637,15 @@ ngx_http_cycles_attempt_header(ngx_http_request_t *sr, const char *name,
 
     ngx_memzero(h, sizeof(ngx_table_elt_t));
 
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
-    h->lowcase_key = (u_char *) lowcase;
-
     /* the true hash: proxy_set_header is to find and replace it */
 
-    h->hash = ngx_hash_key(h->lowcase_key, h->key.len);
+    if (header->hash == 0) {
+        header->hash = ngx_hash_key(header->lowcase, header->name.len);
+    }
+
+    h->hash = header->hash;
+    h->key = header->name;
+    h->lowcase_key = header->lowcase;
 
     return ngx_http_cycles_copy(sr->pool, &h->value, value);
 }

@@ -31,7 +31,7 @@ typedef void (*ngx_http_cycles_call_pt)(ngx_http_cycles_call_t *call);
 struct ngx_http_cycles_call_s {
     void                       *data;
     ngx_http_cycles_call_pt     handler;
-    ngx_http_conf_ctx_t        *conf_ctx;     /* of the location's server */
+    ngx_http_conf_ctx_t        *conf_ctx;     /* see below */
 
     /* debug logs read an event's data as a connection, whose fd is here */
     ngx_socket_t                fd;
@@ -74,6 +74,15 @@ struct ngx_http_cycles_call_s {
     ngx_http_cycles_attempt_t  *attempt;
     unsigned                    queued:1;
 };
+
+
+/*
+ * The configuration of the server that has the location, as calls use it;
+ * nginx has merged it before.  NULL: no memory.
+ */
+
+ngx_http_conf_ctx_t *ngx_http_cycles_call_ctx(ngx_pool_t *pool,
+    ngx_http_conf_ctx_t *conf_ctx);
 
 
 /*

@@ -67,6 +67,8 @@ static ngx_int_t ngx_http_cycles_client_start(ngx_http_cycles_client_t *client,
     ngx_http_cycles_operation_t *op, cycles_op_t type);
 static ngx_int_t ngx_http_cycles_client_bodies(
     ngx_http_cycles_client_t *client);
+static ngx_int_t ngx_http_cycles_client_event_body(
+    ngx_http_cycles_settlement_t *st);
 static ngx_int_t ngx_http_cycles_client_body(ngx_http_cycles_client_t *client,
     cycles_op_t op, ngx_str_t *body, size_t *size);
 static size_t ngx_http_cycles_client_write(ngx_http_cycles_client_t *client,
@@ -92,7 +94,8 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_client_ops = {
     ngx_http_cycles_client_abandon,
     ngx_http_cycles_client_extend,
     ngx_http_cycles_client_settle,
-    ngx_http_cycles_client_leave
+    ngx_http_cycles_client_leave,
+    8192
 };
 
 
@@ -180,7 +183,7 @@ ngx_http_cycles_client_probe(ngx_http_cycles_client_t *client)
 
     call->data = probe;
     call->handler = ngx_http_cycles_client_probed;
-    call->conf_ctx = client->server->conf_ctx;
+    call->conf_ctx = client->server->call_ctx;
     call->location = client->server->location;
     call->timeout = rsv->call.timeout;
     call->connect_timeout = rsv->call.connect_timeout;
@@ -430,7 +433,7 @@ ngx_http_cycles_client_start(ngx_http_cycles_client_t *client,
     op->started = ngx_current_msec;
 
     call->data = client;
-    call->conf_ctx = client->server->conf_ctx;
+    call->conf_ctx = client->server->call_ctx;
     call->location = client->server->location;
     call->api_key = rsv->api_key;
     call->traceparent = rsv->traceparent;
@@ -499,7 +502,7 @@ ngx_http_cycles_client_uri(ngx_pool_t *pool, cycles_op_t op, ngx_str_t *id,
 }
 
 
-/* a commit may come too late: what is sent then is written at once as well */
+/* a commit may come too late: a journal has to know what is sent then */
 
 static ngx_int_t
 ngx_http_cycles_client_bodies(ngx_http_cycles_client_t *client)
@@ -517,17 +520,29 @@ ngx_http_cycles_client_bodies(ngx_http_cycles_client_t *client)
         return NGX_ERROR;
     }
 
-    size = 0;
-
-    if (st->op != CYCLES_OP_RELEASE
-        && ngx_http_cycles_client_body(client, CYCLES_OP_EVENT,
-                                       &st->event_body, &size)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (st->op == CYCLES_OP_RELEASE) {
+        return NGX_OK;
     }
 
-    return NGX_OK;
+    st->write_event = ngx_http_cycles_client_event_body;
+
+    if (st->op == CYCLES_OP_COMMIT && ngx_http_cycles_journal() == NULL) {
+        return NGX_OK;
+    }
+
+    return st->write_event(st);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_client_event_body(ngx_http_cycles_settlement_t *st)
+{
+    size_t  size;
+
+    size = 0;
+
+    return ngx_http_cycles_client_body(st->data, CYCLES_OP_EVENT,
+                                       &st->event_body, &size);
 }
 
 

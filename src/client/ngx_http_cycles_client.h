@@ -25,6 +25,7 @@ typedef struct {
     ngx_str_t                       location;     /* with its "@" */
     ngx_str_t                       base_url;     /* its name in the journal */
     ngx_http_conf_ctx_t            *conf_ctx;     /* of the location's server */
+    ngx_http_conf_ctx_t            *call_ctx;     /* the same, for calls */
     ngx_http_cycles_area_t         *breaker;
 
     /* for what the journal holds: as the first such location has them */

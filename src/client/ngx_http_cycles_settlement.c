@@ -56,6 +56,8 @@ static ngx_int_t ngx_http_cycles_settlement_uri(
 static void ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call);
 static cycles_verdict_t ngx_http_cycles_settlement_verdict(
     ngx_http_cycles_settlement_t *st, cycles_reply_t *reply);
+static ngx_int_t ngx_http_cycles_settlement_has_event(
+    ngx_http_cycles_settlement_t *st);
 static void ngx_http_cycles_settlement_turn(ngx_http_cycles_settlement_t *st,
     cycles_op_t op);
 static ngx_int_t ngx_http_cycles_settlement_event(
@@ -201,7 +203,7 @@ ngx_http_cycles_settlement_send(ngx_http_cycles_settlement_t *st)
 
     call = &st->call;
 
-    call->conf_ctx = st->server->conf_ctx;
+    call->conf_ctx = st->server->call_ctx;
     call->location = st->server->location;
     call->api_key = st->api_key;
     call->idempotency_key = st->key;
@@ -267,7 +269,7 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
     case CYCLES_REPLY_EXPIRED:
 
         if ((st->op != CYCLES_OP_COMMIT && st->op != CYCLES_OP_LOOKUP)
-            || st->event_body.len == 0)
+            || ngx_http_cycles_settlement_has_event(st) != NGX_OK)
         {
             break;
         }
@@ -283,8 +285,9 @@ ngx_http_cycles_settlement_reply(ngx_http_cycles_call_t *call)
 
     case CYCLES_REPLY_REJECTED:
 
-        if (st->op != CYCLES_OP_COMMIT || st->event_body.len == 0
-            || reply.code != CYCLES_RESERVATION_FINALIZED)
+        if (st->op != CYCLES_OP_COMMIT
+            || reply.code != CYCLES_RESERVATION_FINALIZED
+            || ngx_http_cycles_settlement_has_event(st) != NGX_OK)
         {
             break;
         }
@@ -340,6 +343,19 @@ ngx_http_cycles_settlement_verdict(ngx_http_cycles_settlement_t *st,
     st->settled.code = reply->code;
 
     return verdict;
+}
+
+
+/* whether it can go on as an event */
+
+static ngx_int_t
+ngx_http_cycles_settlement_has_event(ngx_http_cycles_settlement_t *st)
+{
+    if (st->event_body.len) {
+        return NGX_OK;
+    }
+
+    return st->write_event ? st->write_event(st) : NGX_DECLINED;
 }
 
 

@@ -23,6 +23,8 @@ typedef struct ngx_http_cycles_settlement_s  ngx_http_cycles_settlement_t;
 
 typedef void (*ngx_http_cycles_settlement_pt)(
     ngx_http_cycles_settlement_t *st);
+typedef ngx_int_t (*ngx_http_cycles_settlement_event_pt)(
+    ngx_http_cycles_settlement_t *st);
 
 
 /*
@@ -47,11 +49,13 @@ struct ngx_http_cycles_settlement_s {
 
     /*
      * What is sent, always the same bytes.  A commit has both bodies; without
-     * the event's it can't be sent once the reservation has expired.
+     * the event's it can't be sent once the reservation has expired.  Where no
+     * journal keeps that one, it is written when there is need of it.
      */
 
     ngx_str_t                         body;
     ngx_str_t                         event_body;
+    ngx_http_cycles_settlement_event_pt  write_event;   /* or NULL */
     cycles_unit_t                     unit;
     int64_t                           amount;
     int64_t                           recorded_at_ms;     /* 0: not yet */

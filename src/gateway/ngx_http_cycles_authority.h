@@ -157,6 +157,10 @@ typedef struct {
     ngx_int_t  (*extend)(ngx_http_cycles_reservation_t *rsv);
     ngx_int_t  (*settle)(ngx_http_cycles_reservation_t *rsv);
     void       (*leave)(ngx_http_cycles_reservation_t *rsv);
+
+    /* a reservation with its strings; its answer is too large for a pool */
+
+    size_t       pool_size;
 } ngx_http_cycles_authority_ops_t;
 
 

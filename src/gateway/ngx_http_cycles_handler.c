@@ -13,10 +13,6 @@
 #include "ngx_http_cycles_module.h"
 
 
-/* a reservation with its strings; its answer is too large for a pool */
-#define NGX_HTTP_CYCLES_POOL  2048
-
-
 static ngx_http_cycles_ctx_t *ngx_http_cycles_create_ctx(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_cycles_begin(ngx_http_request_t *r,
@@ -349,7 +345,8 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     /* of its own: a reservation outlives the request of its client */
 
-    pool = ngx_create_pool(NGX_HTTP_CYCLES_POOL, ngx_cycle->log);
+    pool = ngx_create_pool(ctx->conf->authority->ops->pool_size,
+                           ngx_cycle->log);
     if (pool == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -696,6 +696,50 @@ def test_a_stalled_server_does_not_stop_settlements(server, provider):
     assert who.audit()['charged'] == cost(10, 4) + 600 * cost(10, 5)
 
 
+def test_who_waits_for_a_call_waits_no_longer_than_for_its_reply(
+        server, provider):
+    """The calls under way have time; who finds no room among them has less,
+    is told so in time, and the server never hears of it."""
+
+    impatient = '''
+        location /impatient/ {
+            %%GUARD%%
+            cycles_timeout 300ms;
+            proxy_pass http://provider/;
+        }
+    '''
+    ng, who, cycles = server('cycles_timeout 120s; cycles_breaker off;',
+                             workers=1, connections=128, server=impatient)
+    ng.allow += ['timed out before it was sent']
+    limit = 128 // 8
+
+    cycles.fault('reserve', 'hold', times=-1)
+    path, headers, body = chat_request(tenant='acme')
+    running = []
+    for _ in range(limit):
+        conn = Conn(ng.port)
+        conn.send(build_request('POST', path, headers, body))
+        running.append(conn)
+    cycles.wait(lambda: cycles.count('reserve') == limit, gateway.TIMEOUT)
+
+    for _ in range(2):
+        with ng.connect() as conn:
+            conn.send(build_request('POST', '/impatient' + path, headers,
+                                    body))
+            assert conn.read_response().status == 503
+
+    assert cycles.count('reserve') == limit
+    assert ng.error_log().count('timed out before it was sent') == 2
+
+    cycles.clear_faults()
+    cycles.release()
+    for conn in running:
+        assert conn.read_response().status == 200
+        conn.close()
+    who.settled(timeout=60)
+    assert who.audit()['charged'] == limit * cost(10, 5)
+
+
 # ----------------------------------------------------------------- headers
 
 
