@@ -179,7 +179,8 @@ STAGES = [
                 r'llm_(request|request_value|route|text|tools|turns|json|form|'
                 r'request_form|caps|bound)\.c'),
     ('estimate', r'ngx_http_cycles_cost\.c|llm_(estimate|factors|decimal|'
-                 r'price\w*|bedrock\w*|region)\.c'),
+                 r'price\w*|bedrock\w*|region)\.c|'
+                 r'avx\w*\.h'),            # its first instructions
     ('terms', r'ngx_http_cycles_(terms|variables|prices|module|abort|'
               r'heartbeat)\.c'),
     ('background', r'cycles_ledger_(fold|db|load|tables|recall|start|prune|'

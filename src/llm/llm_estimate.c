@@ -11,11 +11,25 @@
 
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "llm_estimate.h"
 
 
-#define LLM_CLASS_NEWLINE  4
-#define LLM_CLASSES        17
+typedef enum {
+    LLM_LOWER = 0,
+    LLM_UPPER,
+    LLM_DIGIT,
+    LLM_SPACE,
+    LLM_NEWLINE,
+    LLM_MARK,                             /* punctuation */
+    LLM_TAIL,                             /* of a UTF-8 sequence */
+    LLM_LEAD,                             /* and these ten begin one */
+    LLM_CLASSES = LLM_LEAD + 10
+} llm_class_t;
+
 
 /*
  * The weights of a lead byte whatever comes before it: Latin with marks,
@@ -25,28 +39,33 @@
 
 #define LLM_LEADS  245, 105, 85, 110, 113, 158, 1, 226, 196, 486
 
+/* bytes that are read at once, and how many there must be */
 
+#define LLM_WIDE       64
+#define LLM_WIDE_HALF  32
+
+
+static const unsigned char *llm_estimate_text(llm_estimate_t *e,
+    const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last);
 static void llm_estimate_escape(llm_estimate_t *e, unsigned ch);
 static void llm_estimate_byte(llm_estimate_t *e, unsigned ch);
+static unsigned llm_estimate_digit(unsigned ch);
 static unsigned llm_estimate_lead(unsigned code);
 
 
-/*
- * What a byte is, 0 lower case, 1 upper case, 2 digit, 3 space, 4 newline,
- * 5 punctuation, 6 tail of a UTF-8 sequence, 7 and above lead bytes as in
- * LLM_LEADS, and the row of what comes before the next byte.
- */
+/* what a byte is, and the row of what comes before the next byte */
 
-#define LLM_ROW(n)      ((n) * LLM_CLASSES)
+#define LLM_ROW(class)  ((class) * LLM_CLASSES)
 
-#define A  { 0, LLM_ROW(0) }
-#define U  { 1, LLM_ROW(1) }
-#define D  { 2, LLM_ROW(2) }
-#define S  { 3, LLM_ROW(3) }
-#define N  { 4, LLM_ROW(4) }
-#define P  { 5, LLM_ROW(5) }
-#define T  { 6, LLM_ROW(6) }
-#define L(lead)  { 7 + lead, LLM_ROW(6) }
+#define A  { LLM_LOWER, LLM_ROW(LLM_LOWER) }
+#define U  { LLM_UPPER, LLM_ROW(LLM_UPPER) }
+#define D  { LLM_DIGIT, LLM_ROW(LLM_DIGIT) }
+#define S  { LLM_SPACE, LLM_ROW(LLM_SPACE) }
+#define N  { LLM_NEWLINE, LLM_ROW(LLM_NEWLINE) }
+#define P  { LLM_MARK, LLM_ROW(LLM_MARK) }
+#define T  { LLM_TAIL, LLM_ROW(LLM_TAIL) }
+#define L(lead)  { LLM_LEAD + lead, LLM_ROW(LLM_TAIL) }
 
 static const struct {
     unsigned char        class;
@@ -108,7 +127,7 @@ llm_estimate_init(llm_estimate_t *e)
 void
 llm_estimate_string(llm_estimate_t *e)
 {
-    e->previous = LLM_ROW(LLM_CLASS_NEWLINE);
+    e->previous = LLM_ROW(LLM_NEWLINE);
     e->code_point = 0;
     e->escape = 0;
     e->digits = 0;
@@ -118,8 +137,9 @@ llm_estimate_string(llm_estimate_t *e)
 void
 llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n)
 {
-    const unsigned char  *last, *slash;
+    const unsigned char  *begin, *last;
 
+    begin = p;
     last = p + n;
 
     while (p < last) {
@@ -129,19 +149,22 @@ llm_estimate_feed(llm_estimate_t *e, const unsigned char *p, size_t n)
             continue;
         }
 
-        slash = memchr(p, '\\', (size_t) (last - p));
-
-        if (slash == NULL) {
-            slash = last;
+        if (*p != '\\') {
+            p = llm_estimate_text(e, begin, p, last);
+            continue;
         }
 
-        llm_estimate_plain(e, p, (size_t) (slash - p));
-        p = slash;
-
-        if (p < last) {
+        if (last - p < 6 || p[1] != 'u') {
             e->escape = 1;
             p++;
+            continue;
         }
+
+        llm_estimate_byte(e, llm_estimate_lead(llm_estimate_digit(p[2]) << 12
+                                               | llm_estimate_digit(p[3]) << 8
+                                               | llm_estimate_digit(p[4]) << 4
+                                               | llm_estimate_digit(p[5])));
+        p += 6;
     }
 }
 
@@ -153,19 +176,15 @@ llm_estimate_plain(llm_estimate_t *e, const unsigned char *p, size_t n)
     uint64_t              sum;
     const unsigned char  *last;
 
-    last = p + n;
+    if (n >= LLM_WIDE_HALF) {
+        llm_estimate_feed(e, p, n);
+        return;
+    }
+
     sum = 0;
     row = e->previous;
 
-    for ( /* void */ ; last - p >= 4; p += 4) {
-        sum += llm_weight[row + llm_class[p[0]].class]
-               + llm_weight[llm_class[p[0]].row + llm_class[p[1]].class]
-               + llm_weight[llm_class[p[1]].row + llm_class[p[2]].class]
-               + llm_weight[llm_class[p[2]].row + llm_class[p[3]].class];
-        row = llm_class[p[3]].row;
-    }
-
-    for ( /* void */ ; p < last; p++) {
+    for (last = p + n; p < last; p++) {
         sum += llm_weight[row + llm_class[*p].class];
         row = llm_class[*p].row;
     }
@@ -189,13 +208,395 @@ llm_estimate_tokens(const llm_estimate_t *e)
 }
 
 
+#if defined(__x86_64__)
+
+/*
+ * Where in 64 bytes a class is, a bit for a byte and the first one lowest: the
+ * words that begin there are counted without a look at any of the bytes.
+ */
+
+typedef struct {
+    uint64_t              lower;
+    uint64_t              upper;
+    uint64_t              digit;
+    uint64_t              space;
+    uint64_t              newline;
+    uint64_t              high;           /* not ASCII */
+    uint64_t              stop;           /* backslash or control */
+} llm_bits_t;
+
+
+/* fewer bytes than 64 are two halves that overlap, or end a longer text */
+
+typedef struct {
+    __m256i               first;
+    __m256i               second;
+    unsigned              left;           /* where the second one begins */
+    unsigned              right;          /* bits of what is done already */
+} llm_view_t;
+
+
+#define llm_wide         __attribute__((target("avx2,bmi,bmi2,popcnt")))
+#define llm_wide_inline  llm_wide __attribute__((always_inline)) static inline
+
+#define llm_bytes(ch)    _mm256_set1_epi8((char) (ch))
+#define llm_count(bits)  ((uint64_t) __builtin_popcountll(bits))
+
+
+llm_wide_inline __m256i
+llm_wide_load(const unsigned char *p)
+{
+    return _mm256_loadu_si256((const __m256i *) p);
+}
+
+
+llm_wide_inline uint64_t
+llm_wide_mask(__m256i bytes)
+{
+    return (uint32_t) _mm256_movemask_epi8(bytes);
+}
+
+
+llm_wide_inline uint64_t
+llm_wide_join(const llm_view_t *v, __m256i first, __m256i second)
+{
+    return (llm_wide_mask(first) | llm_wide_mask(second) << v->left)
+           >> v->right;
+}
+
+
+llm_wide_inline uint64_t
+llm_wide_equal(const llm_view_t *v, int ch)
+{
+    return llm_wide_join(v, _mm256_cmpeq_epi8(v->first, llm_bytes(ch)),
+                         _mm256_cmpeq_epi8(v->second, llm_bytes(ch)));
+}
+
+
+/* n characters from ch on; the comparison is one of signed bytes */
+
+llm_wide_inline __m256i
+llm_wide_range(__m256i bytes, int ch, int n)
+{
+    bytes = _mm256_add_epi8(bytes, llm_bytes(0x80 - ch));
+
+    return _mm256_cmpgt_epi8(llm_bytes(n - 0x80), bytes);
+}
+
+
+llm_wide_inline __m256i
+llm_wide_letters(__m256i bytes)
+{
+    return llm_wide_range(_mm256_or_si256(bytes, llm_bytes(0x20)), 'a', 26);
+}
+
+
+/* what is not ASCII is negative, and so it is among them */
+
+llm_wide_inline __m256i
+llm_wide_stops(__m256i bytes)
+{
+    return _mm256_or_si256(_mm256_cmpgt_epi8(llm_bytes(' '), bytes),
+                           _mm256_cmpeq_epi8(bytes, llm_bytes('\\')));
+}
+
+
+llm_wide_inline void
+llm_wide_view(llm_view_t *v, const unsigned char *begin,
+    const unsigned char *p, const unsigned char *last)
+{
+    size_t  n;
+
+    n = (size_t) (last - p);
+
+    v->left = LLM_WIDE_HALF;
+    v->right = 0;
+
+    if (n < LLM_WIDE && last - begin >= LLM_WIDE) {
+        v->right = (unsigned) (LLM_WIDE - n);
+        p = last - LLM_WIDE;
+
+    } else if (n < LLM_WIDE) {
+        v->left = (unsigned) (n - LLM_WIDE_HALF);
+    }
+
+    v->first = llm_wide_load(p);
+    v->second = llm_wide_load(p + v->left);
+}
+
+
+llm_wide_inline void
+llm_wide_classes(llm_bits_t *bits, const llm_view_t *v)
+{
+    uint64_t  letter, lower;
+
+    letter = llm_wide_join(v, llm_wide_letters(v->first),
+                           llm_wide_letters(v->second));
+
+    /* a mask is made of the highest bits: the one that matters goes there */
+
+    lower = llm_wide_join(v, _mm256_slli_epi16(v->first, 2),
+                          _mm256_slli_epi16(v->second, 2));
+
+    bits->lower = letter & lower;
+    bits->upper = letter & ~lower;
+    bits->digit = llm_wide_join(v, llm_wide_range(v->first, '0', 10),
+                                llm_wide_range(v->second, '0', 10));
+    bits->space = llm_wide_equal(v, ' ');
+    bits->newline = 0;
+    bits->high = llm_wide_join(v, v->first, v->second);
+    bits->stop = llm_wide_join(v, llm_wide_stops(v->first),
+                               llm_wide_stops(v->second)) & ~bits->high;
+}
+
+
+#define llm_weigh(previous, class)                                            \
+    ((uint64_t) llm_weight[LLM_ROW(previous) + (class)])
+
+
+/*
+ * A backslash and what follows it are two of what they stand for, of which the
+ * second one does not count: its weight is returned.  Where they stand for
+ * something else, the backslash is a stop.
+ */
+
+llm_wide_inline uint64_t
+llm_wide_escapes(llm_bits_t *bits, const llm_view_t *v, uint64_t valid)
+{
+    uint64_t  slash, odd, series, escaped, newline, space, mark;
+
+    slash = llm_wide_equal(v, '\\');
+    bits->stop &= ~slash;
+
+    /* every second one of a series is escaped: a carry runs through them */
+
+    odd = 0xaaaaaaaaaaaaaaaa;
+    series = (((slash << 1) | odd) - slash) ^ odd;
+
+    escaped = (series ^ slash) & valid;
+
+    newline = escaped & (llm_wide_equal(v, 'n') | llm_wide_equal(v, 'r'));
+    space = escaped & llm_wide_equal(v, 't');
+    mark = escaped & ~(bits->lower | bits->upper | bits->digit | bits->space
+                       | bits->high | bits->stop);
+
+    bits->stop |= slash & series & ~((newline | space | mark) >> 1);
+    valid &= ~bits->stop & (bits->stop - 1);
+
+    bits->lower &= ~escaped;
+    bits->newline = newline | newline >> 1;
+    bits->space |= space | space >> 1;
+
+    return llm_count(newline & valid) * llm_weigh(LLM_NEWLINE, LLM_NEWLINE)
+           + llm_count(space & valid) * llm_weigh(LLM_SPACE, LLM_SPACE)
+           + llm_count(mark & valid) * llm_weigh(LLM_MARK, LLM_MARK);
+}
+
+
+/* what a class weighs on its own, and how much more behind another one */
+
+#define llm_alone(class)  llm_weigh(LLM_TAIL, class)
+
+#define llm_behind(previous, class)                                           \
+    (llm_weigh(previous, class) - llm_alone(class))
+
+
+llm_wide_inline uint64_t
+llm_wide_sum(const llm_bits_t *bits, uint64_t valid, unsigned row)
+{
+    uint64_t  sum, lower, upper, digit, space, newline, mark;
+    uint64_t  after_lower, after_upper, after_newline, after_space;
+
+    lower = valid & bits->lower;
+    upper = valid & bits->upper;
+    digit = valid & bits->digit;
+    space = valid & bits->space;
+    newline = valid & bits->newline;
+    mark = valid & ~(lower | upper | digit | space | newline | bits->high);
+
+    after_lower = lower << 1 | (row == LLM_ROW(LLM_LOWER));
+    after_upper = upper << 1 | (row == LLM_ROW(LLM_UPPER));
+    after_newline = newline << 1 | (row == LLM_ROW(LLM_NEWLINE));
+    after_space = space << 1 | (row == LLM_ROW(LLM_SPACE)) | after_newline;
+
+    sum = llm_count(lower) * llm_alone(LLM_LOWER)
+          + llm_count(lower & (after_lower | after_upper))
+            * llm_behind(LLM_LOWER, LLM_LOWER)
+          + llm_count(upper) * llm_alone(LLM_UPPER)
+          + llm_count(upper & after_lower) * llm_behind(LLM_LOWER, LLM_UPPER)
+          + llm_count(upper & after_upper) * llm_behind(LLM_UPPER, LLM_UPPER)
+          + llm_count(digit) * llm_alone(LLM_DIGIT)
+          + llm_count(digit & (digit << 1 | (row == LLM_ROW(LLM_DIGIT))))
+            * llm_behind(LLM_DIGIT, LLM_DIGIT)
+          + llm_count(space) * llm_alone(LLM_SPACE)
+          + llm_count(space & after_space) * llm_behind(LLM_SPACE, LLM_SPACE)
+          + llm_count(mark) * llm_alone(LLM_MARK)
+          + llm_count(mark & (mark << 1 | (row == LLM_ROW(LLM_MARK))))
+            * llm_behind(LLM_MARK, LLM_MARK);
+
+    if (newline) {
+        sum += llm_count(newline) * llm_alone(LLM_NEWLINE)
+               + llm_count(newline & after_newline)
+                 * llm_behind(LLM_NEWLINE, LLM_NEWLINE);
+    }
+
+    return sum;
+}
+
+
+/* the lead bytes among 32: a table for each value of their first four bits */
+
+llm_wide_inline uint64_t
+llm_wide_leads(__m256i bytes)
+{
+    unsigned  i;
+    __m256i   high, low, weights, row;
+    __m128i   half;
+
+    static const unsigned char  lead[3][16] = {
+        { 245, 245, 245, 245, 245, 245, 245, 245,
+          245, 245, 245, 245, 105, 105, 105, 105 },
+        { 85, 85, 85, 85, 85, 85, 110, 110,
+          110, 110, 110, 110, 110, 110, 110, 110 },
+        { 113, 158, 1, 226, 226, 226, 226, 226,
+          226, 226, 196, 196, 196, 196, 1, 1 }
+    };
+
+    high = _mm256_and_si256(bytes, llm_bytes(0xf0));
+    low = _mm256_and_si256(bytes, llm_bytes(0x0f));
+    weights = _mm256_setzero_si256();
+
+    for (i = 0; i < 3; i++) {
+        row = _mm256_broadcastsi128_si256(
+                  _mm_loadu_si128((const __m128i *) lead[i]));
+        weights = _mm256_or_si256(weights, _mm256_and_si256(
+                      _mm256_cmpeq_epi8(high, llm_bytes(0xc0 + (i << 4))),
+                      _mm256_shuffle_epi8(row, low)));
+    }
+
+    weights = _mm256_sad_epu8(weights, _mm256_setzero_si256());
+    half = _mm_add_epi64(_mm256_castsi256_si128(weights),
+                         _mm256_extracti128_si256(weights, 1));
+
+    /* the weight of these is no byte */
+
+    high = _mm256_cmpeq_epi8(high, llm_bytes(0xf0));
+
+    return (uint64_t) _mm_cvtsi128_si64(half)
+           + (uint64_t) _mm_extract_epi64(half, 1)
+           + llm_count(llm_wide_mask(high)) * llm_weight[LLM_LEAD + 9];
+}
+
+
+/* text up to what wants a closer look, which may be its first byte */
+
+llm_wide static const unsigned char *
+llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
+    const unsigned char *p, const unsigned char *last)
+{
+    size_t      n;
+    uint64_t    valid, high, top;
+    llm_bits_t  bits;
+    llm_view_t  v;
+
+    do {
+        n = (size_t) (last - p);
+        valid = (n < LLM_WIDE) ? ((uint64_t) 1 << n) - 1 : ~(uint64_t) 0;
+
+        llm_wide_view(&v, begin, p, last);
+        llm_wide_classes(&bits, &v);
+
+        if (bits.stop) {
+            e->sum -= llm_wide_escapes(&bits, &v, valid);
+            valid &= ~bits.stop & (bits.stop - 1);
+        }
+
+        n = llm_count(valid);
+
+        if (n == 0) {
+            return p;
+        }
+
+        e->sum += llm_wide_sum(&bits, valid, e->previous);
+
+        if (bits.high == 0) {
+            /* void */
+
+        } else if (n == LLM_WIDE) {
+            e->sum += llm_wide_leads(v.first) + llm_wide_leads(v.second);
+
+        } else {
+            for (high = bits.high & valid; high; high &= high - 1) {
+                e->sum += llm_weight[llm_class[p[_tzcnt_u64(high)]].class];
+            }
+        }
+
+        p += n;
+
+        top = (uint64_t) 1 << (n - 1);
+
+        e->previous = (bits.newline & top) ? LLM_ROW(LLM_NEWLINE)
+                      : (bits.space & top) ? LLM_ROW(LLM_SPACE)
+                      : llm_class[p[-1]].row;
+
+    } while (n == LLM_WIDE && last - p >= LLM_WIDE);
+
+    return p;
+}
+
+#endif
+
+
+/* adds up to a backslash, or some of it; what is behind begin can be read */
+
+static const unsigned char *
+llm_estimate_text(llm_estimate_t *e, const unsigned char *begin,
+    const unsigned char *p, const unsigned char *last)
+{
+    unsigned              row;
+    uint64_t              sum;
+    const unsigned char  *text;
+
+#if defined(__x86_64__)
+
+    if ((last - begin >= LLM_WIDE || last - p >= LLM_WIDE_HALF)
+        && __builtin_cpu_supports("avx2")
+        && __builtin_cpu_supports("bmi")
+        && __builtin_cpu_supports("bmi2")
+        && __builtin_cpu_supports("popcnt"))
+    {
+        text = p;
+        p = llm_estimate_wide(e, begin, p, last);
+
+        if (p == text && *p != '\\') {
+            llm_estimate_byte(e, *p++);
+        }
+
+        return p;
+    }
+
+#endif
+
+    sum = 0;
+    row = e->previous;
+
+    for (text = p; text < last && *text != '\\'; text++) {
+        sum += llm_weight[row + llm_class[*text].class];
+        row = llm_class[*text].row;
+    }
+
+    e->sum += sum;
+    e->previous = row;
+
+    return text;
+}
+
+
 /* a byte behind a backslash */
 
 static void
 llm_estimate_escape(llm_estimate_t *e, unsigned ch)
 {
-    unsigned  digit;
-
     if (e->digits == 0) {
 
         if (ch == 'u') {
@@ -229,8 +630,7 @@ llm_estimate_escape(llm_estimate_t *e, unsigned ch)
         return;
     }
 
-    digit = (ch <= '9') ? ch - '0' : (ch | 0x20) - 'a' + 10;
-    e->code_point = (e->code_point << 4) | (digit & 0xf);
+    e->code_point = e->code_point << 4 | llm_estimate_digit(ch);
 
     if (--e->digits == 0) {
         e->escape = 0;
@@ -245,6 +645,15 @@ llm_estimate_byte(llm_estimate_t *e, unsigned ch)
     ch &= 0xff;
     e->sum += llm_weight[e->previous + llm_class[ch].class];
     e->previous = llm_class[ch].row;
+}
+
+
+/* of what is none, some bits: it is refused elsewhere */
+
+static unsigned
+llm_estimate_digit(unsigned ch)
+{
+    return ((ch <= '9') ? ch - '0' : (ch | 0x20) - 'a' + 10) & 0xf;
 }
 
 
