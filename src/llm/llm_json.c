@@ -9,63 +9,21 @@
 
 #include <string.h>
 
-#include "llm_json.h"
-#include "llm_scan.h"
+#include "llm_json_step.h"
 
 
-#define LLM_JSON_NONE  (LLM_JSON_NULL + 1)
-
-
-typedef enum {
-    sw_value = 0,
-    sw_value_or_end,
-    sw_key_or_end,
-    sw_key,
-    sw_colon,
-    sw_next,
-    sw_done,
-    sw_string,
-    sw_escape,
-    sw_unicode,
-    sw_minus,
-    sw_zero,
-    sw_digits,
-    sw_point,
-    sw_fraction,
-    sw_exponent_sign,
-    sw_exponent_first,
-    sw_exponent,
-    sw_literal,
-    sw_error
-} llm_json_state_t;
-
-
-static int llm_json_fail(llm_json_t *js, const char *error);
-static int llm_json_token(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
-static int llm_json_value(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
-static int llm_json_open(llm_json_t *js, int array);
-static int llm_json_close(llm_json_t *js, int array);
-static void llm_json_after(llm_json_t *js);
-static int llm_json_string(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
 static const unsigned char *llm_json_contents(llm_json_t *js,
     const unsigned char *p, const unsigned char *last);
-static const unsigned char *llm_json_plain(const unsigned char *p,
-    const unsigned char *last, int strict);
+static size_t llm_json_sequence(const unsigned char *p,
+    const unsigned char *last);
 static int llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
 static int llm_json_key(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
-static int llm_json_number(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
 static int llm_json_digit(llm_json_t *js, unsigned ch);
-static int llm_json_literal(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
 
 
-static const char  llm_json_syntax[] = "the body is not JSON";
+const char  llm_json_syntax[] = "the body is not JSON";
 
 
 void
@@ -84,9 +42,10 @@ llm_json_init(llm_json_t *js, int strict)
     js->skip = 0;
     js->state = sw_value;
     js->strict = (unsigned char) strict;
+    js->array = 0;
     js->key = 0;
     js->started = 0;
-    js->event = LLM_JSON_NONE;
+    js->event = LLM_JSON_AGAIN;
     js->utf8.left = 0;
 }
 
@@ -99,57 +58,70 @@ llm_json_next(llm_json_t *js, const unsigned char **pos,
     const unsigned char  *p;
 
     p = *pos;
-    js->begin = p;
+    llm_json_begin(js, p);
 
-    for ( ;; ) {
+    event = llm_json_event(js, &p, last);
 
-        switch (js->state) {
-
-        case sw_string:
-        case sw_escape:
-        case sw_unicode:
-            event = llm_json_string(js, &p, last);
-            break;
-
-        case sw_literal:
-            event = llm_json_literal(js, &p, last);
-            break;
-
-        case sw_error:
-            event = LLM_JSON_ERROR;
-            break;
-
-        default:
-            event = (js->state >= sw_minus) ? llm_json_number(js, &p, last)
-                                            : llm_json_token(js, &p, last);
-        }
-
-        if (event == LLM_JSON_NONE) {
-            continue;
-        }
-
-        if (event <= LLM_JSON_AGAIN) {
-            break;
-        }
-
-        if (js->skip == 0) {
-            js->event = (unsigned char) event;
-            break;
-        }
-
-        /* a skipped value ends where its member or element does */
-
-        if (js->depth < js->skip
-            && (js->state == sw_next || js->state == sw_done))
-        {
-            js->skip = 0;
-        }
-    }
-
-    js->offset += (uint64_t) (p - *pos);
+    js->offset = llm_json_position(js, p);
     *pos = p;
 
     return event;
+}
+
+
+const unsigned char *
+llm_scan_long(const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, llm_scan_t what)
+{
+    switch (what) {
+
+    case LLM_SCAN_ANY:
+        return llm_scan_loop(begin, p, last, LLM_SCAN_ANY);
+
+    case LLM_SCAN_UTF8:
+        return llm_scan_loop(begin, p, last, LLM_SCAN_UTF8);
+
+    default: /* LLM_SCAN_ASCII */
+        return llm_scan_loop(begin, p, last, LLM_SCAN_ASCII);
+    }
+}
+
+
+const unsigned char *
+llm_json_spaces(const unsigned char *p, const unsigned char *last)
+{
+    while (p < last
+           && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+    {
+        p++;
+    }
+
+    return p;
+}
+
+
+/* of what has begun in bytes that were read before */
+
+int
+llm_json_rest(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    switch (js->state) {
+
+    case sw_string:
+    case sw_escape:
+    case sw_unicode:
+        return llm_json_string(js, pos, last);
+
+    case sw_literal:
+        return llm_json_literal(js, pos, last);
+
+    case sw_error:
+        return LLM_JSON_ERROR;
+
+    default:
+        return llm_json_number(js, pos, last);
+    }
 }
 
 
@@ -184,19 +156,11 @@ llm_json_blank(const llm_json_t *js)
 int
 llm_json_in_array(const llm_json_t *js)
 {
-    unsigned  level;
-
-    if (js->depth == 0) {
-        return 0;
-    }
-
-    level = js->depth - 1;
-
-    return (js->stack[level / 8] >> (level % 8)) & 1;
+    return js->depth && js->array;
 }
 
 
-static int
+int
 llm_json_fail(llm_json_t *js, const char *error)
 {
     js->state = sw_error;
@@ -206,186 +170,7 @@ llm_json_fail(llm_json_t *js, const char *error)
 }
 
 
-/* the bytes between strings, numbers and literals */
-
-static int
-llm_json_token(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last)
-{
-    unsigned              ch;
-    const unsigned char  *p;
-
-    for (p = *pos; p < last; p++) {
-
-        ch = *p;
-
-        if (ch == ' ' || ch == '\n' || ch == '\r' || ch == '\t') {
-            continue;
-        }
-
-        *pos = p + 1;
-        js->start = js->offset + (uint64_t) (p - js->begin);
-
-        switch (js->state) {
-
-        case sw_key_or_end:
-            if (ch == '}') {
-                return llm_json_close(js, 0);
-            }
-
-            /* fall through */
-
-        case sw_key:
-            if (ch != '"') {
-                return llm_json_fail(js, llm_json_syntax);
-            }
-
-            js->state = sw_string;
-            js->key = 1;
-            js->started = 0;
-            js->escaped = 0;
-            return llm_json_string(js, pos, last);
-
-        case sw_colon:
-            if (ch != ':') {
-                return llm_json_fail(js, llm_json_syntax);
-            }
-
-            js->state = sw_value;
-            break;
-
-        case sw_next:
-            if (ch == ',') {
-                js->comma = js->start;
-                js->state = llm_json_in_array(js) ? sw_value : sw_key;
-                break;
-            }
-
-            if (ch == '}' || ch == ']') {
-                return llm_json_close(js, ch == ']');
-            }
-
-            return llm_json_fail(js, llm_json_syntax);
-
-        case sw_done:
-            return llm_json_fail(js, "there is text behind the JSON");
-
-        default: /* sw_value, sw_value_or_end */
-            *pos = p;
-            return llm_json_value(js, pos, last);
-        }
-    }
-
-    *pos = p;
-
-    return LLM_JSON_AGAIN;
-}
-
-
-static int
-llm_json_value(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last)
-{
-    unsigned  ch;
-
-    ch = *(*pos)++;
-
-    switch (ch) {
-
-    case '"':
-        js->state = sw_string;
-        js->key = 0;
-        js->started = 0;
-        js->escaped = 0;
-        return llm_json_string(js, pos, last);
-
-    case '{':
-        return llm_json_open(js, 0);
-
-    case '[':
-        return llm_json_open(js, 1);
-
-    case ']':
-        if (js->state != sw_value_or_end) {
-            return llm_json_fail(js, llm_json_syntax);
-        }
-
-        return llm_json_close(js, 1);
-
-    case 't':
-        js->literal = "rue";
-        break;
-
-    case 'f':
-        js->literal = "alse";
-        break;
-
-    case 'n':
-        js->literal = "ull";
-        break;
-
-    default:
-        (*pos)--;
-        js->state = sw_value;
-        js->started = 0;
-        return llm_json_number(js, pos, last);
-    }
-
-    js->state = sw_literal;
-
-    return llm_json_literal(js, pos, last);
-}
-
-
-static int
-llm_json_open(llm_json_t *js, int array)
-{
-    unsigned       level;
-    unsigned char  bit;
-
-    if (js->depth == LLM_JSON_DEPTH) {
-        return llm_json_fail(js, "the body is nested too deeply");
-    }
-
-    level = js->depth++;
-    bit = (unsigned char) (1 << (level % 8));
-
-    if (array) {
-        js->stack[level / 8] |= bit;
-        js->state = sw_value_or_end;
-        return LLM_JSON_ARRAY;
-    }
-
-    js->stack[level / 8] &= (unsigned char) ~bit;
-    js->state = sw_key_or_end;
-
-    return LLM_JSON_OBJECT;
-}
-
-
-static int
-llm_json_close(llm_json_t *js, int array)
-{
-    if (llm_json_in_array(js) != array) {
-        return llm_json_fail(js, llm_json_syntax);
-    }
-
-    js->empty = (js->state == sw_key_or_end || js->state == sw_value_or_end);
-    js->depth--;
-    llm_json_after(js);
-
-    return array ? LLM_JSON_ARRAY_END : LLM_JSON_OBJECT_END;
-}
-
-
-static void
-llm_json_after(llm_json_t *js)
-{
-    js->state = js->depth ? sw_next : sw_done;
-}
-
-
-static int
+int
 llm_json_string(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {
@@ -397,7 +182,7 @@ llm_json_string(llm_json_t *js, const unsigned char **pos,
     n = (size_t) (p - begin);
 
     if (js->state == sw_error) {
-        js->start = js->offset + (uint64_t) (p - js->begin);
+        js->start = llm_json_position(js, p);
         *pos = p;
 
         /* what precedes the error is delivered as if it had come alone */
@@ -440,12 +225,13 @@ static const unsigned char *
 llm_json_contents(llm_json_t *js, const unsigned char *p,
     const unsigned char *last)
 {
+    size_t    n;
     unsigned  ch;
 
     while (p < last) {
 
         if (js->state == sw_string && js->utf8.left == 0) {
-            p = llm_json_plain(p, last, js->strict);
+            p = llm_json_plain(js, p, last);
 
             if (p == last) {
                 break;
@@ -481,6 +267,13 @@ llm_json_contents(llm_json_t *js, const unsigned char *p,
 
         } else if (js->utf8.left || (js->strict && ch >= 0x80)) {
 
+            n = js->utf8.left ? 0 : llm_json_sequence(p, last);
+
+            if (n) {
+                p += n;
+                continue;
+            }
+
             if (llm_utf8_next(&js->utf8, ch) != LLM_OK) {
                 (void) llm_json_fail(js, "a string in the body is not UTF-8");
                 return p;
@@ -508,11 +301,40 @@ llm_json_contents(llm_json_t *js, const unsigned char *p,
 
 /* the first byte that is not plain contents of a string, or last */
 
-static const unsigned char *
-llm_json_plain(const unsigned char *p, const unsigned char *last, int strict)
+/* the length of one of two to four bytes; 0: it may have no end, or be none */
+
+static size_t
+llm_json_sequence(const unsigned char *p, const unsigned char *last)
 {
-    return strict ? llm_scan(p, p, last, LLM_SCAN_ASCII)
-                  : llm_scan(p, p, last, LLM_SCAN_ANY);
+    size_t  n;
+
+    n = (p[0] < 0xe0) ? 2 : (p[0] < 0xf0) ? 3 : 4;
+
+    if ((size_t) (last - p) < n || p[0] < 0xc2 || (p[1] & 0xc0) != 0x80) {
+        return 0;
+    }
+
+    if (n == 2) {
+        return 2;
+    }
+
+    /* those that are too long, surrogates, and what is above all code points */
+
+    if ((p[2] & 0xc0) != 0x80
+        || (p[0] == 0xe0 && p[1] < 0xa0)
+        || (p[0] == 0xed && p[1] > 0x9f))
+    {
+        return 0;
+    }
+
+    if (n == 3) {
+        return 3;
+    }
+
+    return ((p[3] & 0xc0) != 0x80
+            || p[0] > 0xf4
+            || (p[0] == 0xf0 && p[1] < 0x90)
+            || (p[0] == 0xf4 && p[1] > 0x8f)) ? 0 : 4;
 }
 
 
@@ -575,7 +397,7 @@ static int
 llm_json_key(llm_json_t *js, const unsigned char *p, size_t n, int last)
 {
     if (js->skip) {
-        return last ? LLM_JSON_NONE : LLM_JSON_AGAIN;
+        return last ? LLM_JSON_KEY : LLM_JSON_AGAIN;
     }
 
     if (last && !js->started && !js->escaped) {
@@ -610,7 +432,7 @@ llm_json_key(llm_json_t *js, const unsigned char *p, size_t n, int last)
 }
 
 
-static int
+int
 llm_json_number(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {
@@ -632,7 +454,7 @@ llm_json_number(llm_json_t *js, const unsigned char **pos,
     *pos = p;
 
     if (rc == LLM_ERROR) {
-        js->start = js->offset + (uint64_t) (p - js->begin);
+        js->start = llm_json_position(js, p);
         return llm_json_fail(js, llm_json_syntax);
     }
 
@@ -741,7 +563,7 @@ llm_json_digit(llm_json_t *js, unsigned ch)
 }
 
 
-static int
+int
 llm_json_literal(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {
@@ -751,7 +573,7 @@ llm_json_literal(llm_json_t *js, const unsigned char **pos,
     for (p = *pos; p < last && *js->literal; p++) {
 
         if (*p != (unsigned char) *js->literal) {
-            js->start = js->offset + (uint64_t) (p - js->begin);
+            js->start = llm_json_position(js, p);
             *pos = p;
             return llm_json_fail(js, llm_json_syntax);
         }
@@ -785,6 +607,16 @@ llm_json_whole(const unsigned char *text, size_t len)
 
     if (text == NULL || len == 0 || text[0] == '-') {
         return -1;
+    }
+
+    value = 0;
+
+    for (i = 0; i < len && i < 15 && text[i] >= '0' && text[i] <= '9'; i++) {
+        value = value * 10 + (text[i] - '0');
+    }
+
+    if (i == len) {
+        return value;
     }
 
     value = 0;

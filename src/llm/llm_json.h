@@ -58,10 +58,10 @@ typedef struct {
 
     const unsigned char  *text;
     size_t                len;
-    unsigned              first:1;        /* piece */
-    unsigned              last:1;         /* piece */
+    unsigned char         first;          /* piece */
+    unsigned char         last;           /* piece */
 
-    unsigned              empty:1;        /* of what has just ended */
+    unsigned char         empty;          /* what has just ended is */
 
     uint64_t              comma;          /* the last one between values */
     unsigned              depth;          /* containers that are open */
@@ -70,12 +70,14 @@ typedef struct {
     /* the reader's own state */
 
     const unsigned char  *begin;
+    uint64_t              origin;
     llm_text_t            token;
     const char           *literal;
     size_t                raw;
     unsigned              skip;
     unsigned char         state;
     unsigned char         strict;
+    unsigned char         array;          /* the innermost container is one */
     unsigned char         key;
     unsigned char         started;
     unsigned char         escaped;

@@ -20,6 +20,9 @@
 #endif
 
 
+#define llm_scan_inline  static inline __attribute__((always_inline))
+
+
 /* what a string is passed over, but for quotes and backslashes */
 
 typedef enum {
@@ -31,32 +34,57 @@ typedef enum {
 
 #if defined(__SSE2__)
 
-/* a bit for each of 16 bytes at which a scan ends */
+/* those of 16 bytes at which a scan ends */
 
-static inline unsigned
-llm_scan_ends(const unsigned char *p, llm_scan_t what)
+llm_scan_inline __m128i
+llm_scan_found(const unsigned char *p, llm_scan_t what)
 {
-    __m128i  bytes, other;
+    __m128i  bytes, found;
 
     bytes = _mm_loadu_si128((const __m128i *) p);
-    other = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+    found = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
                          _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
 
     if (what == LLM_SCAN_ASCII) {
 
         /* as signed numbers, bytes above 0x7f are below 0x20, too */
 
-        other = _mm_or_si128(other,
+        found = _mm_or_si128(found,
                              _mm_cmpgt_epi8(_mm_set1_epi8(0x20), bytes));
 
     } else if (what == LLM_SCAN_UTF8) {
-        other = _mm_or_si128(other,
+        found = _mm_or_si128(found,
                              _mm_cmpeq_epi8(
                                  _mm_min_epu8(bytes, _mm_set1_epi8(0x1f)),
                                  bytes));
     }
 
-    return (unsigned) _mm_movemask_epi8(other);
+    return found;
+}
+
+
+/* a bit for each of them */
+
+llm_scan_inline unsigned
+llm_scan_ends(const unsigned char *p, llm_scan_t what)
+{
+    return (unsigned) _mm_movemask_epi8(llm_scan_found(p, what));
+}
+
+
+/* whether there are any in 64 bytes */
+
+llm_scan_inline int
+llm_scan_any(const unsigned char *p, llm_scan_t what)
+{
+    __m128i  found;
+
+    found = _mm_or_si128(_mm_or_si128(llm_scan_found(p, what),
+                                      llm_scan_found(p + 16, what)),
+                         _mm_or_si128(llm_scan_found(p + 32, what),
+                                      llm_scan_found(p + 48, what)));
+
+    return _mm_movemask_epi8(found) != 0;
 }
 
 #else
@@ -67,7 +95,7 @@ llm_scan_ends(const unsigned char *p, llm_scan_t what)
 
 /* not 0: a scan ends in these 8 bytes */
 
-static inline uint64_t
+llm_scan_inline uint64_t
 llm_scan_ends(const unsigned char *p, llm_scan_t what)
 {
     uint64_t  word, quote, slash, found;
@@ -94,18 +122,17 @@ llm_scan_ends(const unsigned char *p, llm_scan_t what)
 #endif
 
 
-/*
- * The first byte from p on at which a scan ends, or last.  What precedes p
- * can be read from begin on.
- */
-
-static inline const unsigned char *
-llm_scan(const unsigned char *begin, const unsigned char *p,
+llm_scan_inline const unsigned char *
+llm_scan_loop(const unsigned char *begin, const unsigned char *p,
     const unsigned char *last, llm_scan_t what)
 {
 #if defined(__SSE2__)
 
     unsigned  ends;
+
+    while (last - p >= 64 && !llm_scan_any(p, what)) {
+        p += 64;
+    }
 
     for ( /* void */ ; last - p >= 16; p += 16) {
         ends = llm_scan_ends(p, what);
@@ -139,6 +166,41 @@ llm_scan(const unsigned char *begin, const unsigned char *p,
     }
 
     return p;
+}
+
+
+/* llm_json.c: of a string that may be a long one */
+
+const unsigned char *llm_scan_long(const unsigned char *begin,
+    const unsigned char *p, const unsigned char *last, llm_scan_t what);
+
+
+/*
+ * The first byte from p on at which a scan ends, or last.  What precedes p
+ * can be read from begin on.  Most strings are short.
+ */
+
+llm_scan_inline const unsigned char *
+llm_scan(const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, llm_scan_t what)
+{
+#if defined(__SSE2__)
+
+    unsigned  ends;
+
+    if (last - p >= 16) {
+        ends = llm_scan_ends(p, what);
+
+        if (ends) {
+            return p + __builtin_ctz(ends);
+        }
+
+        p += 16;
+    }
+
+#endif
+
+    return llm_scan_long(begin, p, last, what);
 }
 
 

@@ -6,15 +6,22 @@
 
 #include <string.h>
 
+#include "llm_json_step.h"
 #include "llm_walk.h"
 
 
-static const llm_member_t *llm_walk_find(const llm_walk_t *w,
+static inline int llm_walk_event(llm_walk_t *w, const unsigned char **pos,
+    const unsigned char *last);
+static inline const llm_member_t *llm_walk_find(const llm_walk_t *w,
     const unsigned char *name, size_t len);
-static void llm_walk_value(llm_walk_t *w);
+static inline int llm_walk_same(const char *name, const unsigned char *key,
+    size_t len);
+static inline void llm_walk_value(llm_walk_t *w);
 static void llm_walk_enter(llm_walk_t *w, int event);
-static void llm_walk_leave(llm_walk_t *w);
+static inline void llm_walk_leave(llm_walk_t *w);
 
+
+#define LLM_WALK_ANY  (~(uint64_t) 0)
 
 /* one bit of 64; no member has an empty name, and a key may */
 
@@ -26,16 +33,11 @@ static void llm_walk_leave(llm_walk_t *w);
 void
 llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict)
 {
-    const llm_member_t  *m;
-
     w->root = root;
     w->strict = strict;
     w->begin = NULL;
-    w->hashes = 0;
-
-    for (m = root->members; m->len; m++) {
-        w->hashes |= llm_walk_hash(m->name, m->len);
-    }
+    w->hashes = LLM_WALK_ANY;
+    w->json.offset = 0;
 
     llm_walk_again(w);
 }
@@ -51,6 +53,19 @@ llm_walk_places(llm_walk_t *w, uint64_t *begin)
 void
 llm_walk_again(llm_walk_t *w)
 {
+    const llm_member_t  *m;
+
+    /* this is for many texts: for one alone it does not pay */
+
+    if (w->json.offset && w->hashes == LLM_WALK_ANY) {
+
+        w->hashes = 0;
+
+        for (m = w->root->members; m->len; m++) {
+            w->hashes |= llm_walk_hash(m->name, m->len);
+        }
+    }
+
     llm_json_init(&w->json, w->strict);
 
     w->member = w->root;
@@ -65,6 +80,25 @@ int
 llm_walk_next(llm_walk_t *w, const unsigned char **pos,
     const unsigned char *last)
 {
+    int                   event;
+    const unsigned char  *p;
+
+    p = *pos;
+    llm_json_begin(&w->json, p);
+
+    event = llm_walk_event(w, &p, last);
+
+    w->json.offset = llm_json_position(&w->json, p);
+    *pos = p;
+
+    return event;
+}
+
+
+static inline int
+llm_walk_event(llm_walk_t *w, const unsigned char **pos,
+    const unsigned char *last)
+{
     int          event;
     llm_json_t  *js;
 
@@ -72,7 +106,7 @@ llm_walk_next(llm_walk_t *w, const unsigned char **pos,
 
     for ( ;; ) {
 
-        event = llm_json_next(js, pos, last);
+        event = llm_json_event(js, pos, last);
 
         switch (event) {
 
@@ -122,7 +156,7 @@ llm_walk_next(llm_walk_t *w, const unsigned char **pos,
 
 /* nearly all names that an event repeats are of no interest */
 
-static const llm_member_t *
+static inline const llm_member_t *
 llm_walk_find(const llm_walk_t *w, const unsigned char *name, size_t len)
 {
     const llm_member_t  *m;
@@ -137,7 +171,7 @@ llm_walk_find(const llm_walk_t *w, const unsigned char *name, size_t len)
 
         if (m->len == len
             && m->name[0] == (const char) name[0]
-            && memcmp(m->name, name, len) == 0)
+            && llm_walk_same(m->name, name, len))
         {
             return m;
         }
@@ -147,9 +181,39 @@ llm_walk_find(const llm_walk_t *w, const unsigned char *name, size_t len)
 }
 
 
+/* a call would cost more than it does; the two ends of a name overlap */
+
+static inline int
+llm_walk_same(const char *name, const unsigned char *key, size_t len)
+{
+    uint32_t  a, b, c, d;
+    uint64_t  w, x, y, z;
+
+    if (len >= 8 && len <= 16) {
+        memcpy(&w, name, 8);
+        memcpy(&x, key, 8);
+        memcpy(&y, name + len - 8, 8);
+        memcpy(&z, key + len - 8, 8);
+
+        return ((w ^ x) | (y ^ z)) == 0;
+    }
+
+    if (len >= 4 && len < 8) {
+        memcpy(&a, name, 4);
+        memcpy(&b, key, 4);
+        memcpy(&c, name + len - 4, 4);
+        memcpy(&d, key + len - 4, 4);
+
+        return ((a ^ b) | (c ^ d)) == 0;
+    }
+
+    return memcmp(name, key, len) == 0;
+}
+
+
 /* an element of an array belongs to the member that has the array */
 
-static void
+static inline void
 llm_walk_value(llm_walk_t *w)
 {
     w->element = (w->depth && w->array[w->depth]);
@@ -201,7 +265,7 @@ llm_walk_enter(llm_walk_t *w, int event)
 }
 
 
-static void
+static inline void
 llm_walk_leave(llm_walk_t *w)
 {
     if (w->all) {

@@ -96,6 +96,15 @@ static struct {
     { "{\"model\":\"\"}", "", -1, 1, 0, 0 },
     { "{\"x\":1,\"x\":2,\"user\":\"u\"}", "", -1, 1, 0, 0 },
     { "{\"nn\":0,\"models\":1,\"mode\":2,\"max_token\":[]}",
+      "", -1, 1, 0, 0 },
+
+    /* each byte of a name counts */
+
+    { "{\"max_tokenz\":1,\"mbx_tokens\":1,\"max-tokens\":1}",
+      "", -1, 1, 0, 0 },
+    { "{\"modem\":\"a\",\"mydel\":\"b\",\"strean\":true,"
+      "\"sxream\":true,\"m\":1}", "", -1, 1, 0, 0 },
+    { "{\"max_completion_tokenz\":1,\"max_complexion_tokens\":2}",
       "", -1, 1, 0, 0 }
 };
 
