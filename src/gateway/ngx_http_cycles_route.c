@@ -13,8 +13,28 @@
 #include "ngx_http_cycles_module.h"
 
 
+/* routes of late, by what they depend on: most requests have the same path */
+
+#define NGX_HTTP_CYCLES_ROUTES      16
+#define NGX_HTTP_CYCLES_ROUTE_TEXT  256
+
+
+typedef struct {
+    ngx_uint_t                provider;
+    ngx_uint_t                known;
+    size_t                    method_len;
+    size_t                    host_len;
+    size_t                    path_len;
+    llm_route_t               route;
+    u_char                    text[NGX_HTTP_CYCLES_ROUTE_TEXT];
+} ngx_http_cycles_lately_t;
+
+
 static ngx_int_t ngx_http_cycles_keep_route(ngx_http_request_t *r,
     ngx_http_cycles_route_t *kept, llm_route_t *route);
+static llm_route_t *ngx_http_cycles_route(ngx_uint_t provider,
+    ngx_str_t *method, ngx_str_t *host, ngx_str_t *path);
+static ngx_uint_t ngx_http_cycles_is_provider(ngx_str_t *host);
 static ngx_str_t *ngx_http_cycles_upstream_host(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_cycles_overridden(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_cycles_has_header(ngx_http_request_t *r,
@@ -58,7 +78,7 @@ ngx_int_t
 ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t            *host, *path;
-    llm_route_t           route;
+    llm_route_t          *route;
     const unsigned char  *region;
 
     host = ngx_http_cycles_upstream_host(r);
@@ -69,11 +89,10 @@ ngx_http_cycles_find_route(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     path = r->valid_unparsed_uri ? &r->unparsed_uri : &r->uri;
 
-    llm_route(&route, ctx->conf->provider, r->method_name.data,
-              r->method_name.len, host->data, host->len, path->data,
-              path->len);
+    route = ngx_http_cycles_route(ctx->conf->provider, &r->method_name, host,
+                                  path);
 
-    if (ngx_http_cycles_keep_route(r, &ctx->route, &route) != NGX_OK) {
+    if (ngx_http_cycles_keep_route(r, &ctx->route, route) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -129,6 +148,88 @@ ngx_http_cycles_keep_route(ngx_http_request_t *r,
 }
 
 
+/* as llm_route(); until the next call */
+
+static llm_route_t *
+ngx_http_cycles_route(ngx_uint_t provider, ngx_str_t *method, ngx_str_t *host,
+    ngx_str_t *path)
+{
+    u_char                    *p;
+    ngx_uint_t                 hash;
+    ngx_http_cycles_lately_t  *kept;
+
+    static llm_route_t               single;
+    static ngx_http_cycles_lately_t  routes[NGX_HTTP_CYCLES_ROUTES];
+
+    if (path->len == 0
+        || method->len + host->len + path->len > NGX_HTTP_CYCLES_ROUTE_TEXT)
+    {
+        llm_route(&single, provider, method->data, method->len, host->data,
+                  host->len, path->data, path->len);
+
+        return &single;
+    }
+
+    hash = path->len + 3 * path->data[path->len - 1]
+           + 5 * path->data[path->len / 2] + method->len + host->len
+           + provider;
+
+    kept = &routes[hash % NGX_HTTP_CYCLES_ROUTES];
+    p = kept->text;
+
+    if (kept->known
+        && kept->provider == provider
+        && kept->method_len == method->len
+        && kept->host_len == host->len
+        && kept->path_len == path->len
+        && ngx_memcmp(p, path->data, path->len) == 0
+        && ngx_memcmp(p + path->len, method->data, method->len) == 0
+        && ngx_memcmp(p + path->len + method->len, host->data, host->len)
+           == 0)
+    {
+        return &kept->route;
+    }
+
+    llm_route(&kept->route, provider, method->data, method->len, host->data,
+              host->len, path->data, path->len);
+
+    kept->known = 1;
+    kept->provider = provider;
+    kept->method_len = method->len;
+    kept->host_len = host->len;
+    kept->path_len = path->len;
+
+    p = ngx_cpymem(p, path->data, path->len);
+    p = ngx_cpymem(p, method->data, method->len);
+    ngx_memcpy(p, host->data, host->len);
+
+    return &kept->route;
+}
+
+
+/* of the same host again and again, as there is only one in most servers */
+
+static ngx_uint_t
+ngx_http_cycles_is_provider(ngx_str_t *host)
+{
+    static size_t      len;
+    static u_char      last[NGX_HTTP_CYCLES_ROUTE_TEXT];
+    static ngx_uint_t  provider;
+
+    if (host->len == 0 || host->len > sizeof(last)) {
+        return llm_host_provider(host->data, host->len) != LLM_PROVIDERS;
+    }
+
+    if (len != host->len || ngx_memcmp(last, host->data, len) != 0) {
+        provider = llm_host_provider(host->data, host->len);
+        len = host->len;
+        ngx_memcpy(last, host->data, len);
+    }
+
+    return provider != LLM_PROVIDERS;
+}
+
+
 /* the configuration of proxy begins with that of upstream, in any version */
 
 static ngx_str_t *
@@ -150,8 +251,7 @@ ngx_http_cycles_upstream_host(ngx_http_request_t *r)
     }
 
     if (uscf->servers && uscf->servers->nelts
-        && llm_host_provider(uscf->host.data, uscf->host.len)
-           == LLM_PROVIDERS)
+        && !ngx_http_cycles_is_provider(&uscf->host))
     {
         server = uscf->servers->elts;
         return &server[0].name;

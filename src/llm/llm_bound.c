@@ -259,7 +259,9 @@ llm_bound_factor(const unsigned char *model, size_t len)
     n = sizeof(claude) - 1;
 
     for (i = 0; i + n <= len; i++) {
-        if (strncasecmp((const char *) model + i, claude, n) == 0) {
+        if ((model[i] | 0x20) == claude[0]
+            && strncasecmp((const char *) model + i, claude, n) == 0)
+        {
             break;
         }
     }

@@ -50,6 +50,12 @@ typedef struct {
 } llm_find_t;
 
 
+static llm_price_answer_t *llm_find_answer(const llm_prices_t *prices,
+    const llm_price_query_t *query);
+static int llm_find_is(const llm_price_answer_t *answer,
+    const llm_price_query_t *query);
+static const llm_price_t *llm_find_price(const llm_prices_t *prices,
+    const llm_price_query_t *query, const char **key);
 static const llm_price_t *llm_find_alias(const llm_prices_t *prices,
     const char *name, size_t len);
 static const llm_price_t *llm_find_run(llm_find_t *f, const char **key);
@@ -136,8 +142,99 @@ static const llm_rule_t  llm_rule_named = {
 };
 
 
+/* prices may change until a server runs, and so may those they are over */
+
 const llm_price_t *
 llm_prices_find(const llm_prices_t *prices, const llm_price_query_t *query,
+    const char **key)
+{
+    uint64_t             changes;
+    const char          *found;
+    const llm_price_t   *price;
+    const llm_prices_t  *p;
+    llm_price_answer_t  *answer;
+
+    if (query->model_len == 0
+        || query->model_len + query->region_len > LLM_PRICE_QUERY)
+    {
+        return llm_find_price(prices, query, key);
+    }
+
+    changes = 0;
+
+    for (p = prices; p; p = p->base) {
+        changes += p->changes;
+    }
+
+    answer = llm_find_answer(prices, query);
+
+    if (answer->changes != changes || !llm_find_is(answer, query)) {
+
+        found = NULL;
+        price = llm_find_price(prices, query, &found);
+
+        answer->changes = changes;
+        answer->price = price;
+        answer->key = found;
+        answer->provider = (unsigned char) query->provider;
+        answer->api = (unsigned char) query->api;
+        answer->exact = (unsigned char) query->exact;
+        answer->model_len = (unsigned char) query->model_len;
+        answer->region_len = (unsigned char) query->region_len;
+
+        memcpy(answer->text, query->model, query->model_len);
+
+        if (query->region_len) {
+            memcpy(answer->text + query->model_len, query->region,
+                   query->region_len);
+        }
+    }
+
+    if (key && answer->price) {
+        *key = answer->key;
+    }
+
+    return answer->price;
+}
+
+
+/* the only place of that query */
+
+static llm_price_answer_t *
+llm_find_answer(const llm_prices_t *prices, const llm_price_query_t *query)
+{
+    size_t                n;
+    unsigned              hash;
+    const unsigned char  *model;
+
+    n = query->model_len;
+    model = query->model;
+
+    hash = (unsigned) n + model[0] + 3 * model[n / 2] + 5 * model[n - 1]
+           + 7 * model[n - n / 4 - 1] + 11 * (unsigned) query->provider
+           + 13 * (unsigned) query->api + 17 * (unsigned) query->exact;
+
+    return (llm_price_answer_t *) &prices->answers[hash % LLM_PRICE_ANSWERS];
+}
+
+
+static int
+llm_find_is(const llm_price_answer_t *answer, const llm_price_query_t *query)
+{
+    return answer->provider == query->provider
+           && answer->api == query->api
+           && answer->exact == query->exact
+           && answer->model_len == query->model_len
+           && answer->region_len == query->region_len
+           && memcmp(answer->text, query->model, query->model_len) == 0
+           && (query->region_len == 0
+               || memcmp(answer->text + query->model_len, query->region,
+                         query->region_len) == 0);
+}
+
+
+static const llm_price_t *
+llm_find_price(const llm_prices_t *prices, const llm_price_query_t *query,
     const char **key)
 {
     llm_find_t          f;

@@ -37,6 +37,7 @@ llm_prices_create(const llm_prices_t *base)
 
     if (prices) {
         prices->base = base;
+        prices->changes = 1;
     }
 
     return prices;
@@ -320,6 +321,7 @@ llm_draft_put(llm_prices_t *prices, llm_price_hash_t *hash,
 
     row->next = old ? old->next : NULL;
     *place = row;
+    prices->changes++;
 
     hash->count += (old == NULL);
     free(old);

@@ -162,11 +162,31 @@ typedef struct {
 } llm_price_hash_t;
 
 
+/* what was asked for, and found; the same models are asked for again */
+
+#define LLM_PRICE_ANSWERS  64
+#define LLM_PRICE_QUERY    80             /* a longer one is not kept */
+
+typedef struct {
+    uint64_t             changes;         /* of the prices, then; 0: nothing */
+    const llm_price_t   *price;
+    const char          *key;
+    unsigned char        provider;
+    unsigned char        api;
+    unsigned char        exact;
+    unsigned char        model_len;
+    unsigned char        region_len;
+    char                 text[LLM_PRICE_QUERY];       /* model, region */
+} llm_price_answer_t;
+
+
 struct llm_prices_s {
     const llm_prices_t  *base;
+    uint64_t             changes;
     int64_t              session[2];      /* of OpenAI and Azure; 0: none */
     llm_price_hash_t     rows;
     llm_price_hash_t     aliases;
+    llm_price_answer_t   answers[LLM_PRICE_ANSWERS];
 };
 
 

@@ -178,6 +178,18 @@ llm_reply_format(const unsigned char *type, size_t len)
         { "application/vnd.amazon.eventstream", LLM_REPLY_EVENTSTREAM }
     };
 
+    static const char  json[] = "application/json";
+
+    /* what most replies are is none of them */
+
+    n = sizeof(json) - 1;
+
+    if (len >= n && memcmp(type, json, n) == 0
+        && (len == n || type[n] == ';'))
+    {
+        return LLM_REPLY_JSON;
+    }
+
     for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 
         n = strlen(types[i].type);

@@ -17,6 +17,7 @@ static void test_bad_rows(void);
 static void test_lookup(void);
 static void test_set(void);
 static void test_base(void);
+static void test_answers(void);
 static void test_alias(void);
 static void test_many(void);
 static void test_names(void);
@@ -52,6 +53,7 @@ main(void)
     test_lookup();
     test_set();
     test_base();
+    test_answers();
     test_alias();
     test_many();
     test_names();
@@ -541,6 +543,93 @@ test_base(void)
     llm_prices_destroy(prices);
     llm_prices_destroy(base);
     llm_prices_destroy(NULL);
+}
+
+
+/* what was found is kept, but not for another question, nor for long */
+
+static void
+test_answers(void)
+{
+    unsigned            i, wrong, found;
+    const char         *key, *expected;
+    llm_prices_t       *base, *prices, *again;
+    llm_price_query_t   query;
+
+    static const llm_provider_t  providers[] = {
+        LLM_OPENAI, LLM_AZURE, LLM_GROQ, LLM_XAI
+    };
+
+    static const llm_api_t  apis[] = {
+        LLM_API_CHAT, LLM_API_SPEECH, LLM_API_EMBEDDINGS
+    };
+
+    static const char  *models[] = { "aaaa", "aaba", "AAAA", "cccc" };
+    static const char  *regions[] = { "", "eu", "us" };
+
+    static const char  *rows[] = {
+        "aaaa", "groq/aaaa", "azure/aaaa", "azure/eu/aaaa", "azure/us/aaaa",
+        "xai/aaaa"
+    };
+
+    base = llm_prices_create(NULL);
+    prices = llm_prices_create(base);
+
+    (void) set(base, "aaba", "input_cost_per_token", "1e-6");
+    (void) set(prices, "cccc", "input_cost_per_character", "1e-6");
+
+    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void) set(prices, rows[i], "input_cost_per_token", "1e-6");
+    }
+
+    again = llm_prices_create(prices);
+
+    wrong = 0;
+    found = 0;
+
+    for (i = 0; i < 20000; i++) {
+
+        memset(&query, 0, sizeof(llm_price_query_t));
+
+        query.provider = providers[random() % 4];
+        query.api = apis[random() % 3];
+        query.exact = random() & 1;
+        query.model = (const unsigned char *) models[random() % 4];
+        query.model_len = 4;
+        query.region = (const unsigned char *) regions[random() % 3];
+        query.region_len = strlen((const char *) query.region);
+
+        key = "none";
+        (void) llm_prices_find(prices, &query, &key);
+
+        /* the same without an answer that was kept */
+
+        memset(again->answers, 0, sizeof(again->answers));
+
+        expected = "none";
+        (void) llm_prices_find(again, &query, &expected);
+
+        wrong += (strcmp(key, expected) != 0);
+        found += (strcmp(key, "none") != 0);
+    }
+
+    is_int(wrong, 0, "no answer to another question");
+    ok(found > 1000 && found < 19000, "%u questions have one", found);
+
+    /* a row of the base gives way to another one */
+
+    is_int(rate(find(again, "aaba", NULL), LLM_FIELD_INPUT), 1000000,
+           "a price of the base");
+
+    (void) set(base, "openai/aaba", "input_cost_per_token", "2e-6");
+    (void) set(base, "aaba", "input_cost_per_token", "2e-6");
+
+    is_int(rate(find(again, "aaba", NULL), LLM_FIELD_INPUT), 2000000,
+           "and another one");
+
+    llm_prices_destroy(again);
+    llm_prices_destroy(prices);
+    llm_prices_destroy(base);
 }
 
 
