@@ -495,9 +495,12 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
     const unsigned char *p, const unsigned char *last)
 {
     size_t      n;
-    uint64_t    valid, high, top;
+    unsigned    row;
+    uint64_t    valid, stops, high, top;
     llm_bits_t  bits;
     llm_view_t  v;
+
+    row = e->previous;
 
     do {
         n = (size_t) (last - p);
@@ -506,7 +509,9 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
         llm_wide_view(&v, begin, p, last);
         llm_wide_classes(&bits, &v);
 
-        if (bits.stop) {
+        stops = bits.stop;
+
+        if (stops) {
             e->sum -= llm_wide_escapes(&bits, &v, valid);
             valid &= ~bits.stop & (bits.stop - 1);
         }
@@ -514,10 +519,10 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
         n = llm_count(valid);
 
         if (n == 0) {
-            return p;
+            break;
         }
 
-        e->sum += llm_wide_sum(&bits, valid, e->previous);
+        e->sum += llm_wide_sum(&bits, valid, row);
 
         if (bits.high == 0) {
             /* void */
@@ -532,14 +537,21 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
         }
 
         p += n;
+        row = llm_class[p[-1]].row;
 
-        top = (uint64_t) 1 << (n - 1);
+        if (stops) {
 
-        e->previous = (bits.newline & top) ? LLM_ROW(LLM_NEWLINE)
-                      : (bits.space & top) ? LLM_ROW(LLM_SPACE)
-                      : llm_class[p[-1]].row;
+            /* it may have been escaped */
 
-    } while (n == LLM_WIDE && last - p >= LLM_WIDE);
+            top = (uint64_t) 1 << (n - 1);
+
+            row = (bits.newline & top) ? LLM_ROW(LLM_NEWLINE)
+                  : (bits.space & top) ? LLM_ROW(LLM_SPACE) : row;
+        }
+
+    } while (n == LLM_WIDE && p < last);
+
+    e->previous = row;
 
     return p;
 }
