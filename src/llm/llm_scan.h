@@ -87,6 +87,20 @@ llm_scan_any(const unsigned char *p, llm_scan_t what)
     return _mm_movemask_epi8(found) != 0;
 }
 
+
+/* fewer than 16 bytes, together with what precedes them */
+
+llm_scan_inline const unsigned char *
+llm_scan_rest(const unsigned char *p, const unsigned char *last,
+    llm_scan_t what)
+{
+    unsigned  ends;
+
+    ends = llm_scan_ends(last - 16, what) >> (16 - (last - p));
+
+    return ends ? p + __builtin_ctz(ends) : last;
+}
+
 #else
 
 #define LLM_SCAN_ONES   0x0101010101010101ull
@@ -142,12 +156,8 @@ llm_scan_loop(const unsigned char *begin, const unsigned char *p,
         }
     }
 
-    /* the rest together with what precedes it */
-
     if (p < last && last - begin >= 16) {
-        ends = llm_scan_ends(last - 16, what) >> (16 - (last - p));
-
-        return ends ? p + __builtin_ctz(ends) : last;
+        return llm_scan_rest(p, last, what);
     }
 
 #else
@@ -196,6 +206,9 @@ llm_scan(const unsigned char *begin, const unsigned char *p,
         }
 
         p += 16;
+
+    } else if (p < last && last - begin >= 16) {
+        return llm_scan_rest(p, last, what);
     }
 
 #endif
