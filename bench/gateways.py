@@ -120,6 +120,10 @@ def rss_kb(pids):
     return total
 
 
+def descriptors(pids):
+    return sum(len(os.listdir('/proc/%d/fd' % pid)) for pid in pids)
+
+
 def wakeups(pids):
     total = 0
     for pid in pids:
