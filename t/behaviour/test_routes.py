@@ -23,6 +23,12 @@ LOCATIONS = {
 
     'named': Whole(TOKENS + 'proxy_pass http://groq; '
                    'proxy_http_version 1.1; proxy_set_header Connection "";'),
+
+    # and here only the client names it
+
+    'variable': Whole(TOKENS + 'set $to groq; proxy_pass http://$to; '
+                      'proxy_http_version 1.1; '
+                      'proxy_set_header Connection "";'),
     'rewritten': Whole(TOKENS + 'rewrite ^ /v1/messages break;'),
     'given': 'cycles_estimate 500; cycles_actual 300; cycles_action a b;',
 }
@@ -202,6 +208,27 @@ def test_name_of_the_client(scene):
     x = scene.chat('auto', headers={'Host': 'api.deepseek.com'},
                    reply=chat())
     assert x.log['cycles_provider'] == 'openai'
+
+
+def test_route_that_is_kept(scene):
+    """It is found again, but only for a request that is the same."""
+
+    tenant = scene.tenant()
+
+    for _ in range(2):
+        for method, path, host, decision in (
+                ('POST', '/v1/moderations', 'api.openai.com', 'BYPASS'),
+                ('POST', '/v1/moderations', 'api.mistral.ai', 'ALLOW'),
+                ('GET', '/v1/embeddings', 'api.openai.com', 'BYPASS'),
+                ('PUT', '/v1/embeddings', 'api.openai.com', 'ALLOW'),
+                ('POST', '/v1/files', 'api.openai.com', 'BYPASS'),
+                ('POST', '/v1/fixes', 'api.openai.com', 'ALLOW')):
+            scene.provider.script(said(a=1))
+            r = scene.ng.request(method, '/variable' + path,
+                                 {'Host': host, 'X-Tenant': tenant,
+                                  'Content-Type': 'application/json'}, b'{}')
+            scene.provider.unscript()
+            assert r.header('x-cycles-decision') == decision, (path, host)
 
 
 def test_stream_usage_is_not_asked_for(scene):
