@@ -140,7 +140,7 @@ def starts_with(made_of, places):
                   COPY=other.path('ledger'))
         other.start()
         left = other.budget('tenant:acme')['remaining']
-        other.stop()
+        other.finish()
         other.check()
         return left
     finally:
@@ -153,17 +153,34 @@ def test_backup(nginx, provider, tmp_path, how):
     ng = nginx(**made_of)
     assert ng.chat(tenant='acme').status == 200
 
-    if how == 'copy of the tables':
+    wait_until(lambda: FOLDED in tables(ng))
+    left = 999550
 
-        # what is not folded yet is not in it
+    if how == 'copy with the log':
 
-        wait_until(lambda: FOLDED in tables(ng))
+        # what is not folded yet is in it, too
+
+        assert ng.chat(tenant='acme').status == 200
+        left -= 450
 
     places = copied(tmp_path, ng)
     for where, text in blocks_for(how):
         shell(text, **places)
 
-    assert starts_with(made_of, places) == 999550
+    assert starts_with(made_of, places) == left
+
+
+@pytest.mark.parametrize('how', ['ledger', 'copy of the tables',
+                                 'copy with the log', 'tenants that end'])
+def test_where_there_are_no_tables_yet(tmp_path, how):
+    """None are made: nginx could not write to those of another user."""
+
+    (tmp_path / 'log-1.bin').write_text('')
+    (tmp_path / 'copy').mkdir()
+    done = shell(one(how), check=False, DIR=str(tmp_path),
+                 COPY=str(tmp_path / 'copy'))
+    assert done.returncode != 0
+    assert sorted(os.listdir(tmp_path)) == ['copy', 'log-1.bin']
 
 
 def test_numbers_of_a_dry_run(tmp_path):
