@@ -471,11 +471,11 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     /*
      * Other requests may have the key as well, even at the same time: a value
      * of our own has the authority tell them from our own retry, for a hold
-     * must never pay for two of them.
+     * must never pay for two of them: that which would have been the key.
      */
 
     ctx->stable_key = 1;
-    ctx->use.data = p + 2 * CYCLES_UUID_LEN;
+    ctx->use.data = p + CYCLES_UUID_LEN;
     ctx->use.len = CYCLES_UUID_LEN;
 
     return NGX_OK;
