@@ -118,7 +118,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     n = 0;
 
-    if (llm_clamp(&rq.facts, &rq.edits, LLM_OPENAI, api, max, splices, &n) != NULL) {
+    if (llm_clamp(&rq.facts, &rq.edits, LLM_OPENAI, api, max, splices, &n)
+        != NULL)
+    {
         return 0;
     }
 
@@ -143,13 +145,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         again = 0;
 
         if (!facts_of(api, out, len, &rq, tools)
-            || llm_clamp(&rq.facts, &rq.edits, LLM_OPENAI, api, max, splices, &again)
+            || llm_clamp(&rq.facts, &rq.edits, LLM_OPENAI, api, max, splices,
+                         &again)
                != NULL)
         {
             abort();
         }
 
-        llm_drop_tools(&rq.facts, &rq.edits, tools, allowed, NULL, splices, &again);
+        llm_drop_tools(&rq.facts, &rq.edits, tools, allowed, NULL, splices,
+                       &again);
 
         if (again) {
             abort();
