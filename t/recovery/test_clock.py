@@ -93,8 +93,10 @@ def test_in_the_middle_of_a_stream(start, provider, clock, kind, jumps):
         # the ledger is on this machine, and its leases are in its time
 
         assert kinds == ['reserve', 'expire', 'event']
-        assert [line['cycles_settlement'] for line in ng.access_log()
-                if line['cycles_scope'] == 'tenant:acme'] == ['event']
+        wait_until(lambda: [line['cycles_settlement']
+                            for line in ng.access_log()
+                            if line['cycles_scope'] == 'tenant:acme']
+                   == ['event'], what='its line in the log')
     else:
         assert kinds == ['reserve', 'commit']
     who.audit()
