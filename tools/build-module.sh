@@ -46,6 +46,12 @@ configure() {
         flags+=("--with-cc=$CC")
     fi
 
+    # valgrind of Debian 12 takes nothing newer from clang
+
+    case ${CC:-} in
+        *clang*) cc_opt="$cc_opt -gdwarf-4" ;;
+    esac
+
     ./configure --with-cc-opt="$cc_opt" --with-ld-opt="$ld_opt" \
         "${flags[@]}" --builddir="$objs" --add-dynamic-module="$root"
 }
