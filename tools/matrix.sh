@@ -54,6 +54,10 @@ test_suite() {
 
     [ -d "$dir" ] || tools/root.sh fresh "$suite" test
 
+    # an interrupted run leaves pipes of make, whose names come again
+
+    find "$dir/tmp" -mindepth 1 -delete
+
     renew "$dir"
     in_root "$suite" "command -v make > /dev/null \
         || { apt-get -q update && apt-get -q -y install make; } > /dev/null"
