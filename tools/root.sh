@@ -40,6 +40,7 @@ make_base() {
 
     apt-config dump Acquire > "$dir/etc/apt/apt.conf.d/90host"
     echo 'Acquire::Retries "3";' >> "$dir/etc/apt/apt.conf.d/90host"
+    echo force-unsafe-io > "$dir/etc/dpkg/dpkg.cfg.d/90root"
     mkdir -p "$dir/usr/local/share/ca-certificates"
     cp -r /usr/local/share/ca-certificates "$dir/usr/local/share/"
     touch "$dir/.done"
