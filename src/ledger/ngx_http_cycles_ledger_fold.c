@@ -12,10 +12,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#if (NGX_THREADS && NGX_LINUX)
-#include <sys/syscall.h>
-#endif
-
 #include "ngx_http_cycles_ledger.h"
 #include "../status/ngx_http_cycles_counters.h"
 
@@ -39,9 +35,6 @@
 
 #define NGX_HTTP_CYCLES_LEDGER_COMPLAIN   60
 
-/* of the processor, which requests may be waiting for, in nanoseconds */
-#define NGX_HTTP_CYCLES_LEDGER_SLICE      250000
-
 
 typedef struct {
     cycles_ledger_t                 *core;
@@ -53,26 +46,11 @@ typedef struct {
 } ngx_http_cycles_ledger_folding_t;
 
 
-/* struct sched_attr, which not every libc has */
-
-typedef struct {
-    uint32_t                         size;
-    uint32_t                         policy;
-    uint64_t                         flags;
-    int32_t                          nice;
-    uint32_t                         priority;
-    uint64_t                         runtime;
-    uint64_t                         deadline;
-    uint64_t                         period;
-} ngx_http_cycles_ledger_sched_t;
-
-
 static void ngx_http_cycles_ledger_fold_timer(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_fold(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_fold_inline(ngx_event_t *ev);
 #if (NGX_THREADS)
 static void ngx_http_cycles_ledger_fold_thread(void *data, ngx_log_t *log);
-static void ngx_http_cycles_ledger_slice(uint64_t slice);
 static void ngx_http_cycles_ledger_fold_ready(ngx_event_t *ev);
 #endif
 static void ngx_http_cycles_ledger_fold_done(ngx_http_cycles_ledger_t *l);
@@ -238,41 +216,10 @@ ngx_http_cycles_ledger_fold_thread(void *data, ngx_log_t *log)
 {
     ngx_http_cycles_ledger_folding_t *folding = data;
 
-    ngx_http_cycles_ledger_slice(NGX_HTTP_CYCLES_LEDGER_SLICE);
-
     folding->failed = cycles_ledger_fold(folding->core, folding->now,
                                          folding->retention_ms,
                                          &folding->fold, folding->err,
                                          sizeof(folding->err));
-
-    ngx_http_cycles_ledger_slice(0);
-}
-
-
-/*
- * Folding takes many milliseconds, and where it runs on the processor of the
- * event loop, that would wait for a whole slice of the scheduler's.  Since
- * 6.12 Linux takes a wish for a shorter one; 0 is the usual one, which the
- * other tasks of the pool have.
- */
-
-static void
-ngx_http_cycles_ledger_slice(uint64_t slice)
-{
-#if (NGX_LINUX && defined SYS_sched_setattr)
-
-    ngx_http_cycles_ledger_sched_t  attr;
-
-    if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) == -1) {
-        return;
-    }
-
-    if (attr.policy == SCHED_OTHER) {
-        attr.runtime = slice;
-        (void) syscall(SYS_sched_setattr, 0, &attr, 0);
-    }
-
-#endif
 }
 
 
