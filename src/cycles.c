@@ -13,16 +13,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #include "cycles.h"
+#include "cycles_scan.h"
 
 
 #define CYCLES_RANDOM_BATCH  2048
-
-#define CYCLES_ONES          0x0101010101010101ull
 
 
 /* random bytes that nobody has had */
@@ -35,8 +30,6 @@ typedef struct {
 
 static int cycles_name_find(const char *const *names, int n,
     const unsigned char *name, size_t len);
-static inline unsigned char *cycles_hex(unsigned char *p,
-    const unsigned char *bytes, size_t n);
 static unsigned char *cycles_random(size_t n);
 static cycles_random_t *cycles_random_page(void);
 
@@ -194,6 +187,7 @@ cycles_utf8_length(const unsigned char *s, size_t n)
 int
 cycles_uuid(unsigned char *p)
 {
+    char           *text;
     unsigned char  *r;
 
     r = cycles_random(16);
@@ -205,15 +199,15 @@ cycles_uuid(unsigned char *p)
     r[6] = (r[6] & 0x0f) | 0x40;
     r[8] = (r[8] & 0x3f) | 0x80;
 
-    p = cycles_hex(p, r, 4);
-    *p++ = '-';
-    p = cycles_hex(p, r + 4, 2);
-    *p++ = '-';
-    p = cycles_hex(p, r + 6, 2);
-    *p++ = '-';
-    p = cycles_hex(p, r + 8, 2);
-    *p++ = '-';
-    (void) cycles_hex(p, r + 10, 6);
+    text = cycles_hex_write(r, 4, (char *) p);
+    *text++ = '-';
+    text = cycles_hex_write(r + 4, 2, text);
+    *text++ = '-';
+    text = cycles_hex_write(r + 6, 2, text);
+    *text++ = '-';
+    text = cycles_hex_write(r + 8, 2, text);
+    *text++ = '-';
+    (void) cycles_hex_write(r + 10, 6, text);
 
     return 0;
 }
@@ -222,6 +216,7 @@ cycles_uuid(unsigned char *p)
 int
 cycles_traceparent(unsigned char *p)
 {
+    char           *text;
     unsigned char  *r;
 
     r = cycles_random(24);
@@ -236,26 +231,26 @@ cycles_traceparent(unsigned char *p)
     r[23] |= 1;
 
     memcpy(p, "00-", 3);
-    p = cycles_hex(p + 3, r, 16);
-    *p++ = '-';
-    p = cycles_hex(p, r + 16, 8);
-    memcpy(p, "-01", 3);
+    text = cycles_hex_write(r, 16, (char *) p + 3);
+    *text++ = '-';
+    text = cycles_hex_write(r + 16, 8, text);
+    memcpy(text, "-01", 3);
 
     return 0;
 }
 
 
-static inline unsigned char *
-cycles_hex(unsigned char *p, const unsigned char *bytes, size_t n)
+char *
+cycles_hex_write(const unsigned char *bytes, size_t n, char *text)
 {
     static const char  hex[] = "0123456789abcdef";
 
     while (n--) {
-        *p++ = hex[*bytes >> 4];
-        *p++ = hex[*bytes++ & 0x0f];
+        *text++ = hex[*bytes >> 4];
+        *text++ = hex[*bytes++ & 0x0f];
     }
 
-    return p;
+    return text;
 }
 
 
@@ -417,71 +412,25 @@ cycles_json_escape(unsigned char *to, const unsigned char *s, size_t n)
 const unsigned char *
 cycles_json_plain(const unsigned char *p, const unsigned char *last)
 {
-    uint64_t  word, quote, slash, found;
+    return cycles_scan(p, p, last, CYCLES_SCAN_ASCII);
+}
 
-#if defined(__SSE2__)
 
-    unsigned  wrong;
-    __m128i   bytes, other;
+const unsigned char *
+cycles_scan_long(const unsigned char *begin, const unsigned char *p,
+    const unsigned char *last, cycles_scan_t what)
+{
+    switch (what) {
 
-    while (last - p >= 16) {
+    case CYCLES_SCAN_ANY:
+        return cycles_scan_loop(begin, p, last, CYCLES_SCAN_ANY);
 
-        bytes = _mm_loadu_si128((const __m128i *) p);
+    case CYCLES_SCAN_UTF8:
+        return cycles_scan_loop(begin, p, last, CYCLES_SCAN_UTF8);
 
-        /* as signed numbers, bytes above 0x7f are below 0x20, too */
-
-        other = _mm_or_si128(
-                    _mm_cmpgt_epi8(_mm_set1_epi8(0x20), bytes),
-                    _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
-                                 _mm_cmpeq_epi8(bytes,
-                                                _mm_set1_epi8('\\'))));
-
-        wrong = (unsigned) _mm_movemask_epi8(other);
-
-        if (wrong) {
-            return p + __builtin_ctz(wrong);
-        }
-
-        p += 16;
+    default: /* CYCLES_SCAN_ASCII */
+        return cycles_scan_loop(begin, p, last, CYCLES_SCAN_ASCII);
     }
-
-#endif
-
-    /*
-     * The test of a byte may be wrong only above one for which it is right,
-     * so that the lowest is always the first.
-     */
-
-    while (last - p >= 8) {
-
-        memcpy(&word, p, 8);
-
-        quote = word ^ (CYCLES_ONES * '"');
-        slash = word ^ (CYCLES_ONES * '\\');
-
-        found = ((quote - CYCLES_ONES) & ~quote)
-                | ((slash - CYCLES_ONES) & ~slash)
-                | (word - CYCLES_ONES * 0x20)
-                | word;
-
-        found &= CYCLES_ONES * 0x80;
-
-        if (found) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            return p + (__builtin_ctzll(found) >> 3);
-#else
-            break;
-#endif
-        }
-
-        p += 8;
-    }
-
-    while (p < last && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
-        p++;
-    }
-
-    return p;
 }
 
 

@@ -223,6 +223,10 @@ size_t cycles_utf8_char(const unsigned char *s, size_t n);
 #define CYCLES_TRACEPARENT_LEN  55
 #define CYCLES_UUID_LEN  36
 
+/* 2n digits, not zero-terminated; returns where they end */
+
+char *cycles_hex_write(const unsigned char *bytes, size_t n, char *text);
+
 /*
  * A random UUIDv4 (RFC 9562) of 36 characters, not zero-terminated.  Random
  * bytes are taken from the kernel in batches that a fork does not share.

@@ -820,7 +820,6 @@ int cycles_trace_ok(cycles_str_t trace_id);
 const char *cycles_denial_name(cycles_code_t code);
 int cycles_denial_find(cycles_str_t name);
 int cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes);
-void cycles_hex_write(const uint8_t *bytes, size_t n, char *text);
 int cycles_id_parse(cycles_str_t text, uint8_t *id);
 void cycles_id_print(const uint8_t *id, char *text);
 

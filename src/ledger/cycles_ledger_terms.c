@@ -195,19 +195,6 @@ cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes)
 }
 
 
-void
-cycles_hex_write(const uint8_t *bytes, size_t n, char *text)
-{
-    size_t             i;
-    static const char  hex[] = "0123456789abcdef";
-
-    for (i = 0; i < n; i++) {
-        *text++ = hex[bytes[i] >> 4];
-        *text++ = hex[bytes[i] & 0x0f];
-    }
-}
-
-
 /* -1: it is no digit */
 
 static inline int

@@ -70,24 +70,6 @@ llm_json_next(llm_json_t *js, const unsigned char **pos,
 
 
 const unsigned char *
-llm_scan_long(const unsigned char *begin, const unsigned char *p,
-    const unsigned char *last, llm_scan_t what)
-{
-    switch (what) {
-
-    case LLM_SCAN_ANY:
-        return llm_scan_loop(begin, p, last, LLM_SCAN_ANY);
-
-    case LLM_SCAN_UTF8:
-        return llm_scan_loop(begin, p, last, LLM_SCAN_UTF8);
-
-    default: /* LLM_SCAN_ASCII */
-        return llm_scan_loop(begin, p, last, LLM_SCAN_ASCII);
-    }
-}
-
-
-const unsigned char *
 llm_json_spaces(const unsigned char *p, const unsigned char *last)
 {
     while (p < last
@@ -344,7 +326,7 @@ llm_json_string_end(const unsigned char *begin, const unsigned char *p,
 {
     for ( ;; ) {
 
-        p = llm_scan(begin, p, last, LLM_SCAN_UTF8);
+        p = cycles_scan(begin, p, last, CYCLES_SCAN_UTF8);
 
         if (p == last || *p == '"') {
             return p;

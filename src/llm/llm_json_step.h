@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "llm_json.h"
-#include "llm_scan.h"
+#include "../cycles_scan.h"
 
 
 #define llm_json_inline  static inline __attribute__((always_inline))
@@ -105,8 +105,8 @@ llm_json_inline const unsigned char *
 llm_json_plain(const llm_json_t *js, const unsigned char *p,
     const unsigned char *last)
 {
-    return js->strict ? llm_scan(js->begin, p, last, LLM_SCAN_ASCII)
-                      : llm_scan(js->begin, p, last, LLM_SCAN_ANY);
+    return js->strict ? cycles_scan(js->begin, p, last, CYCLES_SCAN_ASCII)
+                      : cycles_scan(js->begin, p, last, CYCLES_SCAN_ANY);
 }
 
 

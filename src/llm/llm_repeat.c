@@ -8,7 +8,7 @@
 
 #include "llm_repeat.h"
 #include "llm_json.h"
-#include "llm_scan.h"
+#include "../cycles_scan.h"
 
 
 static void llm_repeat_add(llm_repeat_t *rt, const unsigned char *p,
@@ -309,7 +309,7 @@ llm_repeat_value_end(const unsigned char *begin, const unsigned char *p,
         return llm_repeat_number(p, last);
     }
 
-    end = llm_scan(begin, p, last, LLM_SCAN_UTF8);
+    end = cycles_scan(begin, p, last, CYCLES_SCAN_UTF8);
 
     if (end < last && *end == '\\') {
         return llm_json_string_end(begin, end, last, &found->escaped);
