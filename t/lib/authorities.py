@@ -325,7 +325,8 @@ class Server(Authority):
 
     def audit(self, mismatches=0, shared_keys=False):
         """Nothing is live; no key was used for two payloads; what was sent
-        again was the same to the byte, headers and all; each reservation has
+        again was the same to the byte, headers and all (a record of the
+        journal has no trace, so what it sends has none); each reservation has
         one settlement, and each request is known to the protocol.
 
         shared_keys: clients chose keys, so several requests reserve with the
@@ -336,7 +337,7 @@ class Server(Authority):
         state = self.cycles.state()
         assert state['mismatches'] == mismatches
 
-        same = {}
+        same, traces = {}, {}
         settlements = collections.defaultdict(set)
 
         for entry in self.cycles.log():
@@ -350,8 +351,14 @@ class Server(Authority):
             assert entry.headers.get('x-idempotency-key') in (key, None)
 
             if not (shared_keys and entry.endpoint == 'reserve'):
-                shape = (entry.body, headers_of(entry))
-                assert same.setdefault((entry.path, key), shape) == shape
+                used = entry.path, key
+                shape = entry.body, headers_of(entry)
+                assert same.setdefault(used, shape) == shape
+                trace = entry.headers.get('traceparent')
+                if trace is not None:
+                    assert traces.setdefault(used, trace) == trace
+                else:
+                    assert entry.endpoint in ('commit', 'event')
 
             if entry.endpoint in ('commit', 'release'):
                 settlements[entry.path.split('/')[3]].add(
@@ -375,7 +382,7 @@ def headers_of(entry):
     """What a retry must repeat."""
 
     return tuple(sorted((k, v) for k, v in entry.headers.items()
-                        if k != 'connection'))
+                        if k not in ('connection', 'traceparent')))
 
 
 def check_balance(flat):

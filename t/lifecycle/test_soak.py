@@ -138,7 +138,10 @@ def test_soak(nginx, provider, kind):
         while time.monotonic() < end:
             pace.wait(min(RELOAD, max(end - time.monotonic(), 0.01)))
             workers += [resident(pid) for pid in ng.workers()]
-            ng.reload()
+
+            # one generation at a time: another has as many descriptors
+
+            ng.reload(wait_old=True)
             master.append(resident(ng.master))
             fds.append(descriptors(ng.master))
         for client in clients:
