@@ -26,7 +26,7 @@
 #define CYCLES_SEGMENT_HEAD   64
 #define CYCLES_SEGMENT_NAME   sizeof("log-18446744073709551615.bin")
 #define CYCLES_LOG_MAGIC      "CYCLELOG"
-#define CYCLES_LOG_VERSION    1
+#define CYCLES_LOG_VERSION    2
 
 /* preallocated at once, when the disk has it */
 #define CYCLES_LOG_CHUNK      (1024 * 1024)
@@ -579,6 +579,9 @@ int cycles_ledger_owner(cycles_ledger_t *ledger, int fd);
 int cycles_lock_byte(int fd, int byte, int type);
 int cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id);
 int cycles_ledger_id(cycles_ledger_t *ledger, uint8_t *id, int64_t now);
+void cycles_ledger_id_number(cycles_ledger_t *ledger, uint8_t *id,
+    uint64_t seq);
+uint64_t cycles_ledger_id_seq(cycles_ledger_t *ledger, const uint8_t *id);
 
 
 /* cycles_ledger_memory.c */

@@ -170,7 +170,7 @@ static const char  cycles_db_schema[] =
 
     "CREATE TABLE reservations ("
     "  seq INTEGER PRIMARY KEY,"
-    "  reservation_id TEXT NOT NULL UNIQUE,"
+    "  reservation_id TEXT NOT NULL,"
     "  status TEXT NOT NULL,"
     CYCLES_DB_REQUEST
     "  overage_policy TEXT NOT NULL,"

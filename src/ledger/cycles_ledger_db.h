@@ -21,7 +21,7 @@
 
 /* "CYCL", and the version of the tables */
 #define CYCLES_DB_ID       0x4359434c
-#define CYCLES_DB_VERSION  1
+#define CYCLES_DB_VERSION  2
 
 
 /* what ledger.db knows of the log */

@@ -103,6 +103,7 @@ cycles_ledger_reservation(cycles_ledger_t *ledger, cycles_str_t id,
     size_t errlen)
 {
     int                    rc;
+    uint8_t                bin[16];
     sqlite3               *db;
     sqlite3_stmt          *st;
     cycles_bind_t          b;
@@ -111,7 +112,12 @@ cycles_ledger_reservation(cycles_ledger_t *ledger, cycles_str_t id,
 
     static const char      sql[] = "SELECT 0, 0," CYCLES_ROW_COLUMNS
                                    " FROM reservations"
-                                   " WHERE reservation_id = ?1";
+                                   " WHERE seq = ?3 AND"
+                                   " reservation_id = ?1";
+
+    if (cycles_id_parse(id, bin) != 0) {
+        return CYCLES_NOT_FOUND;
+    }
 
     db = cycles_ledger_database(ledger, err, errlen);
 
@@ -125,6 +131,7 @@ cycles_ledger_reservation(cycles_ledger_t *ledger, cycles_str_t id,
         cycles_bind_init(&b, st);
         cycles_bind_str(&b, id);
         cycles_bind_int(&b, now);
+        cycles_bind_int(&b, cycles_ledger_id_seq(ledger, bin));
 
         rc = sqlite3_step(st);
 

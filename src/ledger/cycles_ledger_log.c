@@ -289,6 +289,10 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
     rec->seq = shm->written + 1;
     rec->time = now;
 
+    if (rec->type == CYCLES_RECORD_RESERVE) {
+        cycles_ledger_id_number(ledger, rec->id, rec->seq);
+    }
+
     len = cycles_record_write(rec, ledger->buffer, CYCLES_RECORD_MAX);
 
     if (len == 0) {

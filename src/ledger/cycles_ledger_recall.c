@@ -98,7 +98,7 @@ static const cycles_kept_table_t  cycles_kept_tables[] = {
 
 
 static const cycles_kept_table_t  cycles_kept_by_id = {
-    CYCLES_RESERVATION_ROW " WHERE reservation_id = ?1",
+    CYCLES_RESERVATION_ROW " WHERE seq = ?1 AND reservation_id = ?2",
     NULL, CYCLES_CELL_RESERVATION, cycles_kept_reservation
 };
 
@@ -245,6 +245,7 @@ cycles_recall_from(cycles_ledger_t *ledger, sqlite3 *db,
         cycles_bind_int(&b, cycles_db_key_hash(&look_up->key));
 
     } else {
+        cycles_bind_int(&b, cycles_ledger_id_seq(ledger, look_up->id));
         cycles_bind_id(&b, look_up->id);
     }
 

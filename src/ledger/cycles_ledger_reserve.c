@@ -414,7 +414,7 @@ cycles_reserve_record(cycles_ledger_t *ledger, const cycles_reserving_t *r,
         return CYCLES_INTERNAL_ERROR;
     }
 
-    cycles_id_print(r->id, rs->id);
+    cycles_id_print(rec->id, rs->id);
 
     rs->reserved = r->rq->estimate;
     rs->expires_at_ms = rec->expires_at_ms;

@@ -69,6 +69,8 @@ static int64_t cycles_fold_key(cycles_folder_t *f, const char *operation,
     const cycles_record_t *rec, unsigned fresh);
 static int cycles_bind_json(cycles_folder_t *f, cycles_bind_t *b,
     cycles_fold_write_pt write, const void *data);
+static void cycles_fold_row(cycles_folder_t *f, cycles_bind_t *b,
+    const uint8_t *id);
 static void cycles_fold_id(cycles_folder_t *f, cycles_bind_t *b,
     const uint8_t *id);
 static void cycles_fold_copy(cycles_folder_t *f, cycles_bind_t *b,
@@ -255,28 +257,28 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " settle_trace_id = ?, settle_remaining = ?, actual = ?, charged = ?,"
     " settle_by_operator = 0, committed_metadata = ?,"
     " (" CYCLES_METRICS_COLUMNS ") = (?, ?, ?, ?, ?, ?)"
-    " WHERE reservation_id = ? AND status = 'ACTIVE'",
+    " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_RELEASED */
     "UPDATE reservations SET status = 'RELEASED', finalized_at_ms = ?,"
     " settle_seq = ?, settle_key = ?, settle_digest = ?,"
     " settle_trace_id = ?, settle_remaining = ?, release_reason = ?,"
     " texts_omitted = ?, settle_by_operator = ?"
-    " WHERE reservation_id = ? AND status = 'ACTIVE'",
+    " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_ENDED */
     "UPDATE reservations SET status = ?, finalized_at_ms = ?, settle_seq = ?"
-    " WHERE reservation_id = ? AND status = 'ACTIVE'",
+    " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_EXTEND */
     "INSERT INTO extensions (seq, reservation, idempotency_key,"
     " extend_by_ms, expires_at_ms, created_at_ms, trace_id, metadata, digest)"
     " SELECT ?1, seq, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM reservations"
-    " WHERE reservation_id = ?9",
+    " WHERE seq = ?9 AND reservation_id = ?10",
 
     /* CYCLES_FOLD_EXTENDED */
     "UPDATE reservations SET expires_at_ms = ?, extensions = extensions + 1"
-    " WHERE reservation_id = ? AND status = 'ACTIVE'",
+    " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_EVENT */
     "INSERT INTO events (seq, event_id," CYCLES_REQUEST_COLUMNS ","
@@ -841,7 +843,7 @@ cycles_fold_commit(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_fold_committed(&b, rec);
-    cycles_fold_id(f, &b, rec->id);
+    cycles_fold_row(f, &b, rec->id);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -890,7 +892,7 @@ cycles_fold_release(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_opt_str(&b, rec->reason);
     cycles_bind_int(&b, rec->texts_omitted);
     cycles_bind_int(&b, rec->admin);
-    cycles_fold_id(f, &b, rec->id);
+    cycles_fold_row(f, &b, rec->id);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -922,7 +924,7 @@ cycles_fold_ended(cycles_folder_t *f, const cycles_record_t *rec,
                              : cycles_reservation_statuses[CYCLES_RELEASED]);
         cycles_bind_int(&b, rec->time);
         cycles_bind_int(&b, rec->seq);
-        cycles_fold_id(f, &b, rec->ids[i]);
+        cycles_fold_row(f, &b, rec->ids[i]);
 
         if (cycles_fold_run(f, st, 1) != 0) {
             return -1;
@@ -963,7 +965,7 @@ cycles_fold_extend(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_bind_opt_str(&b, rec->trace_id);
     cycles_bind_opt_str(&b, rec->metadata);
     cycles_bind_blob(&b, rec->digest.bytes, 16);
-    cycles_fold_id(f, &b, rec->id);
+    cycles_fold_row(f, &b, rec->id);
 
     if (cycles_fold_run(f, st, 1) != 0) {
         return -1;
@@ -977,7 +979,7 @@ cycles_fold_extend(cycles_folder_t *f, const cycles_record_t *rec,
 
     cycles_bind_init(&b, st);
     cycles_bind_int(&b, rec->expires_at_ms);
-    cycles_fold_id(f, &b, rec->id);
+    cycles_fold_row(f, &b, rec->id);
 
     return cycles_fold_run(f, st, 1);
 }
@@ -1179,6 +1181,16 @@ cycles_bind_json(cycles_folder_t *f, cycles_bind_t *b,
     cycles_fold_copy(f, b, f->text, js.len);
 
     return 0;
+}
+
+
+/* seq and id of a reservation */
+
+static void
+cycles_fold_row(cycles_folder_t *f, cycles_bind_t *b, const uint8_t *id)
+{
+    cycles_bind_int(b, cycles_ledger_id_seq(f->ledger, id));
+    cycles_fold_id(f, b, id);
 }
 
 

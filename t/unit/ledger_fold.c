@@ -801,6 +801,60 @@ test_retention_behind(void)
 }
 
 
+static int
+took(void *data, const cycles_reservation_t *row)
+{
+    *(int64_t *) data = row->reserved;
+    return 0;
+}
+
+
+/* an id has the number of its row, and names that row only if it is its own */
+
+static void
+test_ids(void)
+{
+    char              err[256], text[CYCLES_UUID_LEN + 1];
+    uint8_t           id[16], other[16];
+    int64_t           reserved;
+    unsigned          i;
+    cycles_ledger_t  *l;
+
+    l = led_fresh("tenant:a 1000 0");
+
+    for (i = 0; i < 3; i++) {
+        snprintf(text, sizeof(text), "k%u", i);
+        is_int(led_reserve(l, "a", text, 10 + i, T0), CYCLES_OK, "reserve");
+        is_int(cycles_id_parse(str(led_rs.id), id), 0, "its id");
+        is_int(cycles_ledger_id_seq(l, id), led_rs.record, "has its number");
+    }
+
+    is_int(fold(l), 0, "into the tables");
+
+    reserved = 0;
+    is_int(cycles_ledger_reservation(l, str(led_rs.id), took, &reserved, T0,
+                                     err, sizeof(err)), CYCLES_OK, "found");
+    is_int(reserved, 12, "it is the one");
+
+    memcpy(other, id, 16);
+    other[7] ^= 1;
+    ok(cycles_ledger_id_seq(l, other) != led_rs.record,
+       "another id has another number");
+
+    cycles_ledger_id_number(l, other, led_rs.record);
+    ok(memcmp(other + 10, id + 10, 6) != 0, "numbers do not show");
+    cycles_id_print(other, text);
+    is_int(cycles_ledger_reservation(l, str(text), took, &reserved, T0, err,
+                                     sizeof(err)),
+           CYCLES_NOT_FOUND, "one of the same number is not found");
+    is_int(cycles_ledger_reservation(l, str("k2"), took, &reserved, T0, err,
+                                     sizeof(err)),
+           CYCLES_NOT_FOUND, "what is no id is not found");
+
+    cycles_ledger_close(l);
+}
+
+
 /* rows that are written together are not mixed up */
 
 static void
@@ -1101,6 +1155,7 @@ main(void)
     test_soon();
     test_retention();
     test_retention_behind();
+    test_ids();
     test_rows();
     test_disturbed();
     test_part();

@@ -352,11 +352,11 @@ test_refused(void)
     copy(saved, segment, end);
     fd = open(segment, O_RDWR);
     ok(pread(fd, head, sizeof(head), 0) == sizeof(head), "header");
-    head[8] = 2;
+    head[8] = CYCLES_LOG_VERSION + 1;
     cycles_put32(head + 60, cycles_crc32c(0, head, 60));
     ok(pwrite(fd, head, sizeof(head), 0) == sizeof(head), "header");
     close(fd);
-    refused("another version of the format", "format version 2");
+    refused("another version of the format", "format version 3");
 
     copy(saved, segment, end);
     snprintf(name, sizeof(name), "%s/log-%020d.bin", led_dir, 5);
