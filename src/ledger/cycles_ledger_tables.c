@@ -128,8 +128,14 @@ static const struct {
     " custom_metrics, texts_omitted"
 
 
+/*
+ * In the order of the table, so that SQLite takes values where they are.  And
+ * a batch that fails is rolled back as a whole: SQLite need not be able to
+ * take back a statement.
+ */
+
 #define CYCLES_INSERT_COMMITTED                                               \
-    "INSERT INTO reservations (seq, reservation_id,"                          \
+    "INSERT OR FAIL INTO reservations (seq, reservation_id,"                  \
     CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"            \
     " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"   \
     " key_is_fresh, metadata, budgets, finalized_at_ms, settle_seq,"          \
