@@ -221,6 +221,7 @@ typedef struct {
     uint64_t              digit;
     uint64_t              space;
     uint64_t              newline;
+    uint64_t              mark;
     uint64_t              high;           /* not ASCII */
     uint64_t              stop;           /* backslash or control */
 } llm_bits_t;
@@ -401,46 +402,132 @@ llm_wide_escapes(llm_bits_t *bits, const llm_view_t *v, uint64_t valid)
     (llm_weigh(previous, class) - llm_alone(class))
 
 
+/* bits of what is behind a class; before: its bits of the 64 bytes before */
+
+#define llm_after(class, before)  ((class) << 1 | (before) >> 63)
+
+
 llm_wide_inline uint64_t
-llm_wide_sum(const llm_bits_t *bits, uint64_t valid, unsigned row)
+llm_wide_sum(const llm_bits_t *bits, const llm_bits_t *before)
 {
-    uint64_t  sum, lower, upper, digit, space, newline, mark;
-    uint64_t  after_lower, after_upper, after_newline, after_space;
+    uint64_t  sum, upper, after_letter, after_newline, after_space;
 
-    lower = valid & bits->lower;
-    upper = valid & bits->upper;
-    digit = valid & bits->digit;
-    space = valid & bits->space;
-    newline = valid & bits->newline;
-    mark = valid & ~(lower | upper | digit | space | newline | bits->high);
+    after_letter = llm_after(bits->lower | bits->upper,
+                             before->lower | before->upper);
+    after_newline = llm_after(bits->newline, before->newline);
+    after_space = llm_after(bits->space, before->space) | after_newline;
 
-    after_lower = lower << 1 | (row == LLM_ROW(LLM_LOWER));
-    after_upper = upper << 1 | (row == LLM_ROW(LLM_UPPER));
-    after_newline = newline << 1 | (row == LLM_ROW(LLM_NEWLINE));
-    after_space = space << 1 | (row == LLM_ROW(LLM_SPACE)) | after_newline;
-
-    sum = llm_count(lower) * llm_alone(LLM_LOWER)
-          + llm_count(lower & (after_lower | after_upper))
+    sum = llm_count(bits->lower) * llm_alone(LLM_LOWER)
+          + llm_count(bits->lower & after_letter)
             * llm_behind(LLM_LOWER, LLM_LOWER)
-          + llm_count(upper) * llm_alone(LLM_UPPER)
-          + llm_count(upper & after_lower) * llm_behind(LLM_LOWER, LLM_UPPER)
-          + llm_count(upper & after_upper) * llm_behind(LLM_UPPER, LLM_UPPER)
-          + llm_count(digit) * llm_alone(LLM_DIGIT)
-          + llm_count(digit & (digit << 1 | (row == LLM_ROW(LLM_DIGIT))))
-            * llm_behind(LLM_DIGIT, LLM_DIGIT)
-          + llm_count(space) * llm_alone(LLM_SPACE)
-          + llm_count(space & after_space) * llm_behind(LLM_SPACE, LLM_SPACE)
-          + llm_count(mark) * llm_alone(LLM_MARK)
-          + llm_count(mark & (mark << 1 | (row == LLM_ROW(LLM_MARK))))
+          + llm_count(bits->space) * llm_alone(LLM_SPACE)
+          + llm_count(bits->space & after_space)
+            * llm_behind(LLM_SPACE, LLM_SPACE)
+          + llm_count(bits->mark) * llm_alone(LLM_MARK)
+          + llm_count(bits->mark & llm_after(bits->mark, before->mark))
             * llm_behind(LLM_MARK, LLM_MARK);
 
-    if (newline) {
-        sum += llm_count(newline) * llm_alone(LLM_NEWLINE)
-               + llm_count(newline & after_newline)
+    /* most text has none of these */
+
+    if (bits->upper) {
+        upper = bits->upper & llm_after(bits->upper, before->upper);
+
+        sum += llm_count(bits->upper) * llm_alone(LLM_UPPER)
+               + llm_count(upper) * llm_behind(LLM_UPPER, LLM_UPPER)
+               + llm_count(bits->upper & after_letter & ~upper)
+                 * llm_behind(LLM_LOWER, LLM_UPPER);
+    }
+
+    if (bits->digit) {
+        sum += llm_count(bits->digit) * llm_alone(LLM_DIGIT)
+               + llm_count(bits->digit
+                           & llm_after(bits->digit, before->digit))
+                 * llm_behind(LLM_DIGIT, LLM_DIGIT);
+    }
+
+    if (bits->newline) {
+        sum += llm_count(bits->newline) * llm_alone(LLM_NEWLINE)
+               + llm_count(bits->newline & after_newline)
                  * llm_behind(LLM_NEWLINE, LLM_NEWLINE);
     }
 
     return sum;
+}
+
+
+/* the row of the byte before, as bits */
+
+llm_wide_inline void
+llm_wide_before(llm_bits_t *before, unsigned row)
+{
+    before->lower = (uint64_t) (row == LLM_ROW(LLM_LOWER)) << 63;
+    before->upper = (uint64_t) (row == LLM_ROW(LLM_UPPER)) << 63;
+    before->digit = (uint64_t) (row == LLM_ROW(LLM_DIGIT)) << 63;
+    before->space = (uint64_t) (row == LLM_ROW(LLM_SPACE)) << 63;
+    before->newline = (uint64_t) (row == LLM_ROW(LLM_NEWLINE)) << 63;
+    before->mark = (uint64_t) (row == LLM_ROW(LLM_MARK)) << 63;
+}
+
+
+/* what is left of the bits, and is of no other class, is a mark */
+
+llm_wide_inline void
+llm_wide_valid(llm_bits_t *bits, uint64_t valid)
+{
+    bits->lower &= valid;
+    bits->upper &= valid;
+    bits->digit &= valid;
+    bits->space &= valid;
+    bits->newline &= valid;
+    bits->mark = valid & ~(bits->lower | bits->upper | bits->digit
+                           | bits->space | bits->newline | bits->high);
+}
+
+
+/* as many times 64 bytes as are ASCII and have no escapes: nearly all text */
+
+llm_wide static const unsigned char *
+llm_estimate_ascii(llm_estimate_t *e, const unsigned char *p,
+    const unsigned char *last)
+{
+    uint64_t              sum;
+    llm_bits_t            bits, before;
+    llm_view_t            v;
+    const unsigned char  *begin;
+
+    begin = p;
+    sum = 0;
+
+    llm_wide_before(&before, e->previous);
+
+    v.left = LLM_WIDE_HALF;
+    v.right = 0;
+
+    for ( /* void */ ; last - p >= LLM_WIDE; p += LLM_WIDE) {
+
+        v.first = llm_wide_load(p);
+        v.second = llm_wide_load(p + LLM_WIDE_HALF);
+
+        if (llm_wide_mask(_mm256_or_si256(llm_wide_stops(v.first),
+                                          llm_wide_stops(v.second))))
+        {
+            break;
+        }
+
+        llm_wide_classes(&bits, &v);
+        bits.high = 0;
+        llm_wide_valid(&bits, ~(uint64_t) 0);
+
+        sum += llm_wide_sum(&bits, &before);
+        before = bits;
+    }
+
+    if (p != begin) {
+        e->sum += sum;
+        e->previous = llm_class[p[-1]].row;
+    }
+
+    return p;
 }
 
 
@@ -497,12 +584,16 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
     size_t      n;
     unsigned    row;
     uint64_t    valid, stops, high, top;
-    llm_bits_t  bits;
+    llm_bits_t  bits, before;
     llm_view_t  v;
 
-    row = e->previous;
-
     do {
+        p = llm_estimate_ascii(e, p, last);
+
+        if (p == last) {
+            break;
+        }
+
         n = (size_t) (last - p);
         valid = (n < LLM_WIDE) ? ((uint64_t) 1 << n) - 1 : ~(uint64_t) 0;
 
@@ -522,7 +613,10 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
             break;
         }
 
-        e->sum += llm_wide_sum(&bits, valid, row);
+        llm_wide_valid(&bits, valid);
+        llm_wide_before(&before, e->previous);
+
+        e->sum += llm_wide_sum(&bits, &before);
 
         if (bits.high == 0) {
             /* void */
@@ -549,9 +643,9 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
                   : (bits.space & top) ? LLM_ROW(LLM_SPACE) : row;
         }
 
-    } while (n == LLM_WIDE && p < last);
+        e->previous = row;
 
-    e->previous = row;
+    } while (n == LLM_WIDE && p < last);
 
     return p;
 }
