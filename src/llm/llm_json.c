@@ -12,6 +12,8 @@
 #include "llm_json_step.h"
 
 
+static int llm_json_string(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
 static const unsigned char *llm_json_contents(llm_json_t *js,
     const unsigned char *p, const unsigned char *last);
 static size_t llm_json_sequence(const unsigned char *p,
@@ -20,7 +22,11 @@ static int llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
 static int llm_json_key(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
+static int llm_json_number(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
 static int llm_json_digit(llm_json_t *js, unsigned ch);
+static int llm_json_literal(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last);
 
 
 const char  llm_json_syntax[] = "the body is not JSON";
@@ -45,7 +51,6 @@ llm_json_init(llm_json_t *js, int strict)
     js->array = 0;
     js->key = 0;
     js->started = 0;
-    js->event = LLM_JSON_AGAIN;
     js->utf8.left = 0;
 }
 
@@ -82,28 +87,37 @@ llm_json_spaces(const unsigned char *p, const unsigned char *last)
 }
 
 
-/* of what has begun in bytes that were read before */
+/* of what has begun here, or in bytes that were read before */
 
 int
-llm_json_rest(llm_json_t *js, const unsigned char **pos,
+llm_json_rest(llm_json_t *js, const unsigned char *p,
     const unsigned char *last)
 {
+    int  event;
+
     switch (js->state) {
 
     case sw_string:
     case sw_escape:
     case sw_unicode:
-        return llm_json_string(js, pos, last);
+        event = llm_json_string(js, &p, last);
+        break;
 
     case sw_literal:
-        return llm_json_literal(js, pos, last);
+        event = llm_json_literal(js, &p, last);
+        break;
 
     case sw_error:
-        return LLM_JSON_ERROR;
+        event = LLM_JSON_ERROR;
+        break;
 
     default:
-        return llm_json_number(js, pos, last);
+        event = llm_json_number(js, &p, last);
     }
+
+    js->rest = p;
+
+    return event;
 }
 
 
@@ -112,7 +126,7 @@ llm_json_skip(llm_json_t *js)
 {
     /* one more than the depth at which the value is over */
 
-    js->skip = (js->event == LLM_JSON_KEY) ? js->depth + 1 : js->depth;
+    js->skip = js->depth + (js->state == sw_colon || js->state == sw_value);
 }
 
 
@@ -152,7 +166,7 @@ llm_json_fail(llm_json_t *js, const char *error)
 }
 
 
-int
+static int
 llm_json_string(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {
@@ -414,7 +428,7 @@ llm_json_key(llm_json_t *js, const unsigned char *p, size_t n, int last)
 }
 
 
-int
+static int
 llm_json_number(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {
@@ -545,7 +559,7 @@ llm_json_digit(llm_json_t *js, unsigned ch)
 }
 
 
-int
+static int
 llm_json_literal(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {

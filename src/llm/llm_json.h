@@ -70,6 +70,7 @@ typedef struct {
     /* the reader's own state */
 
     const unsigned char  *begin;
+    const unsigned char  *rest;           /* behind what was read slowly */
     uint64_t              origin;
     llm_text_t            token;
     const char           *literal;
@@ -81,7 +82,6 @@ typedef struct {
     unsigned char         key;
     unsigned char         started;
     unsigned char         escaped;
-    unsigned char         event;
     unsigned char         digits;
     llm_utf8_t            utf8;
     unsigned char         stack[LLM_JSON_DEPTH / 8];

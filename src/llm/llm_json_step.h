@@ -47,15 +47,13 @@ typedef enum {
 } llm_json_state_t;
 
 
-/* llm_json.c: what is not there as a whole, or wants a closer look */
+/*
+ * llm_json.c: what is not there as a whole, or wants a closer look.  It is
+ * read up to js->rest: no address of a place is taken that could be kept in a
+ * register.
+ */
 
-int llm_json_rest(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
-int llm_json_string(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
-int llm_json_number(llm_json_t *js, const unsigned char **pos,
-    const unsigned char *last);
-int llm_json_literal(llm_json_t *js, const unsigned char **pos,
+int llm_json_rest(llm_json_t *js, const unsigned char *p,
     const unsigned char *last);
 const unsigned char *llm_json_spaces(const unsigned char *p,
     const unsigned char *last);
@@ -110,6 +108,19 @@ llm_json_plain(const llm_json_t *js, const unsigned char *p,
 }
 
 
+llm_json_inline int
+llm_json_slowly(llm_json_t *js, const unsigned char **pos,
+    const unsigned char *last)
+{
+    int  event;
+
+    event = llm_json_rest(js, *pos, last);
+    *pos = js->rest;
+
+    return event;
+}
+
+
 /* most strings are there as a whole, and have no escapes */
 
 llm_json_inline int
@@ -121,13 +132,12 @@ llm_json_whole_string(llm_json_t *js, const unsigned char **pos,
     begin = *pos;
     p = llm_json_plain(js, begin, last);
 
-    js->key = (unsigned char) key;
-    js->started = 0;
-
     if (p == last || *p != '"') {
         js->state = sw_string;
+        js->key = (unsigned char) key;
+        js->started = 0;
         js->escaped = 0;
-        return llm_json_string(js, pos, last);
+        return llm_json_slowly(js, pos, last);
     }
 
     js->text = begin;
@@ -181,7 +191,7 @@ llm_json_integer(llm_json_t *js, const unsigned char **pos,
     {
         js->state = sw_value;
         js->started = 0;
-        return llm_json_number(js, pos, last);
+        return llm_json_slowly(js, pos, last);
     }
 
     js->text = begin;
@@ -207,7 +217,7 @@ llm_json_word(llm_json_t *js, const unsigned char **pos,
     js->state = sw_literal;
     js->literal = rest;
 
-    return llm_json_literal(js, pos, last);
+    return llm_json_slowly(js, pos, last);
 }
 
 
@@ -314,14 +324,17 @@ llm_json_step(llm_json_t *js, const unsigned char **pos,
 
     p = llm_json_space(*pos, last);
 
-    if (p < last && js->state == sw_next && *p == ',') {
-        js->comma = llm_json_position(js, p);
-        js->state = js->array ? sw_value : sw_key;
-        p = llm_json_space(p + 1, last);
+    if (p < last && js->state > sw_value_or_end) {
 
-    } else if (p < last && js->state == sw_colon && *p == ':') {
-        js->state = sw_value;
-        p = llm_json_space(p + 1, last);
+        if (js->state == sw_next && *p == ',') {
+            js->comma = llm_json_position(js, p);
+            js->state = js->array ? sw_value : sw_key;
+            p = llm_json_space(p + 1, last);
+
+        } else if (js->state == sw_colon && *p == ':') {
+            js->state = sw_value;
+            p = llm_json_space(p + 1, last);
+        }
     }
 
     *pos = p;
@@ -383,14 +396,13 @@ llm_json_event(llm_json_t *js, const unsigned char **pos,
     for ( ;; ) {
 
         event = (js->state <= sw_done) ? llm_json_step(js, pos, last)
-                                       : llm_json_rest(js, pos, last);
+                                       : llm_json_slowly(js, pos, last);
 
         if (event <= LLM_JSON_AGAIN) {
             return event;
         }
 
         if (js->skip == 0) {
-            js->event = (unsigned char) event;
             return event;
         }
 

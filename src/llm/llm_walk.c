@@ -108,9 +108,8 @@ llm_walk_event(llm_walk_t *w, const unsigned char **pos,
 
         event = llm_json_event(js, pos, last);
 
-        switch (event) {
+        if (event == LLM_JSON_KEY) {
 
-        case LLM_JSON_KEY:
             if (w->all) {
                 return event;
             }
@@ -118,33 +117,33 @@ llm_walk_event(llm_walk_t *w, const unsigned char **pos,
             w->key = js->start;
             w->member = js->text ? llm_walk_find(w, js->text, js->len) : NULL;
 
-            if (w->member == NULL) {
-                llm_json_skip(js);
+            if (w->member) {
+                continue;
+            }
 
-                if (w->depth == 1) {
-                    return event;
-                }
+            llm_json_skip(js);
+
+            if (w->depth == 1) {
+                return event;
             }
 
             continue;
+        }
 
-        case LLM_JSON_OBJECT:
-        case LLM_JSON_ARRAY:
-            llm_walk_enter(w, event);
-            break;
-
-        case LLM_JSON_OBJECT_END:
-        case LLM_JSON_ARRAY_END:
-            llm_walk_leave(w);
-            break;
-
-        case LLM_JSON_ERROR:
-        case LLM_JSON_AGAIN:
+        if (event <= LLM_JSON_AGAIN) {
             return event;
+        }
 
-        default:
+        if (event >= LLM_JSON_STRING) {
             llm_walk_value(w);
             return event;
+        }
+
+        if (event == LLM_JSON_OBJECT || event == LLM_JSON_ARRAY) {
+            llm_walk_enter(w, event);
+
+        } else {
+            llm_walk_leave(w);
         }
 
         if (w->member->kind || w->member->twice || w->member == w->root) {
@@ -189,7 +188,20 @@ llm_walk_same(const char *name, const unsigned char *key, size_t len)
     uint32_t  a, b, c, d;
     uint64_t  w, x, y, z;
 
-    if (len >= 8 && len <= 16) {
+    for ( /* void */ ; len > 16; len -= 8) {
+
+        memcpy(&w, name, 8);
+        memcpy(&x, key, 8);
+
+        if (w != x) {
+            return 0;
+        }
+
+        name += 8;
+        key += 8;
+    }
+
+    if (len >= 8) {
         memcpy(&w, name, 8);
         memcpy(&x, key, 8);
         memcpy(&y, name + len - 8, 8);
@@ -198,7 +210,7 @@ llm_walk_same(const char *name, const unsigned char *key, size_t len)
         return ((w ^ x) | (y ^ z)) == 0;
     }
 
-    if (len >= 4 && len < 8) {
+    if (len >= 4) {
         memcpy(&a, name, 4);
         memcpy(&b, key, 4);
         memcpy(&c, name + len - 4, 4);
@@ -207,7 +219,9 @@ llm_walk_same(const char *name, const unsigned char *key, size_t len)
         return ((a ^ b) | (c ^ d)) == 0;
     }
 
-    return memcmp(name, key, len) == 0;
+    return name[0] == (const char) key[0]
+           && name[len / 2] == (const char) key[len / 2]
+           && name[len - 1] == (const char) key[len - 1];
 }
 
 
