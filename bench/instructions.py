@@ -177,7 +177,7 @@ COMMITTED = json.dumps({
 STAGES = [
     ('request', r'ngx_http_cycles_(request|route|handler|trust|caps)\.c|'
                 r'llm_(request|request_value|route|text|tools|turns|json|form|'
-                r'request_form|caps|bound)\.c'),
+                r'request_form|caps|bound)\.c|cycles_scan\.c'),
     ('estimate', r'ngx_http_cycles_cost\.c|llm_(estimate|factors|decimal|'
                  r'price\w*|bedrock\w*|region)\.c|'
                  r'avx\w*\.h'),            # its first instructions

@@ -416,24 +416,6 @@ cycles_json_plain(const unsigned char *p, const unsigned char *last)
 }
 
 
-const unsigned char *
-cycles_scan_long(const unsigned char *begin, const unsigned char *p,
-    const unsigned char *last, cycles_scan_t what)
-{
-    switch (what) {
-
-    case CYCLES_SCAN_ANY:
-        return cycles_scan_loop(begin, p, last, CYCLES_SCAN_ANY);
-
-    case CYCLES_SCAN_UTF8:
-        return cycles_scan_loop(begin, p, last, CYCLES_SCAN_UTF8);
-
-    default: /* CYCLES_SCAN_ASCII */
-        return cycles_scan_loop(begin, p, last, CYCLES_SCAN_ASCII);
-    }
-}
-
-
 /* the length of the sequence that s starts with; 0: it is not UTF-8 */
 
 size_t

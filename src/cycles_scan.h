@@ -72,22 +72,6 @@ cycles_scan_ends(const unsigned char *p, cycles_scan_t what)
 }
 
 
-/* whether there are any in 64 bytes */
-
-cycles_scan_inline int
-cycles_scan_any(const unsigned char *p, cycles_scan_t what)
-{
-    __m128i  found;
-
-    found = _mm_or_si128(_mm_or_si128(cycles_scan_found(p, what),
-                                      cycles_scan_found(p + 16, what)),
-                         _mm_or_si128(cycles_scan_found(p + 32, what),
-                                      cycles_scan_found(p + 48, what)));
-
-    return _mm_movemask_epi8(found) != 0;
-}
-
-
 /* fewer than 16 bytes, together with what precedes them */
 
 cycles_scan_inline const unsigned char *
@@ -101,85 +85,10 @@ cycles_scan_rest(const unsigned char *p, const unsigned char *last,
     return ends ? p + __builtin_ctz(ends) : last;
 }
 
-#else
-
-#define CYCLES_SCAN_ONES   0x0101010101010101ull
-#define CYCLES_SCAN_HIGHS  0x8080808080808080ull
-
-
-/* not 0: a scan ends in these 8 bytes */
-
-cycles_scan_inline uint64_t
-cycles_scan_ends(const unsigned char *p, cycles_scan_t what)
-{
-    uint64_t  word, quote, slash, found;
-
-    memcpy(&word, p, 8);
-
-    quote = word ^ (CYCLES_SCAN_ONES * '"');
-    slash = word ^ (CYCLES_SCAN_ONES * '\\');
-
-    found = ((quote - CYCLES_SCAN_ONES) & ~quote)
-            | ((slash - CYCLES_SCAN_ONES) & ~slash);
-
-    if (what != CYCLES_SCAN_ANY) {
-        found |= (word - CYCLES_SCAN_ONES * 0x20) & ~word;
-    }
-
-    if (what == CYCLES_SCAN_ASCII) {
-        found |= word;
-    }
-
-    return found & CYCLES_SCAN_HIGHS;
-}
-
 #endif
 
 
-cycles_scan_inline const unsigned char *
-cycles_scan_loop(const unsigned char *begin, const unsigned char *p,
-    const unsigned char *last, cycles_scan_t what)
-{
-#if defined(__SSE2__)
-
-    unsigned  ends;
-
-    while (last - p >= 64 && !cycles_scan_any(p, what)) {
-        p += 64;
-    }
-
-    for ( /* void */ ; last - p >= 16; p += 16) {
-        ends = cycles_scan_ends(p, what);
-
-        if (ends) {
-            return p + __builtin_ctz(ends);
-        }
-    }
-
-    if (p < last && last - begin >= 16) {
-        return cycles_scan_rest(p, last, what);
-    }
-
-#else
-
-    while (last - p >= 8 && !cycles_scan_ends(p, what)) {
-        p += 8;
-    }
-
-#endif
-
-    while (p < last && *p != '"' && *p != '\\'
-           && (what == CYCLES_SCAN_ANY
-               || (*p >= ' ' && (what == CYCLES_SCAN_UTF8 || *p < 0x80))))
-    {
-        p++;
-    }
-
-    return p;
-}
-
-
-/* cycles.c: of a string that may be a long one */
+/* cycles_scan.c: of a string that may be a long one */
 
 const unsigned char *cycles_scan_long(const unsigned char *begin,
     const unsigned char *p, const unsigned char *last, cycles_scan_t what);
