@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
     const llm_price_t   *price;
     const llm_usage_t   *usage;
-    llm_column_t         column;
+    const llm_column_t  *column;
     unsigned __int128    sum;
     unsigned __int128    unit;            /* of the sum, in 1 pico-USD */
     unsigned             used:1;
@@ -58,6 +58,8 @@ typedef struct {
 } llm_cost_t;
 
 
+static int64_t llm_cost(const llm_price_t *price, const llm_usage_t *usage,
+    const llm_column_t *column, unsigned *unpriced);
 static void llm_cost_column(llm_column_t *column, const llm_price_t *price,
     int64_t input, llm_tier_t tier);
 static void llm_cost_batch(llm_column_t *column, const llm_price_t *price);
@@ -81,17 +83,29 @@ int64_t
 llm_price_cost(const llm_price_t *price, const llm_usage_t *usage,
     unsigned *unpriced)
 {
-    int         tokens;
-    llm_cost_t  c;
+    llm_column_t  column;
+
+    llm_cost_column(&column, price, usage->input, usage->tier);
+
+    return llm_cost(price, usage, &column, unpriced);
+}
+
+
+static int64_t
+llm_cost(const llm_price_t *price, const llm_usage_t *usage,
+    const llm_column_t *column, unsigned *unpriced)
+{
+    int                tokens;
+    llm_cost_t         c;
+    unsigned __int128  cost;
 
     c.price = price;
     c.usage = usage;
+    c.column = column;
     c.sum = 0;
     c.unit = LLM_COST_UNIT;
     c.used = (usage->input > 0 || usage->output > 0);
     c.priced = 0;
-
-    llm_cost_column(&c.column, price, usage->input, usage->tier);
 
     tokens = (c.used && (price->measures & LLM_MEASURE_TOKENS));
 
@@ -112,9 +126,11 @@ llm_price_cost(const llm_price_t *price, const llm_usage_t *usage,
     llm_cost_tools(&c);
 
     c.unit *= LLM_PRICE_MICROCENT;
-    c.sum = c.sum / c.unit + (c.sum % c.unit != 0);
 
-    return (c.sum > INT64_MAX) ? INT64_MAX : (int64_t) c.sum;
+    cost = c.sum / c.unit;
+    cost += (cost * c.unit != c.sum);
+
+    return (cost > INT64_MAX) ? INT64_MAX : (int64_t) cost;
 }
 
 
@@ -122,10 +138,11 @@ int64_t
 llm_price_most(const llm_price_t *price, const llm_usage_t *usage,
     unsigned writes)
 {
-    int64_t       text, *value;
-    unsigned      dearest;
-    llm_usage_t   u;
-    llm_column_t  column;
+    int64_t         text;
+    unsigned        dearest;
+    llm_usage_t     u;
+    llm_column_t    column;
+    const int64_t  *value;
 
     u = *usage;
     value = column.value;
@@ -166,7 +183,7 @@ llm_price_most(const llm_price_t *price, const llm_usage_t *usage,
     u.output_audio = (dearest == LLM_FIELD_OUTPUT_AUDIO) ? u.output : -1;
     u.output_image = (dearest == LLM_FIELD_OUTPUT_IMAGE) ? u.output : -1;
 
-    return llm_price_cost(price, &u, NULL);
+    return llm_cost(price, &u, &column, NULL);
 }
 
 
@@ -326,7 +343,7 @@ llm_cost_input(llm_cost_t *c)
     part = llm_cost_least(part, left);
     left -= part;
 
-    if (u->audio_ms <= 0 || c->column.value[LLM_FIELD_AUDIO_SECOND] < 0) {
+    if (u->audio_ms <= 0 || c->column->value[LLM_FIELD_AUDIO_SECOND] < 0) {
         llm_cost_add(c, part, llm_cost_of(c, LLM_FIELD_INPUT_AUDIO,
                                           LLM_FIELD_INPUT));
     }
@@ -345,7 +362,7 @@ llm_cost_input(llm_cost_t *c)
 
     /* a text that is billed by its length is not billed by its tokens */
 
-    if (u->characters <= 0 || c->column.value[LLM_FIELD_CHARACTER] < 0) {
+    if (u->characters <= 0 || c->column->value[LLM_FIELD_CHARACTER] < 0) {
         llm_cost_add(c, left, LLM_FIELD_INPUT);
     }
 }
@@ -361,7 +378,7 @@ llm_cost_written(llm_cost_t *c, int64_t written)
 
     of = llm_cost_of(c, LLM_FIELD_CACHE_WRITE, LLM_FIELD_INPUT);
 
-    if (c->column.value[of] == 0) {
+    if (c->column->value[of] == 0) {
         of = LLM_FIELD_INPUT;
     }
 
@@ -386,7 +403,7 @@ llm_cost_output(llm_cost_t *c)
 
     of = LLM_FIELD_OUTPUT;
 
-    if (c->column.value[of] <= 0) {
+    if (c->column->value[of] <= 0) {
 
         /* of what makes images, the table may price these alone */
 
@@ -400,7 +417,7 @@ llm_cost_output(llm_cost_t *c)
 
     of_part = llm_cost_of(c, LLM_FIELD_REASONING, of);
 
-    if (c->column.rank[of] > c->column.rank[of_part]) {
+    if (c->column->rank[of] > c->column->rank[of_part]) {
         of_part = of;
     }
 
@@ -451,7 +468,7 @@ llm_cost_factors(llm_cost_t *c)
             continue;
         }
 
-        factor = c->column.value[fields[i]];
+        factor = c->column->value[fields[i]];
 
         if (factor < 0 || factor == LLM_PRICE_ONE) {
             continue;
@@ -473,11 +490,12 @@ llm_cost_factors(llm_cost_t *c)
 static void
 llm_cost_pieces(llm_cost_t *c, int tokens)
 {
-    int64_t             second, picture, *value;
+    int64_t             second, picture;
+    const int64_t      *value;
     const llm_usage_t  *u;
 
     u = c->usage;
-    value = c->column.value;
+    value = c->column->value;
 
     c->used |= (u->audio_ms > 0 || u->characters > 0 || u->images > 0
                 || u->queries > 0);
@@ -537,7 +555,7 @@ llm_cost_tools(llm_cost_t *c)
 
     llm_cost_sum(c, n, llm_cost_search(c), 1);
 
-    fee = c->column.value[LLM_FIELD_FILE_SEARCH];
+    fee = c->column->value[LLM_FIELD_FILE_SEARCH];
 
     llm_cost_sum(c, c->usage->file_searches,
                  (fee >= 0) ? fee : LLM_COST_FILE_SEARCH, 1);
@@ -558,10 +576,10 @@ llm_cost_search(const llm_cost_t *c)
             : (c->usage->search == LLM_SEARCH_HIGH) ? LLM_FIELD_SEARCH_HIGH
             : LLM_FIELD_SEARCH_MEDIUM;
 
-    fee = c->column.value[field];
+    fee = c->column->value[field];
 
     if (fee < 0) {
-        fee = c->column.value[LLM_FIELD_SEARCH_MEDIUM];
+        fee = c->column->value[LLM_FIELD_SEARCH_MEDIUM];
     }
 
     if (fee >= 0) {
@@ -583,7 +601,7 @@ llm_cost_session(const llm_cost_t *c)
     int64_t              fee;
     const llm_prices_t  *p;
 
-    fee = c->column.value[LLM_FIELD_CODE_SESSION];
+    fee = c->column->value[LLM_FIELD_CODE_SESSION];
 
     if (fee >= 0) {
         return fee;
@@ -606,15 +624,15 @@ llm_cost_session(const llm_cost_t *c)
 static unsigned
 llm_cost_of(const llm_cost_t *c, unsigned field, unsigned other)
 {
-    return (c->column.value[field] >= 0) ? field : other;
+    return (c->column->value[field] >= 0) ? field : other;
 }
 
 
 static void
 llm_cost_add(llm_cost_t *c, int64_t units, unsigned field)
 {
-    llm_cost_sum(c, units, c->column.value[field],
-                 c->column.half[field] ? 2 : 1);
+    llm_cost_sum(c, units, c->column->value[field],
+                 c->column->half[field] ? 2 : 1);
 }
 
 
