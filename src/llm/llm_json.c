@@ -89,7 +89,7 @@ llm_json_spaces(const unsigned char *p, const unsigned char *last)
 
 /* of what has begun here, or in bytes that were read before */
 
-int
+const unsigned char *
 llm_json_rest(llm_json_t *js, const unsigned char *p,
     const unsigned char *last)
 {
@@ -115,9 +115,9 @@ llm_json_rest(llm_json_t *js, const unsigned char *p,
         event = llm_json_number(js, &p, last);
     }
 
-    js->rest = p;
+    js->event = (signed char) event;
 
-    return event;
+    return p;
 }
 
 

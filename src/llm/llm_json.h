@@ -70,7 +70,6 @@ typedef struct {
     /* the reader's own state */
 
     const unsigned char  *begin;
-    const unsigned char  *rest;           /* behind what was read slowly */
     uint64_t              origin;
     llm_text_t            token;
     const char           *literal;
@@ -83,6 +82,7 @@ typedef struct {
     unsigned char         started;
     unsigned char         escaped;
     unsigned char         digits;
+    signed char           event;          /* of what was read slowly */
     llm_utf8_t            utf8;
     unsigned char         stack[LLM_JSON_DEPTH / 8];
     unsigned char         buffer[LLM_JSON_TEXT];

@@ -48,12 +48,12 @@ typedef enum {
 
 
 /*
- * llm_json.c: what is not there as a whole, or wants a closer look.  It is
- * read up to js->rest: no address of a place is taken that could be kept in a
- * register.
+ * llm_json.c: what is not there as a whole, or wants a closer look.  js->event
+ * tells what it is; its end is returned, so that no address is taken of a place
+ * that may be in a register.
  */
 
-int llm_json_rest(llm_json_t *js, const unsigned char *p,
+const unsigned char *llm_json_rest(llm_json_t *js, const unsigned char *p,
     const unsigned char *last);
 const unsigned char *llm_json_spaces(const unsigned char *p,
     const unsigned char *last);
@@ -112,12 +112,9 @@ llm_json_inline int
 llm_json_slowly(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last)
 {
-    int  event;
+    *pos = llm_json_rest(js, *pos, last);
 
-    event = llm_json_rest(js, *pos, last);
-    *pos = js->rest;
-
-    return event;
+    return js->event;
 }
 
 

@@ -13,6 +13,7 @@
 
 static void llm_repeat_add(llm_repeat_t *rt, const unsigned char *p,
     const unsigned char *end, llm_repeat_kind_t kind);
+static void llm_repeat_cut(llm_repeat_t *rt, size_t len);
 static void llm_repeat_compare(const llm_repeat_t *rt,
     llm_repeat_draft_t *draft);
 static inline const unsigned char *llm_repeat_value_end(
@@ -150,7 +151,6 @@ llm_repeat_add(llm_repeat_t *rt, const unsigned char *p,
 void
 llm_repeat_end(llm_repeat_t *rt, uint64_t state, int same)
 {
-    unsigned             i;
     llm_repeat_draft_t  *draft;
 
     draft = rt->draft;
@@ -164,19 +164,47 @@ llm_repeat_end(llm_repeat_t *rt, uint64_t state, int same)
 
     rt->ready = 1;
     rt->state = state;
-    rt->choice = draft->choice;
-    rt->n = draft->n;
-    rt->len = (unsigned) (draft->last - draft->begin);
-    rt->nvarying = 0;
+    rt->choice = (unsigned char) draft->choice;
+    rt->n = (unsigned char) draft->n;
+
+    memcpy(rt->values, draft->values, rt->n * sizeof(llm_repeat_value_t));
+
+    llm_repeat_cut(rt, (size_t) (draft->last - draft->begin));
+
+    memcpy(rt->event, draft->begin, (size_t) (draft->last - draft->begin));
+}
+
+
+/* the event, which has that length, into what is between varying values */
+
+static void
+llm_repeat_cut(llm_repeat_t *rt, size_t len)
+{
+    size_t                     begin;
+    unsigned                   i;
+    llm_repeat_piece_t        *piece;
+    const llm_repeat_value_t  *value;
+
+    begin = 0;
+    piece = rt->pieces;
 
     for (i = 0; i < rt->n; i++) {
-        if (draft->values[i].varies) {
-            rt->varying[rt->nvarying++] = (unsigned char) i;
+
+        value = &rt->values[i];
+
+        if (value->varies) {
+            piece->begin = (unsigned short) begin;
+            piece->len = (unsigned short) (value->begin - begin);
+            piece->kind = value->kind;
+
+            begin = value->end;
+            piece++;
         }
     }
 
-    memcpy(rt->values, draft->values, rt->n * sizeof(llm_repeat_value_t));
-    memcpy(rt->event, draft->begin, rt->len);
+    piece->begin = (unsigned short) begin;
+    piece->len = (unsigned short) (len - begin);
+    piece->kind = LLM_REPEAT_END;
 }
 
 
@@ -238,35 +266,34 @@ const unsigned char *
 llm_repeat_match(const llm_repeat_t *rt, const unsigned char *p,
     const unsigned char *last, llm_repeat_found_t *found)
 {
-    size_t                     n;
-    unsigned                   i, from;
     const unsigned char       *begin, *end;
-    const llm_repeat_value_t  *value;
+    const llm_repeat_piece_t  *piece;
 
     begin = p;
-    from = 0;
 
     found->text = NULL;
     found->escaped = 0;
     found->more = 0;
 
-    for (i = 0; i < rt->nvarying; i++) {
+    for (piece = rt->pieces; /* void */ ; piece++) {
 
-        value = &rt->values[rt->varying[i]];
-        n = value->begin - from;
-
-        if ((size_t) (last - p) < n) {
-            found->more = (memcmp(p, rt->event + from, (size_t) (last - p))
-                           == 0);
+        if (last - p < piece->len) {
+            found->more = (memcmp(p, rt->event + piece->begin,
+                                  (size_t) (last - p)) == 0);
             return NULL;
         }
 
-        if (memcmp(p, rt->event + from, n) != 0) {
+        if (memcmp(p, rt->event + piece->begin, piece->len) != 0) {
             return NULL;
         }
 
-        p += n;
-        end = llm_repeat_value_end(begin, p, last, value->kind, found);
+        p += piece->len;
+
+        if (piece->kind == LLM_REPEAT_END) {
+            return p;
+        }
+
+        end = llm_repeat_value_end(begin, p, last, piece->kind, found);
 
         if (end == NULL) {
             return NULL;
@@ -277,23 +304,13 @@ llm_repeat_match(const llm_repeat_t *rt, const unsigned char *p,
             return NULL;
         }
 
-        if (value->kind == LLM_REPEAT_TEXT) {
+        if (piece->kind == LLM_REPEAT_TEXT) {
             found->text = p;
             found->len = (size_t) (end - p);
         }
 
         p = end;
-        from = value->end;
     }
-
-    n = rt->len - from;
-
-    if ((size_t) (last - p) < n) {
-        found->more = (memcmp(p, rt->event + from, (size_t) (last - p)) == 0);
-        return NULL;
-    }
-
-    return (memcmp(p, rt->event + from, n) == 0) ? p + n : NULL;
 }
 
 

@@ -28,7 +28,8 @@
 typedef enum {
     LLM_REPEAT_TEXT = 0,                  /* the text that is estimated */
     LLM_REPEAT_STRING,                    /* any other that is not looked at */
-    LLM_REPEAT_NUMBER
+    LLM_REPEAT_NUMBER,
+    LLM_REPEAT_END
 } llm_repeat_kind_t;
 
 
@@ -38,6 +39,15 @@ typedef struct {
     unsigned char          kind;
     unsigned char          varies;        /* it has been another before */
 } llm_repeat_value_t;
+
+
+/* bytes of it that stay the same, and what is behind them */
+
+typedef struct {
+    unsigned short         begin;
+    unsigned short         len;
+    unsigned short         kind;
+} llm_repeat_piece_t;
 
 
 /* an event while it is parsed; it lasts no longer than a call */
@@ -57,13 +67,11 @@ typedef struct {
 typedef struct {
     llm_repeat_draft_t    *draft;         /* NULL: none is to be kept */
     uint64_t               state;
-    unsigned               ready;
-    unsigned               choice;
-    unsigned               n;
-    unsigned               nvarying;
-    unsigned               len;
+    unsigned char          ready;
+    unsigned char          choice;
+    unsigned char          n;
     llm_repeat_value_t     values[LLM_REPEAT_VALUES];
-    unsigned char          varying[LLM_REPEAT_VALUES];    /* values */
+    llm_repeat_piece_t     pieces[LLM_REPEAT_VALUES + 1];
     unsigned char          event[LLM_REPEAT_EVENT];
 } llm_repeat_t;
 

@@ -40,11 +40,12 @@ static void llm_reply_whole_line(llm_reply_t *rp, const unsigned char *event,
     const unsigned char *p, const unsigned char *last);
 static uint64_t llm_reply_digest(llm_reply_t *rp);
 static uint64_t llm_reply_state(const llm_reply_t *rp);
+static uint64_t *llm_reply_counts(uint64_t *w, const llm_counts_t *counts);
 static void llm_reply_line(llm_reply_t *rp, const unsigned char *p,
     const unsigned char *last);
 static const unsigned char *llm_reply_field(llm_reply_t *rp,
     const unsigned char *p, const unsigned char *last);
-static unsigned llm_reply_meaning(llm_reply_t *rp);
+static unsigned char llm_reply_meaning(llm_reply_t *rp);
 static void llm_reply_data(llm_reply_t *rp);
 static const unsigned char *llm_reply_done(llm_reply_t *rp,
     const unsigned char *p, const unsigned char *last);
@@ -115,8 +116,8 @@ llm_reply_init(llm_reply_t *rp, llm_api_t api, llm_reply_format_t format)
         llm_walk_init(&rp->u.es.chunk, &llm_invoke_chunk, 0);
     }
 
-    memset(rp->fresh, 0xff, sizeof(rp->fresh));
-    memset(rp->counts, 0xff, sizeof(rp->counts));
+    llm_counts_init(&rp->fresh);
+    llm_counts_init(&rp->counts);
 
     llm_usage_init(&rp->usage);
     llm_estimate_init(&rp->estimate);
@@ -153,7 +154,7 @@ llm_reply_header(llm_reply_t *rp, const unsigned char *name, size_t name_len,
     count = llm_decimal((const char *) value, len, 0);
 
     if (count >= 0 && count <= LLM_JSON_WHOLE_MAX) {
-        rp->counts[slot] = count;
+        llm_counts_set(&rp->counts, slot, count);
         llm_reply_results(rp);
     }
 }
@@ -569,7 +570,7 @@ llm_reply_digest(llm_reply_t *rp)
 static uint64_t
 llm_reply_state(const llm_reply_t *rp)
 {
-    uint64_t  *w, words[4 + LLM_REPLY_TURNS + 2 * LLM_REPLY_CALLS
+    uint64_t  *w, words[5 + LLM_REPLY_TURNS + 2 * LLM_REPLY_CALLS
                         + 2 * LLM_REPLY_COUNTS];
 
     w = words;
@@ -592,12 +593,27 @@ llm_reply_state(const llm_reply_t *rp)
     memcpy(w, rp->listed, sizeof(rp->listed));
     w += LLM_REPLY_CALLS;
 
-    memcpy(w, rp->fresh, sizeof(rp->fresh));
-    w += LLM_REPLY_COUNTS;
+    /* most events come before there is any */
 
-    memcpy(w, rp->counts, sizeof(rp->counts));
+    *w++ = rp->fresh.set | (uint64_t) rp->counts.set << 32;
 
-    return llm_repeat_digest(words, sizeof(words) / sizeof(words[0]));
+    w = llm_reply_counts(w, &rp->fresh);
+    w = llm_reply_counts(w, &rp->counts);
+
+    return llm_repeat_digest(words, (size_t) (w - words));
+}
+
+
+static uint64_t *
+llm_reply_counts(uint64_t *w, const llm_counts_t *counts)
+{
+    uint32_t  set;
+
+    for (set = counts->set; set; set &= set - 1) {
+        *w++ = (uint64_t) counts->count[__builtin_ctz(set)];
+    }
+
+    return w;
 }
 
 
@@ -674,7 +690,7 @@ llm_reply_field(llm_reply_t *rp, const unsigned char *p,
 }
 
 
-static unsigned
+static unsigned char
 llm_reply_meaning(llm_reply_t *rp)
 {
     size_t                len;

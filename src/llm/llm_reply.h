@@ -58,6 +58,14 @@ typedef enum {
 } llm_reply_format_t;
 
 
+/* what a reply has counted, -1 where it has not */
+
+typedef struct {
+    uint32_t             set;             /* a bit for each that it has */
+    int64_t              count[LLM_REPLY_COUNTS];
+} llm_counts_t;
+
+
 /* allocated by the caller; llm_reply.c may add members of its own */
 
 typedef struct {
@@ -120,11 +128,11 @@ typedef struct {
     unsigned             beside:1;        /* the iteration is */
     unsigned             walking:1;       /* walk, not held, has a value */
     unsigned             known:1;         /* so is the digest of the state */
+    unsigned char        line;
+    unsigned char        value;           /* what is behind the colon */
+    unsigned char        matched;         /* bytes of "[DONE]" or "error" */
+    unsigned char        field_len;
     unsigned             nheld;
-    unsigned             line;
-    unsigned             value;           /* what is behind the colon */
-    unsigned             matched;         /* bytes of "[DONE]" or "error" */
-    unsigned             field_len;
     unsigned             choice;
     unsigned             detail;          /* llm_count_t of its word */
     unsigned             rules;
@@ -139,8 +147,8 @@ typedef struct {
     int64_t              pictures;
     int64_t              calls[LLM_REPLY_CALLS];
     int64_t              listed[LLM_REPLY_CALLS];
-    int64_t              fresh[LLM_REPLY_COUNTS];
-    int64_t              counts[LLM_REPLY_COUNTS];
+    llm_counts_t         fresh;           /* of a usage that is open */
+    llm_counts_t         counts;
     uint64_t             digest;
     llm_text_t           text;
     llm_estimate_t       estimate;

@@ -275,17 +275,18 @@ llm_reply_count(llm_reply_t *rp, const llm_member_t *m)
     switch (m->kind) {
 
     case LLM_COUNT_ADDED:
-        rp->fresh[m->slot] = llm_reply_add(rp->fresh[m->slot], count);
+        llm_counts_set(&rp->fresh, m->slot,
+                       llm_reply_add(rp->fresh.count[m->slot], count));
         break;
 
     case LLM_COUNTED:
-        rp->fresh[LLM_COUNT_INPUT] = count;
-        rp->fresh[LLM_COUNT_OUTPUT] = 0;
+        llm_counts_set(&rp->fresh, LLM_COUNT_INPUT, count);
+        llm_counts_set(&rp->fresh, LLM_COUNT_OUTPUT, 0);
         llm_reply_usage(rp);
         break;
 
     default: /* LLM_COUNT */
-        rp->fresh[m->slot] = count;
+        llm_counts_set(&rp->fresh, m->slot, count);
     }
 }
 
@@ -304,8 +305,9 @@ llm_reply_details(llm_reply_t *rp, const llm_member_t *m, int event)
     if (event == LLM_JSON_OBJECT_END
         && rp->detail < LLM_COUNTS && rp->detail_count >= 0)
     {
-        rp->fresh[rp->detail] = llm_reply_add(rp->fresh[rp->detail],
-                                              rp->detail_count);
+        llm_counts_set(&rp->fresh, rp->detail,
+                       llm_reply_add(rp->fresh.count[rp->detail],
+                                     rp->detail_count));
     }
 }
 
@@ -315,7 +317,7 @@ llm_reply_details(llm_reply_t *rp, const llm_member_t *m, int event)
 static void
 llm_reply_iteration(llm_reply_t *rp, int event)
 {
-    unsigned  i;
+    unsigned  i, slot;
 
     if (event == LLM_JSON_OBJECT) {
         memset(rp->iteration, 0xff, sizeof(rp->iteration));
@@ -329,9 +331,10 @@ llm_reply_iteration(llm_reply_t *rp, int event)
 
     for (i = 0; i < LLM_REPLY_MORE; i++) {
         if (rp->iteration[i] >= 0) {
-            rp->fresh[LLM_COUNT_MORE + i] =
-                            llm_reply_add(rp->fresh[LLM_COUNT_MORE + i],
-                                          rp->iteration[i]);
+            slot = LLM_COUNT_MORE + i;
+            llm_counts_set(&rp->fresh, slot,
+                           llm_reply_add(rp->fresh.count[slot],
+                                         rp->iteration[i]));
         }
     }
 }
@@ -389,10 +392,10 @@ llm_reply_milliseconds(llm_reply_t *rp, const llm_member_t *m)
     }
 
     if (rp->inside) {
-        rp->fresh[m->slot] = ms;
+        llm_counts_set(&rp->fresh, m->slot, ms);
 
-    } else if (rp->counts[m->slot] < 0) {
-        rp->counts[m->slot] = ms;
+    } else if (rp->counts.count[m->slot] < 0) {
+        llm_counts_set(&rp->counts, m->slot, ms);
         rp->changed = 1;
     }
 }
@@ -418,8 +421,10 @@ llm_reply_elements(llm_reply_t *rp, const llm_member_t *m, int event)
         return;
     }
 
-    if (event == LLM_JSON_ARRAY_END && rp->elements > rp->counts[m->slot]) {
-        rp->counts[m->slot] = rp->elements;
+    if (event == LLM_JSON_ARRAY_END
+        && rp->elements > rp->counts.count[m->slot])
+    {
+        llm_counts_set(&rp->counts, m->slot, rp->elements);
         rp->changed = 1;
     }
 }
@@ -777,33 +782,39 @@ llm_reply_add(int64_t sum, int64_t count)
 void
 llm_reply_usage(llm_reply_t *rp)
 {
-    unsigned  i, zeros;
+    int64_t   count;
+    uint32_t  set;
+    unsigned  slot, zeros;
 
     zeros = 1;
 
-    for (i = 0; i < LLM_COUNTS; i++) {
-        if (rp->fresh[i] > 0) {
+    for (set = rp->fresh.set; set; set &= set - 1) {
+        if (rp->fresh.count[__builtin_ctz(set)] > 0) {
             zeros = 0;
         }
     }
 
-    if (zeros) {
-        memset(rp->fresh, 0xff, sizeof(rp->fresh));
-        return;
-    }
+    for (set = rp->fresh.set; set; set &= set - 1) {
 
-    for (i = 0; i < LLM_COUNTS; i++) {
+        slot = (unsigned) __builtin_ctz(set);
+        count = rp->fresh.count[slot];
+        rp->fresh.count[slot] = -1;
 
-        if (rp->fresh[i] < 0) {
+        if (zeros) {
             continue;
         }
 
-        rp->counts[i] = (rp->rules & LLM_RULE_SUM)
-                        ? llm_reply_add(rp->counts[i], rp->fresh[i])
-                        : rp->fresh[i];
+        llm_counts_set(&rp->counts, slot,
+                       (rp->rules & LLM_RULE_SUM)
+                       ? llm_reply_add(rp->counts.count[slot], count)
+                       : count);
     }
 
-    memset(rp->fresh, 0xff, sizeof(rp->fresh));
+    rp->fresh.set = 0;
+
+    if (zeros) {
+        return;
+    }
 
     rp->early = rp->early_usage;
     rp->reported = 1;
@@ -821,7 +832,7 @@ llm_reply_results(llm_reply_t *rp)
 
     usage = &rp->usage;
 
-    llm_usage_derive(usage, rp->counts, rp->early);
+    llm_usage_derive(usage, rp->counts.count, rp->early);
 
     if ((rp->rules & LLM_RULE_NO_OUTPUT)
         && usage->input >= 0 && usage->output < 0)

@@ -10,6 +10,8 @@
 #define _LLM_REPLY_VALUE_H_INCLUDED_
 
 
+#include <string.h>
+
 #include "llm_reply.h"
 #include "llm_dialect.h"
 
@@ -23,6 +25,22 @@ void llm_reply_value(llm_reply_t *rp, int event);
 
 void llm_reply_add_text(llm_reply_t *rp, unsigned choice,
     const unsigned char *p, size_t n, int escaped);
+
+
+static inline void
+llm_counts_init(llm_counts_t *counts)
+{
+    counts->set = 0;
+    memset(counts->count, 0xff, sizeof(counts->count));
+}
+
+
+static inline void
+llm_counts_set(llm_counts_t *counts, unsigned slot, int64_t count)
+{
+    counts->set |= (uint32_t) 1 << slot;
+    counts->count[slot] = count;
+}
 
 
 /* takes over what rp->fresh has, if that is a usage */

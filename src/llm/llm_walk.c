@@ -34,7 +34,7 @@ void
 llm_walk_init(llm_walk_t *w, const llm_member_t *root, int strict)
 {
     w->root = root;
-    w->strict = strict;
+    w->strict = (unsigned char) strict;
     w->begin = NULL;
     w->hashes = LLM_WALK_ANY;
     w->json.offset = 0;

@@ -55,12 +55,12 @@ typedef struct {
 
     unsigned              depth;
     unsigned              all;
-    int                   strict;
     uint64_t              hashes;         /* of the names below the root */
     const llm_member_t   *root;
     const llm_member_t   *at[LLM_WALK_DEPTH];
     uint64_t             *begin;          /* of each; NULL: not wanted */
     unsigned char         array[LLM_WALK_DEPTH];
+    unsigned char         strict;
 } llm_walk_t;
 
 
