@@ -150,7 +150,7 @@ typedef struct {
 
 typedef struct {
     cycles_str_t     levels[CYCLES_LEVELS];         /* len 0: not sent */
-    cycles_pair_t    dimensions[CYCLES_MAX_DIMENSIONS];
+    cycles_pair_t   *dimensions;
     unsigned         ndimensions;
 } cycles_subject_t;
 
@@ -158,7 +158,7 @@ typedef struct {
 typedef struct {
     cycles_str_t     kind;
     cycles_str_t     name;
-    cycles_str_t     tags[CYCLES_MAX_ACTION_TAGS];
+    cycles_str_t    *tags;
     unsigned         ntags;
 } cycles_action_t;
 

@@ -61,6 +61,11 @@ typedef struct {
     cycles_str_t       reason;
     unsigned           dry_run:1;
 
+    /* of subject and action */
+
+    cycles_pair_t      dimensions[CYCLES_MAX_DIMENSIONS];
+    cycles_str_t       tags[CYCLES_MAX_ACTION_TAGS];
+
     void              *document;          /* owns the strings above */
 } cycles_api_request_t;
 

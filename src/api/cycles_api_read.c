@@ -128,6 +128,8 @@ cycles_api_read(cycles_api_request_t *rq, cycles_api_operation_t op,
     cycles_api_document_t  *doc;
 
     memset(rq, 0, sizeof(cycles_api_request_t));
+    rq->subject.dimensions = rq->dimensions;
+    rq->action.tags = rq->tags;
 
     rq->ttl_ms = -1;
     rq->grace_ms = CYCLES_DEFAULT_GRACE_MS;

@@ -175,6 +175,13 @@ ngx_http_cycles_subject(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     v = ctx->conf->dimensions->elts;
 
+    subject->dimensions = ngx_palloc(ctx->reservation->pool,
+                                     ctx->conf->dimensions->nelts
+                                     * sizeof(cycles_pair_t));
+    if (subject->dimensions == NULL) {
+        return NGX_ERROR;
+    }
+
     for (i = 0; i < ctx->conf->dimensions->nelts; i++) {
         pair = &subject->dimensions[subject->ndimensions];
 
@@ -245,6 +252,15 @@ ngx_http_cycles_action(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 
     action = &ctx->reservation->terms.action;
     cv = ctx->conf->action->elts;
+
+    /* kind and name come first */
+
+    action->tags = ngx_palloc(ctx->reservation->pool,
+                              ctx->conf->action->nelts
+                              * sizeof(cycles_str_t));
+    if (action->tags == NULL) {
+        return NGX_ERROR;
+    }
 
     for (i = 0; i < ctx->conf->action->nelts; i++) {
 

@@ -206,6 +206,8 @@ typedef struct {
 
     cycles_subject_t      subject_read;
     cycles_action_t       action_read;
+    cycles_pair_t         dimensions_read[CYCLES_MAX_DIMENSIONS];
+    cycles_str_t          tags_read[CYCLES_MAX_ACTION_TAGS];
 } cycles_record_t;
 
 

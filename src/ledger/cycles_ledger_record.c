@@ -1100,6 +1100,7 @@ cycles_read_subject(cycles_in_t *in, cycles_record_t *rec)
         }
     }
 
+    subject->dimensions = rec->dimensions_read;
     subject->ndimensions = cycles_in_enum(in, CYCLES_MAX_DIMENSIONS + 1);
 
     for (i = 0; i < subject->ndimensions; i++) {
@@ -1120,6 +1121,7 @@ cycles_read_action(cycles_in_t *in, cycles_record_t *rec)
 
     action->kind = cycles_in_str(in);
     action->name = cycles_in_str(in);
+    action->tags = rec->tags_read;
     action->ntags = cycles_in_enum(in, CYCLES_MAX_ACTION_TAGS + 1);
 
     for (i = 0; i < action->ntags; i++) {

@@ -120,6 +120,8 @@ static void
 test_tables(void)
 {
     char              id[40];
+    cycles_str_t      tags[2];
+    cycles_pair_t     team;
     cycles_event_t    event;
     cycles_commit_t   commit;
     cycles_ledger_t  *l;
@@ -137,11 +139,13 @@ test_tables(void)
     rq = led_reserve_rq("Acme//B", "first", 100);
     rq.metadata = str("{\"a\":1}");
     rq.subject.ndimensions = 1;
-    rq.subject.dimensions[0].key = str("team");
-    rq.subject.dimensions[0].value = str("\"red\"");
+    rq.subject.dimensions = &team;
+    team.key = str("team");
+    team.value = str("\"red\"");
     rq.action.ntags = 2;
-    rq.action.tags[0] = str("one");
-    rq.action.tags[1] = str("two");
+    rq.action.tags = tags;
+    tags[0] = str("one");
+    tags[1] = str("two");
     rq.trace_id = str("0123456789abcdef0123456789abcdef");
     is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0), CYCLES_OK, "reserve");
     strcpy(id, led_rs.id);

@@ -571,6 +571,8 @@ test_replay(void)
     char               id[40], event[40];
     unsigned           i;
     uint64_t           record;
+    cycles_str_t       tag;
+    cycles_pair_t      dimensions[2], others[2];
     cycles_ledger_t   *l;
     cycles_commit_t    cm;
     cycles_reserve_t   rq, other;
@@ -580,10 +582,11 @@ test_replay(void)
     rq = led_reserve_rq("a", "k", 40);
     rq.metadata = str("{\"x\":1}");
     rq.subject.ndimensions = 2;
-    rq.subject.dimensions[0].key = str("team");
-    rq.subject.dimensions[0].value = str("red");
-    rq.subject.dimensions[1].key = str("cost");
-    rq.subject.dimensions[1].value = str("7");
+    rq.subject.dimensions = dimensions;
+    dimensions[0].key = str("team");
+    dimensions[0].value = str("red");
+    dimensions[1].key = str("cost");
+    dimensions[1].value = str("7");
 
     cycles_ledger_reserve(l, &rq, &led_rs, T0);
     strcpy(id, led_rs.id);
@@ -599,8 +602,9 @@ test_replay(void)
     is_int(cycles_ledger_written(l), record, "and no new one");
 
     other = rq;
-    other.subject.dimensions[0] = rq.subject.dimensions[1];
-    other.subject.dimensions[1] = rq.subject.dimensions[0];
+    other.subject.dimensions = others;
+    others[0] = dimensions[1];
+    others[1] = dimensions[0];
     is_int(cycles_ledger_reserve(l, &other, &led_rs, T0), CYCLES_OK,
            "dimensions in another order");
     is_str(led_rs.id, id, "same id");
@@ -625,9 +629,10 @@ test_replay(void)
         case 7: other.subject.levels[CYCLES_APP] = str("b"); break;
         case 8: other.action.kind = str("llm.completioN"); break;
         case 9: other.action.name = str("openai:gpt-4o-minI"); break;
-        case 10: other.action.ntags = 1; other.action.tags[0] = str("t");
-                 break;
-        case 11: other.subject.dimensions[1].value = str("8"); break;
+        case 10: other.action.ntags = 1; other.action.tags = &tag;
+                 tag = str("t"); break;
+        case 11: other.subject.dimensions = others; others[0] = dimensions[0];
+                 others[1] = dimensions[1]; others[1].value = str("8"); break;
         case 12: other.subject.levels[CYCLES_TENANT] = str("A"); break;
         }
 
@@ -1333,6 +1338,8 @@ test_invalid(void)
     char               big[1040];
     unsigned           i;
     uint64_t           written;
+    cycles_str_t       tag, tags[10];
+    cycles_pair_t      dimension, dimensions[16];
     cycles_event_t     ev;
     cycles_ledger_t   *l;
     cycles_commit_t    cm;
@@ -1375,25 +1382,25 @@ test_invalid(void)
         case 12: rq.action.name.len = 0; break;
         case 13: rq.action.name = str(big); rq.action.name.len = 1025; break;
         case 14: rq.action.ntags = 11; break;
-        case 15: rq.action.ntags = 1; rq.action.tags[0] = str(big);
-                 rq.action.tags[0].len = 257; break;
+        case 15: rq.action.ntags = 1; rq.action.tags = &tag;
+                 tag = str(big); tag.len = 257; break;
         case 16: rq.subject.ndimensions = 17; break;
         case 17: rq.subject.ndimensions = 1;
-                 rq.subject.dimensions[0].key = str("k");
-                 rq.subject.dimensions[0].value = str(big);
-                 rq.subject.dimensions[0].value.len = 1025; break;
+                 rq.subject.dimensions = &dimension;
+                 dimension.key = str("k"); dimension.value = str(big);
+                 dimension.value.len = 1025; break;
         case 18: rq.subject.levels[0].len = 0;
                  rq.subject.ndimensions = 1;
-                 rq.subject.dimensions[0].key = str("k");
-                 rq.subject.dimensions[0].value = str("v"); break;
+                 rq.subject.dimensions = &dimension;
+                 dimension.key = str("k"); dimension.value = str("v"); break;
         case 19: rq.policy = CYCLES_POLICIES + 1; break;
         case 20: rq.unit = CYCLES_UNITS; break;
         case 21: rq.metadata.data = (unsigned char *) big;
                  rq.metadata.len = 32769; break;
         case 22: rq.subject.ndimensions = 1;
-                 rq.subject.dimensions[0].key = str(big);
-                 rq.subject.dimensions[0].key.len = 257;
-                 rq.subject.dimensions[0].value = str("v"); break;
+                 rq.subject.dimensions = &dimension;
+                 dimension.key = str(big); dimension.key.len = 257;
+                 dimension.value = str("v"); break;
         }
 
         is_int(cycles_ledger_reserve(l, &rq, &led_rs, T0),
@@ -1427,16 +1434,18 @@ test_invalid(void)
     rq.action.kind.len = 256;
     rq.action.name = str(big);
     rq.action.name.len = 1024;
+    rq.action.tags = tags;
     rq.action.ntags = 10;
+    rq.subject.dimensions = dimensions;
     rq.subject.ndimensions = 16;
 
     for (i = 0; i < 16; i++) {
-        rq.action.tags[i < 10 ? i : 0].data = (unsigned char *) big;
-        rq.action.tags[i < 10 ? i : 0].len = 256;
-        rq.subject.dimensions[i].key.data = (unsigned char *) big;
-        rq.subject.dimensions[i].key.len = 256 - i;
-        rq.subject.dimensions[i].value.data = (unsigned char *) big;
-        rq.subject.dimensions[i].value.len = 1024;
+        tags[i < 10 ? i : 0].data = (unsigned char *) big;
+        tags[i < 10 ? i : 0].len = 256;
+        dimensions[i].key.data = (unsigned char *) big;
+        dimensions[i].key.len = 256 - i;
+        dimensions[i].value.data = (unsigned char *) big;
+        dimensions[i].value.len = 1024;
     }
 
     rq.metadata.data = calloc(1, 32768);

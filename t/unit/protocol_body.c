@@ -82,6 +82,8 @@ metrics_none(cycles_metrics_t *metrics)
 static void
 test_reserve(void)
 {
+    cycles_str_t      tags[2];
+    cycles_pair_t     dimensions[2];
     cycles_reserve_t  rq;
 
     memset(&rq, 0, sizeof(rq));
@@ -104,13 +106,15 @@ test_reserve(void)
 
     rq.subject.levels[CYCLES_TOOLSET] = str("t");
     rq.subject.levels[CYCLES_APP] = str("chat");
-    rq.subject.dimensions[0].key = str("user");
-    rq.subject.dimensions[0].value = str("u1");
-    rq.subject.dimensions[1].key = str("session");
-    rq.subject.dimensions[1].value = str("");
+    rq.subject.dimensions = dimensions;
+    dimensions[0].key = str("user");
+    dimensions[0].value = str("u1");
+    dimensions[1].key = str("session");
+    dimensions[1].value = str("");
     rq.subject.ndimensions = 2;
-    rq.action.tags[0] = str("a");
-    rq.action.tags[1] = str("b");
+    rq.action.tags = tags;
+    tags[0] = str("a");
+    tags[1] = str("b");
     rq.action.ntags = 2;
     rq.unit = CYCLES_TOKENS;
     rq.estimate = INT64_MAX;
