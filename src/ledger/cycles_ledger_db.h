@@ -267,6 +267,7 @@ int cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
 int cycles_held_write(cycles_folder_t *f, const uint8_t *id);
 int cycles_held_write_all(cycles_folder_t *f);
 void cycles_held_forget(cycles_folder_t *f);
+void cycles_held_rest(cycles_folder_t *f);
 
 
 /* cycles_ledger_load.c: from the tables into memory */

@@ -88,6 +88,13 @@ cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, int64_t retention_ms,
 
         if (rc != 0) {
             cycles_folder_close_db(f);
+
+        } else if (!fold->more) {
+
+            /* until the next time it is of no use, and there is a lot of it */
+
+            (void) sqlite3_db_release_memory(f->db);
+            cycles_held_rest(f);
         }
 
         (void) cycles_lock_byte(f->lock_fd, CYCLES_LOCK_FOLDING, F_UNLCK);

@@ -8,8 +8,14 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "cycles_ledger_core.h"
 #include "cycles_ledger_db.h"
@@ -217,6 +223,25 @@ cycles_held_forget(cycles_folder_t *f)
         f->held->used = 0;
         memset(f->held->slots, 0, sizeof(f->held->slots));
     }
+}
+
+
+/* gives back the memory that records have taken, and not its addresses */
+
+void
+cycles_held_rest(cycles_folder_t *f)
+{
+    uintptr_t  first, last, page;
+
+    if (f->held == NULL) {
+        return;
+    }
+
+    page = (uintptr_t) sysconf(_SC_PAGESIZE);
+    first = ((uintptr_t) f->held->bytes + page - 1) & ~(page - 1);
+    last = ((uintptr_t) f->held->bytes + CYCLES_HELD_BYTES) & ~(page - 1);
+
+    (void) madvise((void *) first, last - first, MADV_DONTNEED);
 }
 
 

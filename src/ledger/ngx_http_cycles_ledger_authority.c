@@ -110,7 +110,7 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
     ngx_http_cycles_ledger_extend,
     ngx_http_cycles_ledger_settle,
     ngx_http_cycles_ledger_leave,
-    2048
+    1280
 };
 
 
