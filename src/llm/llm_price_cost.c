@@ -73,8 +73,10 @@ static int64_t llm_cost_search(const llm_cost_t *c);
 static int64_t llm_cost_session(const llm_cost_t *c);
 static unsigned llm_cost_of(const llm_cost_t *c, unsigned field,
     unsigned other);
-static void llm_cost_add(llm_cost_t *c, int64_t units, unsigned field);
-static void llm_cost_sum(llm_cost_t *c, int64_t units, int64_t price,
+static inline void llm_cost_add(llm_cost_t *c, int64_t units, unsigned field);
+static inline void llm_cost_sum(llm_cost_t *c, int64_t units, int64_t price,
+    unsigned part);
+static void llm_cost_product(llm_cost_t *c, int64_t units, int64_t price,
     unsigned part);
 static int64_t llm_cost_least(int64_t a, int64_t b);
 
@@ -628,7 +630,7 @@ llm_cost_of(const llm_cost_t *c, unsigned field, unsigned other)
 }
 
 
-static void
+static inline void
 llm_cost_add(llm_cost_t *c, int64_t units, unsigned field)
 {
     llm_cost_sum(c, units, c->column->value[field],
@@ -636,16 +638,21 @@ llm_cost_add(llm_cost_t *c, int64_t units, unsigned field)
 }
 
 
-/* units, each at a part of the price */
+/* units, each at a part of the price; of most kinds there are none */
 
-static void
+static inline void
 llm_cost_sum(llm_cost_t *c, int64_t units, int64_t price, unsigned part)
 {
-    unsigned __int128  amount;
-
-    if (units <= 0 || price < 0) {
-        return;
+    if (units > 0 && price >= 0) {
+        llm_cost_product(c, units, price, part);
     }
+}
+
+
+static void
+llm_cost_product(llm_cost_t *c, int64_t units, int64_t price, unsigned part)
+{
+    unsigned __int128  amount;
 
     c->priced = 1;
 
