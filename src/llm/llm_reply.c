@@ -53,7 +53,6 @@ static void llm_reply_match(llm_reply_t *rp, unsigned ch);
 static void llm_reply_line_end(llm_reply_t *rp);
 static void llm_reply_dispatch(llm_reply_t *rp);
 static void llm_reply_event(llm_reply_t *rp);
-static void llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n);
 static void llm_reply_lines(llm_reply_t *rp, const unsigned char *p,
     size_t n);
 static void llm_reply_frames(llm_reply_t *rp, const unsigned char *p,
@@ -1090,43 +1089,5 @@ llm_reply_event(llm_reply_t *rp)
     if (rp->format == LLM_REPLY_EVENTSTREAM) {
         rp->nbits = 0;
         llm_walk_again(&rp->u.es.chunk);
-    }
-}
-
-
-static void
-llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
-{
-    int                   event;
-    const unsigned char  *last;
-
-    last = p + n;
-
-    while (!rp->broken) {
-
-        event = llm_walk_next(&rp->walk, &p, last);
-
-        if (event == LLM_JSON_AGAIN) {
-            return;
-        }
-
-        if (event == LLM_JSON_ERROR
-            || (rp->walk.depth == 0
-                && event != LLM_JSON_OBJECT_END
-                && event != LLM_JSON_ARRAY_END))
-        {
-            rp->unreadable = 1;
-            rp->broken = 1;
-            return;
-        }
-
-        rp->object = 1;
-
-        if (rp->walk.member) {
-            llm_reply_value(rp, event);
-
-        } else if (rp->format == LLM_REPLY_SSE) {
-            llm_repeat_ignored(&rp->u.repeat, p);
-        }
     }
 }

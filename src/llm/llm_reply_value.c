@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "llm_reply_value.h"
+#include "llm_walk_step.h"
 #include "llm_price.h"
 
 
@@ -38,6 +39,7 @@ typedef enum {
 typedef char  llm_reply_counts_t[(LLM_COUNTS == LLM_REPLY_COUNTS) ? 1 : -1];
 
 
+static void llm_reply_value(llm_reply_t *rp, int event);
 static void llm_reply_string(llm_reply_t *rp, const llm_member_t *m);
 static void llm_reply_figure(llm_reply_t *rp, const llm_member_t *m);
 static void llm_reply_flag(llm_reply_t *rp, const llm_member_t *m,
@@ -67,6 +69,49 @@ static int64_t llm_reply_add(int64_t sum, int64_t count);
 
 
 void
+llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
+{
+    int                   event;
+    llm_walk_t           *w;
+    const unsigned char  *last;
+
+    w = &rp->walk;
+    last = p + n;
+
+    llm_json_begin(&w->json, p);
+
+    while (!rp->broken) {
+
+        event = llm_walk_event(w, &p, last);
+        w->json.offset = llm_json_position(&w->json, p);
+
+        if (event == LLM_JSON_AGAIN) {
+            return;
+        }
+
+        if (event == LLM_JSON_ERROR
+            || (w->depth == 0
+                && event != LLM_JSON_OBJECT_END
+                && event != LLM_JSON_ARRAY_END))
+        {
+            rp->unreadable = 1;
+            rp->broken = 1;
+            return;
+        }
+
+        rp->object = 1;
+
+        if (w->member) {
+            llm_reply_value(rp, event);
+
+        } else if (rp->format == LLM_REPLY_SSE) {
+            llm_repeat_ignored(&rp->u.repeat, p);
+        }
+    }
+}
+
+
+static void
 llm_reply_value(llm_reply_t *rp, int event)
 {
     const llm_member_t  *m;

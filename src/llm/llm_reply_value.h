@@ -16,9 +16,9 @@
 #include "llm_dialect.h"
 
 
-/* an event of rp->walk, of a member that it knows */
+/* the next n bytes of a JSON text */
 
-void llm_reply_value(llm_reply_t *rp, int event);
+void llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n);
 
 
 /* the text of a choice goes on with n bytes that are a string of their own */

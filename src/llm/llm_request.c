@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "llm_request_value.h"
+#include "llm_walk_step.h"
 
 
 /* a message is framed by four tokens, the reply is primed by three */
@@ -123,9 +124,12 @@ llm_request_feed(llm_request_t *rq, const unsigned char *p, size_t n)
 
     last = p + n;
 
+    llm_json_begin(&rq->walk.json, p);
+
     while (!rq->broken) {
 
-        event = llm_walk_next(&rq->walk, &p, last);
+        event = llm_walk_event(&rq->walk, &p, last);
+        rq->walk.json.offset = llm_json_position(&rq->walk.json, p);
 
         if (event == LLM_JSON_AGAIN) {
             break;
