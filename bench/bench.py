@@ -490,6 +490,7 @@ class Bench:
 
     def slow_peers(self):
         kinds = {'ledger': gateways.ledger,
+                 'off': lambda p: gateways.ledger(p, mode='off'),
                  'litellm': gateways.LiteLLM, 'portkey': gateways.Portkey}
         for kind in 'litellm', 'portkey':
             try:

@@ -15,7 +15,8 @@ LABELS = {
     'auth_local': '`auth_request`, local',
     'auth_proxied': '`auth_request`, proxied', 'haproxy': 'HAProxy',
     'lua': 'Lua, shared dictionary', 'njs': 'njs, `ngx.fetch`',
-    'litellm': 'LiteLLM proxy', 'portkey': 'Portkey',
+    'off': 'this module, `cycles off`',
+    'litellm': 'LiteLLM proxy', 'portkey': 'Portkey, which has no budgets',
 }
 
 # name of a ratio: comparison, gateway, figure
@@ -90,12 +91,13 @@ def figures(bench, ratios):
         ratios['redis_cpu_factor'] = round(statistics.median(
             v['cpu_us'] for v in bench.figures['redis'])
             / alone['1 budget']['cpu_us'], 1)
-    for kind in 'litellm', 'portkey':
-        ours = bench.results.get(('slow_peers', 'ledger'))
-        other = bench.results.get(('slow_peers', kind))
-        if ours and other:
-            ratios['ledger_per_%s_rps_core' % kind] = round(
-                statistics.median(v['cpu_us'] for v in other)
+    for kind, other in ('ledger', 'litellm'), ('ledger', 'portkey'), \
+            ('off', 'portkey'):
+        ours = bench.results.get(('slow_peers', kind))
+        theirs = bench.results.get(('slow_peers', other))
+        if ours and theirs:
+            ratios['%s_per_%s_rps_core' % (kind, other)] = round(
+                statistics.median(v['cpu_us'] for v in theirs)
                 / statistics.median(v['cpu_us'] for v in ours), 1)
 
 
