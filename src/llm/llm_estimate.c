@@ -587,11 +587,19 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
     llm_bits_t  bits, before;
     llm_view_t  v;
 
-    do {
-        p = llm_estimate_ascii(e, p, last);
+    high = 0;
+    stops = 0;
 
-        if (p == last) {
-            break;
+    do {
+
+        /* what has an escape, or is not ASCII, is rarely alone */
+
+        if ((stops | high) == 0) {
+            p = llm_estimate_ascii(e, p, last);
+
+            if (p == last) {
+                break;
+            }
         }
 
         n = (size_t) (last - p);
@@ -618,15 +626,14 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
 
         e->sum += llm_wide_sum(&bits, &before);
 
-        if (bits.high == 0) {
-            /* void */
+        high = bits.high & valid;
 
-        } else if (n == LLM_WIDE) {
+        if (high && n == LLM_WIDE) {
             e->sum += llm_wide_leads(v.first) + llm_wide_leads(v.second);
 
         } else {
-            for (high = bits.high & valid; high; high &= high - 1) {
-                e->sum += llm_weight[llm_class[p[_tzcnt_u64(high)]].class];
+            for (top = high; top; top &= top - 1) {
+                e->sum += llm_weight[llm_class[p[_tzcnt_u64(top)]].class];
             }
         }
 
