@@ -16,7 +16,11 @@ static int llm_json_string(llm_json_t *js, const unsigned char **pos,
     const unsigned char *last);
 static const unsigned char *llm_json_contents(llm_json_t *js,
     const unsigned char *p, const unsigned char *last);
-static size_t llm_json_sequence(const unsigned char *p,
+static int llm_json_content(llm_json_t *js, unsigned ch);
+static inline int llm_json_escape(unsigned ch);
+static const unsigned char *llm_json_sequences(const unsigned char *p,
+    const unsigned char *last);
+static inline size_t llm_json_sequence(const unsigned char *p,
     const unsigned char *last);
 static int llm_json_piece(llm_json_t *js, const unsigned char *p, size_t n,
     int last);
@@ -221,70 +225,33 @@ static const unsigned char *
 llm_json_contents(llm_json_t *js, const unsigned char *p,
     const unsigned char *last)
 {
-    size_t    n;
-    unsigned  ch;
+    const unsigned char  *end;
 
     while (p < last) {
 
         if (js->state == sw_string && js->utf8.left == 0) {
+
             p = llm_json_plain(js, p, last);
 
-            if (p == last) {
-                break;
-            }
-        }
-
-        ch = *p;
-
-        if (js->state == sw_escape) {
-
-            if (ch == 'u') {
-                js->state = sw_unicode;
-                js->digits = 0;
-
-            } else if (ch != '\0' && strchr("\"\\/bfnrt", (int) ch)) {
-                js->state = sw_string;
-
-            } else {
-                (void) llm_json_fail(js, llm_json_syntax);
+            if (p == last || *p == '"') {
                 return p;
             }
 
-        } else if (js->state == sw_unicode) {
-
-            if (llm_hex(ch) > 15) {
-                (void) llm_json_fail(js, llm_json_syntax);
-                return p;
-            }
-
-            if (++js->digits == 4) {
-                js->state = sw_string;
-            }
-
-        } else if (js->utf8.left || (js->strict && ch >= 0x80)) {
-
-            n = js->utf8.left ? 0 : llm_json_sequence(p, last);
-
-            if (n) {
-                p += n;
+            if (*p == '\\' && last - p > 1 && llm_json_escape(p[1])) {
+                js->escaped = 1;
+                p += 2;
                 continue;
             }
 
-            if (llm_utf8_next(&js->utf8, ch) != LLM_OK) {
-                (void) llm_json_fail(js, "a string in the body is not UTF-8");
-                return p;
+            end = llm_json_sequences(p, last);
+
+            if (end != p) {
+                p = end;
+                continue;
             }
+        }
 
-        } else if (ch == '"') {
-            return p;
-
-        } else if (ch == '\\') {
-            js->state = sw_escape;
-            js->escaped = 1;
-
-        } else {
-            (void) llm_json_fail(js, "a string in the body contains"
-                                 " a control character");
+        if (llm_json_content(js, *p) != LLM_OK) {
             return p;
         }
 
@@ -295,11 +262,100 @@ llm_json_contents(llm_json_t *js, const unsigned char *p,
 }
 
 
-/* the first byte that is not plain contents of a string, or last */
+/* a byte of what may have no end yet, or be an error */
+
+static int
+llm_json_content(llm_json_t *js, unsigned ch)
+{
+    if (js->state == sw_escape) {
+
+        if (ch == 'u') {
+            js->state = sw_unicode;
+            js->digits = 0;
+            return LLM_OK;
+        }
+
+        js->state = sw_string;
+
+        return llm_json_escape(ch) ? LLM_OK
+                                   : llm_json_fail(js, llm_json_syntax);
+    }
+
+    if (js->state == sw_unicode) {
+
+        if (++js->digits == 4) {
+            js->state = sw_string;
+        }
+
+        return (llm_hex(ch) <= 15) ? LLM_OK
+                                   : llm_json_fail(js, llm_json_syntax);
+    }
+
+    if (js->utf8.left || ch >= 0x80) {
+        return (llm_utf8_next(&js->utf8, ch) == LLM_OK)
+               ? LLM_OK
+               : llm_json_fail(js, "a string in the body is not UTF-8");
+    }
+
+    if (ch == '\\') {
+        js->state = sw_escape;
+        js->escaped = 1;
+        return LLM_OK;
+    }
+
+    return llm_json_fail(js, "a string in the body contains a control"
+                             " character");
+}
+
+
+/* whether it may follow a backslash, and nothing that belongs to it follows */
+
+static inline int
+llm_json_escape(unsigned ch)
+{
+    switch (ch) {
+
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't':
+        return 1;
+
+    default:
+        return 0;
+    }
+}
+
+
+/* the end of as many whole sequences of UTF-8 as begin at p */
+
+static const unsigned char *
+llm_json_sequences(const unsigned char *p, const unsigned char *last)
+{
+    size_t  n;
+
+    while (p < last && *p >= 0x80) {
+
+        n = llm_json_sequence(p, last);
+
+        if (n == 0) {
+            break;
+        }
+
+        p += n;
+    }
+
+    return p;
+}
+
 
 /* the length of one of two to four bytes; 0: it may have no end, or be none */
 
-static size_t
+static inline size_t
 llm_json_sequence(const unsigned char *p, const unsigned char *last)
 {
     size_t  n;
@@ -356,7 +412,7 @@ llm_json_string_end(const unsigned char *begin, const unsigned char *p,
             return last;
         }
 
-        if (p[1] == '\0' || strchr("\"\\/bfnrt", (int) p[1]) == NULL) {
+        if (!llm_json_escape(p[1])) {
             return NULL;
         }
 
