@@ -415,6 +415,7 @@ llm_reply_flush(llm_reply_t *rp)
 
     for (p = held; p < last; p = end + 1) {
 
+        rp->cr = 0;
         end = llm_sse_line_end(p, last);
 
         if (end == NULL) {

@@ -112,6 +112,8 @@ static const struct {
                    "\r\n\r\n" },
     { "CR alone", "data: {\"text\":\"a\"}\r\rdata: {\"text\":\"b\"}\r\r"
                   "data: {\"text\":\"c\"}\r\rdata: {\"text\":\"d\"}\r\r" },
+    { "CR and LF of two lines", EVENT("a", "") "id: 1\rid\ndata: {\"text\":"
+                                "\"b\"}\n\n" EVENT("c", "") },
     { "no blank line", "data: {\"text\":\"a\"}\n\ndata: {\"text\":\"b\"}\n\n"
                        "data: {\"text\":\"c\"}\ndata: {\"text\":\"d\"}\n\n" }
 };
