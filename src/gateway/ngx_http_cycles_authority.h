@@ -118,6 +118,7 @@ struct ngx_http_cycles_reservation_s {
     ngx_str_t                       settle_metadata; /* JSON object text */
     ngx_str_t                       reason;          /* of a release */
     ngx_http_cycles_outcome_t       settle_outcome;
+    ngx_http_cycles_done_pt         settle_tried;    /* or NULL, see below */
     ngx_http_cycles_done_pt         settle_done;
 
     union {
@@ -146,6 +147,10 @@ struct ngx_http_cycles_reservation_s {
  *
  * leave(): it is not settled but left to its expiry; cancels a running
  * extend().
+ *
+ * settle(): with a settle_tried handler it may also return NGX_BUSY, and do
+ * it at the end of this turn of the event loop, with all others of the turn:
+ * this handler is called then, and settle_done after it, or later.
  *
  * A null answer to settle() does not exist: it is retried as the protocol
  * wants and its done handler is called once it is final.

@@ -847,6 +847,7 @@ ngx_http_cycles_cleanup(void *data)
     }
 
     ngx_http_cycles_settle(ctx->request, ctx);
+    ngx_http_cycles_let_go(ctx);
 
     ctx->reservation = NULL;
     rsv->data = NULL;

@@ -385,6 +385,7 @@ typedef struct {
     unsigned                         tapped:1;
     unsigned                         readable:1;
     unsigned                         complete:1;
+    unsigned                         held_back:1; /* the reply's end is */
     unsigned                         settling:1;  /* settle() was called */
     unsigned                         settled:1;   /* and is final */
 } ngx_http_cycles_ctx_t;
@@ -645,6 +646,7 @@ void ngx_http_cycles_breaker_default(ngx_http_cycles_breaker_conf_t *breaker);
 void ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx);
 
 void ngx_http_cycles_settle_done(ngx_http_cycles_reservation_t *rsv);
+void ngx_http_cycles_let_go(ngx_http_cycles_ctx_t *ctx);
 
 
 /* ngx_http_cycles_heartbeat.c */

@@ -39,6 +39,10 @@ typedef enum {
 } ngx_http_cycles_ended_t;
 
 
+static ngx_uint_t ngx_http_cycles_can_hold_back(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_settle_tried(
+    ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_decide(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_reported(ngx_http_cycles_ctx_t *ctx,
@@ -135,9 +139,64 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     ctx->settlement = NGX_HTTP_CYCLES_PENDING;
 
     rsv->clock = ngx_http_cycles_clock();
+    rsv->settle_tried = ngx_http_cycles_can_hold_back(r, ctx)
+                        ? ngx_http_cycles_settle_tried : NULL;
 
-    if (rsv->authority->ops->settle(rsv) == NGX_OK) {
+    rc = rsv->authority->ops->settle(rsv);
+
+    if (rc == NGX_OK) {
         ngx_http_cycles_settle_done(rsv);
+
+    } else if (rc == NGX_BUSY) {
+        ctx->held_back = 1;
+        r->connection->write->delayed = 1;
+    }
+}
+
+
+/*
+ * Settlements of a turn of the event loop are cheaper together.  Nobody sees
+ * the end of a reply before its settlement, so what would be written in this
+ * turn is left to nginx's write filter, as with "limit_rate".  That walks over
+ * all buffers again: of a stream they are many.
+ */
+
+static ngx_uint_t
+ngx_http_cycles_can_hold_back(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx)
+{
+    ngx_connection_t  *c;
+
+    c = r->connection;
+
+    return ctx->complete && ctx->readable
+           && ctx->reply->format == LLM_REPLY_JSON
+           && c->write->ready && !c->write->delayed && !c->write->timer_set
+           && !c->error;
+}
+
+
+static void
+ngx_http_cycles_settle_tried(ngx_http_cycles_reservation_t *rsv)
+{
+    ngx_http_cycles_ctx_t  *ctx;
+
+    ctx = rsv->data;
+
+    if (ctx && ctx->held_back) {
+        ngx_http_cycles_let_go(ctx);
+
+        ngx_post_event(ctx->request->connection->write, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_http_cycles_let_go(ngx_http_cycles_ctx_t *ctx)
+{
+    if (ctx->held_back) {
+        ctx->held_back = 0;
+        ctx->request->connection->write->delayed = 0;
     }
 }
 

@@ -144,7 +144,7 @@ cycles_ledger_new(const cycles_ledger_conf_t *conf, char *err, size_t errlen)
     ledger->size = conf->zone_size & ~(size_t) 4095;
     ledger->path = strdup(conf->path);
     ledger->utc = cycles_zone_utc();
-    ledger->buffer = malloc(CYCLES_RECORD_MAX);
+    ledger->buffer = malloc(CYCLES_TOGETHER_MAX + CYCLES_RECORD_MAX);
 
     ledger->random = mmap(NULL, CYCLES_RANDOM_SIZE, PROT_READ|PROT_WRITE,
                           MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);

@@ -34,6 +34,9 @@
 #define CYCLES_RECORD_HEAD    32
 #define CYCLES_RECORD_MAX     65536
 
+/* so many bytes of records that wait for each other are written at once */
+#define CYCLES_TOGETHER_MAX   65536
+
 /*
  * What one live reservation keeps free in the log: the longest settlement
  * without the texts that are left out when there is no room for them, and
@@ -518,6 +521,10 @@ struct cycles_ledger_s {
 
     unsigned char        *buffer;
     cycles_record_t       record;
+    unsigned              together;       /* see cycles_ledger_together() */
+    unsigned              nunwritten;     /* records in the buffer, */
+    size_t                unwritten;      /* and their bytes */
+    unsigned              write_failed;   /* the last one did */
     char                  trouble[256];
     cycles_look_up_t      missed;
     cycles_look_up_t      looked_up;
@@ -780,6 +787,8 @@ int cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment);
 int cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live);
 int cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now, int live);
+int cycles_settle_enter(cycles_ledger_t *ledger);
+void cycles_settle_leave(cycles_ledger_t *ledger);
 
 
 /* cycles_ledger_start.c */

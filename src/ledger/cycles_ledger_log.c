@@ -29,6 +29,8 @@ static void cycles_log_rotate(cycles_ledger_t *ledger);
 static void cycles_log_pending(cycles_ledger_t *ledger);
 static int cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now, int live);
+static int cycles_log_write(cycles_ledger_t *ledger, size_t len);
+static int cycles_log_flush(cycles_ledger_t *ledger);
 
 
 /* returns a descriptor of the new file, -1 with errno */
@@ -88,11 +90,16 @@ cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live)
 
     shm = ledger->shm;
 
-    if (shm->log_end >= shm->rotate_at && shm->log_end >= shm->segment_size) {
+    /* records that are written together are in one segment */
+
+    if (shm->log_end >= shm->rotate_at && shm->log_end >= shm->segment_size
+        && ledger->unwritten == 0)
+    {
         cycles_log_rotate(ledger);
     }
 
-    need = shm->log_end + size + (uint64_t) live * CYCLES_SETTLE_ROOM;
+    need = shm->log_end + ledger->unwritten + size
+           + (uint64_t) live * CYCLES_SETTLE_ROOM;
 
     if (need <= shm->log_room || shm->no_fallocate) {
         return 0;
@@ -272,8 +279,9 @@ cycles_log_pending(cycles_ledger_t *ledger)
 
 
 /*
- * Writes a record with the next sequence number; memory is not changed.
- * live: how many reservations must still find room for their settlement.
+ * Gives a record the next sequence number, and writes it, or leaves it in the
+ * buffer if it is one of several; memory is not changed.  live: how many
+ * reservations must still find room for their settlement.
  */
 
 static int
@@ -281,19 +289,23 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
     int live)
 {
     size_t         len;
-    ssize_t        n;
     cycles_shm_t  *shm;
 
     shm = ledger->shm;
 
-    rec->seq = shm->written + 1;
+    if (ledger->together && ledger->write_failed) {
+        return -1;
+    }
+
+    rec->seq = shm->written + ledger->nunwritten + 1;
     rec->time = now;
 
     if (rec->type == CYCLES_RECORD_RESERVE) {
         cycles_ledger_id_number(ledger, rec->id, rec->seq);
     }
 
-    len = cycles_record_write(rec, ledger->buffer, CYCLES_RECORD_MAX);
+    len = cycles_record_write(rec, ledger->buffer + ledger->unwritten,
+                              CYCLES_RECORD_MAX);
 
     if (len == 0) {
         cycles_ledger_trouble_set(ledger, "a record is too long");
@@ -308,17 +320,31 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
     }
 
     if ((live != CYCLES_LOG_OWED && cycles_log_room(ledger, len, live) != 0)
-        || cycles_log_current(ledger) != 0)
+        || cycles_log_current(ledger) != 0
+        || (!ledger->together && cycles_log_write(ledger, len) != 0))
     {
         return -1;
     }
 
+    return len;
+}
+
+
+/* what the buffer begins with */
+
+static int
+cycles_log_write(cycles_ledger_t *ledger, size_t len)
+{
+    ssize_t  n;
+
     do {
-        n = pwrite(ledger->log_fd, ledger->buffer, len, shm->log_end);
+        n = pwrite(ledger->log_fd, ledger->buffer, len, ledger->shm->log_end);
     } while (n == -1 && errno == EINTR);
 
-    if (n == (ssize_t) len) {
-        return len;
+    ledger->write_failed = (n != (ssize_t) len);
+
+    if (!ledger->write_failed) {
+        return 0;
     }
 
     cycles_ledger_trouble_set(ledger, "can't write the log: %s",
@@ -326,13 +352,16 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
 
     /* what is left there is overwritten by the next record */
 
-    (void) !ftruncate(ledger->log_fd, shm->log_end);
+    (void) !ftruncate(ledger->log_fd, ledger->shm->log_end);
 
     return -1;
 }
 
 
-/* writes a record, then does what it says */
+/*
+ * Writes a record, then does what it says; or the other way round, if it is
+ * one of several.
+ */
 
 int
 cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
@@ -353,7 +382,13 @@ cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
     shm->changing = 1;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 
-    shm->log_end += len;
+    if (ledger->together) {
+        ledger->unwritten += len;
+        ledger->nunwritten++;
+
+    } else {
+        shm->log_end += len;
+    }
 
     if (cycles_record_apply(ledger, rec, err, sizeof(err)) != 0) {
         shm->broken = 1;
@@ -365,10 +400,121 @@ cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
         return -1;
     }
 
+    if (ledger->together) {
+        return (ledger->unwritten < CYCLES_TOGETHER_MAX)
+               ? 0 : cycles_log_flush(ledger);
+    }
+
     __atomic_store_n(&shm->written, rec->seq, __ATOMIC_RELEASE);
 
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     shm->changing = 0;
 
     return 0;
+}
+
+
+/* -1: memory is ahead of the log, and stays marked as changing */
+
+static int
+cycles_log_flush(cycles_ledger_t *ledger)
+{
+    size_t         len;
+    uint64_t       seq;
+    cycles_shm_t  *shm;
+
+    shm = ledger->shm;
+
+    len = ledger->unwritten;
+    seq = shm->written + ledger->nunwritten;
+
+    if (len == 0) {
+        return 0;
+    }
+
+    if (cycles_log_write(ledger, len) != 0) {
+        return -1;
+    }
+
+    ledger->unwritten = 0;
+    ledger->nunwritten = 0;
+
+    shm->log_end += len;
+    __atomic_store_n(&shm->written, seq, __ATOMIC_RELEASE);
+
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    shm->changing = 0;
+
+    return 0;
+}
+
+
+/*
+ * A record that could not be written alone has changed nothing; several have
+ * changed memory already, which is then read again.  That takes long, so it
+ * is not tried again before one of them could be written.
+ */
+
+int
+cycles_ledger_together(cycles_ledger_t *ledger)
+{
+    if (ledger->write_failed || cycles_ledger_lock(ledger) != 0) {
+        return -1;
+    }
+
+    ledger->together = 1;
+
+    return 0;
+}
+
+
+int
+cycles_ledger_apart(cycles_ledger_t *ledger, uint64_t *written)
+{
+    int            rc;
+    cycles_shm_t  *shm;
+
+    shm = ledger->shm;
+
+    rc = (shm->broken || ledger->write_failed) ? -1
+                                               : cycles_log_flush(ledger);
+    ledger->together = 0;
+    ledger->unwritten = 0;
+    ledger->nunwritten = 0;
+
+    if (rc != 0 && !shm->broken) {
+        cycles_ledger_say(ledger, CYCLES_LEDGER_WARN, "%s, reading the log of "
+                          "ledger \"%s\" again", ledger->trouble,
+                          ledger->path);
+
+        (void) cycles_ledger_restore(ledger);
+    }
+
+    *written = shm->written;
+
+    cycles_ledger_unlock(ledger);
+
+    return rc;
+}
+
+
+/* the lock for one settlement, unless it is one of several */
+
+int
+cycles_settle_enter(cycles_ledger_t *ledger)
+{
+    if (!ledger->together) {
+        return cycles_ledger_lock(ledger);
+    }
+
+    return (ledger->shm->broken || ledger->write_failed) ? -1 : 0;
+}
+
+
+void
+cycles_settle_leave(cycles_ledger_t *ledger)
+{
+    if (!ledger->together) {
+        cycles_ledger_unlock(ledger);
+    }
 }

@@ -19,6 +19,9 @@
 /* how much a power failure may take, in milliseconds */
 #define NGX_HTTP_CYCLES_LEDGER_SYNC       50
 
+/* settlements that are written at once: the lock is not held for long */
+#define NGX_HTTP_CYCLES_LEDGER_TOGETHER   16
+
 #define NGX_HTTP_CYCLES_LEDGER_HOLD       60000
 
 #define NGX_HTTP_CYCLES_LEDGER_EXPIRE     1000
@@ -44,6 +47,7 @@ typedef struct {
     ngx_event_t                      retry;
     ngx_msec_t                       delay;
     ngx_uint_t                       last_tries;
+    ngx_queue_t                      queue;       /* of a turn */
     u_char                           id[sizeof(((cycles_reserved_t *) 0)->id)];
     unsigned                         settling:1;
 } ngx_http_cycles_ledger_call_t;
@@ -82,11 +86,22 @@ static ngx_int_t ngx_http_cycles_ledger_extend(
 static ngx_int_t ngx_http_cycles_ledger_settle(
     ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_ledger_leave(ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_turn(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_settle_several(
+    ngx_http_cycles_ledger_t *l, ngx_queue_t *calls);
+static ngx_uint_t ngx_http_cycles_ledger_undone(
+    ngx_http_cycles_settled_t *settled, ngx_uint_t failed, uint64_t written);
 static ngx_int_t ngx_http_cycles_ledger_settle_once(
+    ngx_http_cycles_ledger_call_t *call);
+static ngx_int_t ngx_http_cycles_ledger_settle_answered(
     ngx_http_cycles_ledger_call_t *call);
 static ngx_int_t ngx_http_cycles_ledger_settle_failed(
     ngx_http_cycles_ledger_call_t *call);
+static void ngx_http_cycles_ledger_settle_by_kind(
+    ngx_http_cycles_ledger_t *l, ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv);
+static void ngx_http_cycles_ledger_too_late(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv);
@@ -123,7 +138,12 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
 {
     ngx_http_cycles_ledger_connection.fd = (ngx_socket_t) -1;
 
+    ngx_queue_init(&l->settling);
     ngx_queue_init(&l->waiting);
+
+    l->turn.handler = ngx_http_cycles_ledger_turn;
+    l->turn.data = &ngx_http_cycles_ledger_connection;
+    l->turn.log = cycle->log;
 
     l->sync.handler = ngx_http_cycles_ledger_sync_timer;
     l->sync.data = &ngx_http_cycles_ledger_connection;
@@ -445,6 +465,7 @@ ngx_http_cycles_ledger_leave(ngx_http_cycles_reservation_t *rsv)
 static ngx_int_t
 ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
 {
+    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
 
     ngx_memzero(&rsv->settled, sizeof(ngx_http_cycles_settled_t));
@@ -460,7 +481,135 @@ ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
     call->delay = NGX_HTTP_CYCLES_LEDGER_RETRY;
     call->last_tries = 0;
 
-    return ngx_http_cycles_ledger_settle_once(call);
+    if (rsv->settle_tried == NULL) {
+        return ngx_http_cycles_ledger_settle_once(call);
+    }
+
+    l = call->ledger;
+
+    ngx_queue_insert_tail(&l->settling, &call->queue);
+
+    if (!l->turn.posted) {
+        ngx_post_event(&l->turn, &ngx_posted_events);
+    }
+
+    return NGX_BUSY;
+}
+
+
+/*
+ * The end of a turn of the event loop: a worker neither sleeps nor exits
+ * before it.
+ */
+
+static void
+ngx_http_cycles_ledger_turn(ngx_event_t *ev)
+{
+    ngx_uint_t                 n;
+    ngx_queue_t                calls, *q;
+    ngx_http_cycles_ledger_t  *l;
+
+    l = (ngx_http_cycles_ledger_t *)
+            ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, turn));
+
+    while (!ngx_queue_empty(&l->settling)) {
+        ngx_queue_init(&calls);
+
+        for (n = 0; n < NGX_HTTP_CYCLES_LEDGER_TOGETHER; n++) {
+
+            if (ngx_queue_empty(&l->settling)) {
+                break;
+            }
+
+            q = ngx_queue_head(&l->settling);
+
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&calls, q);
+        }
+
+        ngx_http_cycles_ledger_settle_several(l, &calls);
+    }
+}
+
+
+/*
+ * One lock and one write for all of them.  What needs more than that, or could
+ * not be written with the others, is then done on its own.
+ */
+
+static void
+ngx_http_cycles_ledger_settle_several(ngx_http_cycles_ledger_t *l,
+    ngx_queue_t *calls)
+{
+    uint64_t                        written;
+    ngx_int_t                       rc;
+    ngx_uint_t                      together, failed;
+    ngx_queue_t                    *q;
+    ngx_http_cycles_ledger_call_t  *call;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    together = 0;
+    failed = 0;
+    written = 0;
+
+    if (ngx_queue_head(calls) != ngx_queue_last(calls)
+        && cycles_ledger_together(l->core) == 0)
+    {
+        together = 1;
+
+        for (q = ngx_queue_head(calls);
+             q != ngx_queue_sentinel(calls);
+             q = ngx_queue_next(q))
+        {
+            call = ngx_queue_data(q, ngx_http_cycles_ledger_call_t, queue);
+            ngx_http_cycles_ledger_settle_by_kind(l, call->reservation);
+        }
+
+        failed = (cycles_ledger_apart(l->core, &written) != 0);
+    }
+
+    while (!ngx_queue_empty(calls)) {
+        q = ngx_queue_head(calls);
+        call = ngx_queue_data(q, ngx_http_cycles_ledger_call_t, queue);
+        rsv = call->reservation;
+
+        ngx_queue_remove(q);
+
+        if (!together
+            || ngx_http_cycles_ledger_undone(&rsv->settled, failed,
+                                             written))
+        {
+            rc = ngx_http_cycles_ledger_settle_once(call);
+
+        } else {
+            rc = ngx_http_cycles_ledger_settle_answered(call);
+        }
+
+        rsv->settle_tried(rsv);
+
+        if (rc == NGX_OK) {
+            rsv->settle_done(rsv);
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_cycles_ledger_undone(ngx_http_cycles_settled_t *settled,
+    ngx_uint_t failed, uint64_t written)
+{
+    switch (settled->code) {
+
+    case CYCLES_LOOK_UP:
+    case CYCLES_INTERNAL_ERROR:
+    case CYCLES_RESERVATION_EXPIRED:
+    case CYCLES_RESERVATION_FINALIZED:
+        return 1;
+
+    default:
+        return failed
+               && (settled->record == 0 || settled->record > written);
+    }
 }
 
 
@@ -473,6 +622,20 @@ ngx_http_cycles_ledger_settle_once(ngx_http_cycles_ledger_call_t *call)
     l = call->ledger;
     rsv = call->reservation;
 
+    ngx_http_cycles_ledger_settle_by_kind(l, rsv);
+
+    if (rsv->kind == NGX_HTTP_CYCLES_COMMIT) {
+        ngx_http_cycles_ledger_too_late(l, rsv);
+    }
+
+    return ngx_http_cycles_ledger_settle_answered(call);
+}
+
+
+static void
+ngx_http_cycles_ledger_settle_by_kind(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv)
+{
     switch (rsv->kind) {
 
     case NGX_HTTP_CYCLES_COMMIT:
@@ -486,6 +649,17 @@ ngx_http_cycles_ledger_settle_once(ngx_http_cycles_ledger_call_t *call)
     default: /* NGX_HTTP_CYCLES_EVENT */
         ngx_http_cycles_ledger_event(l, rsv);
     }
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_settle_answered(ngx_http_cycles_ledger_call_t *call)
+{
+    ngx_http_cycles_ledger_t       *l;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    l = call->ledger;
+    rsv = call->reservation;
 
     if (rsv->settled.code == CYCLES_LOOK_UP) {
         return ngx_http_cycles_ledger_call_look_up(call);
@@ -549,7 +723,6 @@ static void
 ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
     ngx_http_cycles_reservation_t *rsv)
 {
-    const char        *why;
     cycles_commit_t    rq;
     cycles_settled_t   rs;
 
@@ -564,6 +737,16 @@ ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
                          &rs, ngx_http_cycles_ledger_now());
 
     ngx_http_cycles_keep_settled(&rsv->settled, &rs);
+}
+
+
+/* what was spent is recorded in any case */
+
+static void
+ngx_http_cycles_ledger_too_late(ngx_http_cycles_ledger_t *l,
+    ngx_http_cycles_reservation_t *rsv)
+{
+    const char  *why;
 
     switch (rsv->settled.code) {
 

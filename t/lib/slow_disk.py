@@ -15,7 +15,8 @@ from preload import Preload
 
 class Disk(Preload):
     """hold(): from now on no sync returns; go(): they do again; fail() until
-    mend().  hold('.read'): no read of the log returns."""
+    mend().  hold('.read'): no read of the log returns.  fail('.full'): the
+    log can't be written to; hold('.kill'): who writes to it is killed."""
 
     def __init__(self):
         super().__init__('slow_sync')
@@ -58,14 +59,25 @@ class Disk(Preload):
     def wait_reached(self, what=''):
         wait_until(lambda: os.path.exists(self.gate + what + '.here'))
 
-    def fail(self):
-        self.hold('.fail')
+    def fail(self, what='.fail'):
+        self.hold(what)
 
-    def mend(self):
-        os.unlink(self.gate + '.fail')
+    def mend(self, what='.fail'):
+        os.unlink(self.gate + what)
+
+    def count_writes(self):
+        """From now on writes() has the sizes of those to the log."""
+
+        with open(self.gate + '.writes', 'w'):
+            pass
+        os.chmod(self.gate + '.writes', 0o666)
+
+    def writes(self):
+        with open(self.gate + '.writes') as file:
+            return [int(line.rpartition(' ')[2]) for line in file]
 
     def go(self):
-        for what in '', '.read':
+        for what in '', '.read', '.kill':
             if os.path.exists(self.gate + what):
                 os.unlink(self.gate + what)
 

@@ -15,6 +15,7 @@
 #define PROCS    4
 #define ACKS     40000
 #define BUDGETS  5
+#define LEFT     5                       /* that are settled together */
 
 
 /* what children have been told, kept where the parent can see it */
@@ -156,18 +157,56 @@ audit(cycles_ledger_t *l, const char *when)
 }
 
 
+/* what was reserved and left, together; returns how many could not be done */
+
+static unsigned
+settle_left(cycles_ledger_t *l, ack_t **left, unsigned n, int64_t now)
+{
+    unsigned       i, errors;
+    uint64_t       written;
+    cycles_code_t  codes[LEFT];
+
+    if (cycles_ledger_together(l) != 0) {
+        return n;
+    }
+
+    for (i = 0; i < n; i++) {
+        codes[i] = led_commit(l, left[i]->id, "c", left[i]->actual, now);
+
+        if (codes[i] == CYCLES_OK) {
+            left[i]->actual = led_st.charged;
+        }
+    }
+
+    if (cycles_ledger_apart(l, &written) != 0) {
+        return n;
+    }
+
+    for (errors = 0, i = 0; i < n; i++) {
+        if (codes[i] == CYCLES_OK) {
+            left[i]->done = 2;
+        }
+
+        errors += (codes[i] == CYCLES_INTERNAL_ERROR);
+    }
+
+    return errors;
+}
+
+
 /* reserves, then whatever comes to its mind; never returns */
 
 static void
 worker(cycles_ledger_t *l, unsigned number)
 {
     char            key[64];
-    ack_t          *ack;
+    ack_t          *ack, *left[LEFT];
     int64_t         now;
     child_t        *me;
-    unsigned        i;
+    unsigned        i, nleft;
     cycles_code_t   code;
 
+    nleft = 0;
     me = &g->child[number];
     led_seed ^= ((uint64_t) getpid() << 20) + key_base;
 
@@ -207,7 +246,16 @@ worker(cycles_ledger_t *l, unsigned number)
             break;
 
         case 2:
+        case 3:
+        case 4:
             code = CYCLES_OK;
+            left[nleft++] = ack;
+
+            if (nleft == LEFT) {
+                me->errors += settle_left(l, left, nleft, now);
+                nleft = 0;
+            }
+
             break;
 
         default:

@@ -1,0 +1,203 @@
+# Copyright (C) nginx-cycles authors
+
+"""Settlements of one turn of the event loop, of replies in one piece, are one
+write to the log.  All of them are there or none, and no client has the end of
+its reply before its settlement is."""
+
+import os
+import signal
+
+import pytest
+
+from gateway import Gate, HarnessError, chat, chat_stream, wait_until
+from authorities import Ledger, cost
+
+
+TENANTS = ('acme', 'bolt', 'crow')
+BUDGET = 10 ** 10
+
+
+@pytest.fixture
+def start(nginx, disk):
+    def begin(provider, options='', location='', **kw):
+        who = Ledger({'tenant:' + name: BUDGET for name in TENANTS}, options)
+        ng = nginx(env=disk.env(), workers=1,
+                   **who.gateway(provider, location=location, **kw))
+        who.attach(ng)
+        return ng, who
+
+    return begin
+
+
+class Turn:
+    """A request of each tenant, whose replies come while the worker sleeps:
+    it finds all of them in one turn."""
+
+    def __init__(self, ng, provider, make=chat, **members):
+        self.ng = ng
+        self.provider = provider
+        gate = Gate()
+        provider.default = make(gate=gate)
+        self.conns = []
+        for n, name in enumerate(TENANTS):
+            conn = ng.connect()
+            conn.send_chat(tenant=name, **members)
+            self.conns.append(conn)
+            provider.wait_requests(n + 1)
+
+        self.pid = ng.workers()[0]
+        os.kill(self.pid, signal.SIGSTOP)
+        gate.open()
+        for rq in provider.requests:
+            assert rq.finished.wait(20)
+
+    def go(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def replies(self):
+        found = [conn.read_response() for conn in self.conns]
+        for conn in self.conns:
+            conn.close()
+        return found
+
+    def settlements(self):
+        lines = self.ng.wait_access_log(len(TENANTS))
+        return sorted((line['cycles_settlement'], line['cycles_charged'])
+                      for line in lines)
+
+
+def kinds(who):
+    return [rec.kind for rec in who.records() if rec.kind in (
+        'reserve', 'commit', 'release', 'event', 'expire')]
+
+
+@pytest.mark.parametrize('make, writes', [(chat, 1), (chat_stream, 3)])
+@pytest.mark.parametrize('buffering', ['on', 'off'])
+@pytest.mark.parametrize('sync', ['interval', 'always'])
+def test_one_write(start, provider, disk, make, writes, buffering, sync):
+    """Streams have many buffers that would have to be looked at again."""
+
+    ng, who = start(provider, 'sync=' + sync,
+                    'proxy_buffering %s;' % buffering)
+    turn = Turn(ng, provider, make, stream=make is chat_stream)
+    disk.count_writes()
+    turn.go()
+    for reply in turn.replies():
+        assert reply.status == 200 and reply.complete
+    assert len(disk.writes()) == writes
+    assert kinds(who) == 3 * ['reserve'] + 3 * ['commit']
+
+    # it was done before the requests have ended
+
+    if sync == 'interval':
+        assert turn.settlements() == 3 * [('commit', str(cost(10, 5)))]
+
+    assert who.audit()['charged'] == 3 * cost(10, 5)
+    for name in TENANTS:
+        assert ng.budget('tenant:' + name)['spent'] == cost(10, 5)
+
+
+def test_requests_go_on_with_their_connections(start, provider, disk):
+    """The end of a reply is held back once, and not for the next one."""
+
+    ng, who = start(provider)
+    turn = Turn(ng, provider)
+    turn.go()
+    for conn in turn.conns:
+        assert conn.read_response().status == 200
+
+    provider.default = chat()
+    for n in range(3):
+        for name, conn in zip(TENANTS, turn.conns):
+            conn.send_chat(tenant=name)
+            reply = conn.read_response()
+            assert reply.status == 200 and reply.complete
+    for conn in turn.conns:
+        conn.close()
+    assert who.audit()['charged'] == 12 * cost(10, 5)
+
+
+def test_a_write_fails(start, provider, disk):
+    """None has happened; each is tried again until there is space, and
+    clients do not wait for that."""
+
+    ng, who = start(provider)
+    ng.allow.append('can.t be settled yet')
+    turn = Turn(ng, provider)
+    disk.fail('.full')
+    turn.go()
+    for reply in turn.replies():
+        assert reply.status == 200 and reply.complete
+    assert turn.settlements() == 3 * [('pending', '')]
+    assert kinds(who) == 3 * ['reserve']
+    log = ng.error_log()
+    assert log.count('reading the log of ledger') == 1
+    assert log.count('can\'t be settled yet') == 3
+    assert ng.live_reservations() == 3
+    for name in TENANTS:
+        assert ng.budget('tenant:' + name)['spent'] == 0
+
+    disk.mend('.full')
+    wait_until(lambda: sorted(kinds(who)) == 3 * ['commit'] + 3 * ['reserve'])
+    assert who.audit()['charged'] == 3 * cost(10, 5)
+
+
+def test_killed_before_the_write(start, provider, disk):
+    """Nobody has been told of what is lost."""
+
+    ng, who = start(provider, location='cycles_ttl 1s; '
+                                       'cycles_grace_period 0;')
+    turn = Turn(ng, provider)
+    ng.allow.append('worker process %d exited on signal' % turn.pid)
+    disk.hold('.kill')
+    turn.go()
+    for conn in turn.conns:
+        with pytest.raises((HarnessError, OSError)):
+            assert not conn.read_response().complete
+            raise OSError
+        conn.close()
+    disk.mend('.kill')
+    ng.wait_workers([turn.pid])
+    wait_until(lambda: ng.live_reservations() == 0)
+    assert 'commit' not in kinds(who)
+    assert who.audit()['charged'] == 0
+    assert 'reading the log again' in ng.error_log()
+
+    provider.default = chat()
+    assert ng.chat(tenant='acme').status == 200
+    assert who.audit()['charged'] == cost(10, 5)
+
+
+def test_a_client_leaves_meanwhile(start, provider, disk):
+    """Its reply had come: what it cost is settled."""
+
+    ng, who = start(provider)
+    turn = Turn(ng, provider)
+    for conn in turn.conns:
+        conn.reset()
+    turn.go()
+    who.settled()
+    assert who.audit()['charged'] == 3 * cost(10, 5)
+
+
+def test_quit_meanwhile(start, provider, disk):
+    ng, who = start(provider)
+    turn = Turn(ng, provider)
+    os.kill(ng.master, signal.SIGQUIT)
+    turn.go()
+    for reply in turn.replies():
+        assert reply.status == 200 and reply.complete
+    assert ng._wait_end(None) == 0
+    ng.check()
+    assert kinds(who) == 3 * ['reserve'] + 3 * ['commit']
+
+
+def test_limit_rate(start, provider, disk):
+    """Somebody else delays the reply: it is none of our business."""
+
+    ng, who = start(provider, location='limit_rate 100k;')
+    turn = Turn(ng, provider)
+    turn.go()
+    for reply in turn.replies():
+        assert reply.status == 200 and reply.complete
+    assert who.audit()['charged'] == 3 * cost(10, 5)
