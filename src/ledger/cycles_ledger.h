@@ -264,12 +264,13 @@ cycles_code_t cycles_ledger_event(cycles_ledger_t *ledger,
 
 
 /*
- * Commits, releases and events between these two are done under one lock, and
- * written together: nobody may be told of them before cycles_ledger_apart().
- * -1 of the first: there is no together now, each is to be called on its own.
- * -1 of the second: not all could be written.  Those whose record is behind
- * "written", or that have none, have not been done then, and are to be called
- * again.  Between the two, the process does nothing else with the ledger.
+ * Reserves, commits, releases and events between these two are done under one
+ * lock, and written together: nobody may be told of them before
+ * cycles_ledger_apart().  -1 of the first: there is no together now, each is
+ * to be called on its own.  -1 of the second: not all could be written.  Those
+ * whose record is behind "written", or that have none, have not been done
+ * then, and are to be called again.  Between the two, the process does nothing
+ * else with the ledger.
  */
 
 int cycles_ledger_together(cycles_ledger_t *ledger);

@@ -787,8 +787,8 @@ int cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment);
 int cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live);
 int cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now, int live);
-int cycles_settle_enter(cycles_ledger_t *ledger);
-void cycles_settle_leave(cycles_ledger_t *ledger);
+int cycles_ledger_enter(cycles_ledger_t *ledger);
+void cycles_ledger_leave(cycles_ledger_t *ledger);
 
 
 /* cycles_ledger_start.c */

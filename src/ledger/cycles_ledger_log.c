@@ -498,10 +498,10 @@ cycles_ledger_apart(cycles_ledger_t *ledger, uint64_t *written)
 }
 
 
-/* the lock for one settlement, unless it is one of several */
+/* the lock for one operation, unless it is one of several */
 
 int
-cycles_settle_enter(cycles_ledger_t *ledger)
+cycles_ledger_enter(cycles_ledger_t *ledger)
 {
     if (!ledger->together) {
         return cycles_ledger_lock(ledger);
@@ -512,7 +512,7 @@ cycles_settle_enter(cycles_ledger_t *ledger)
 
 
 void
-cycles_settle_leave(cycles_ledger_t *ledger)
+cycles_ledger_leave(cycles_ledger_t *ledger)
 {
     if (!ledger->together) {
         cycles_ledger_unlock(ledger);

@@ -95,14 +95,14 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     rs->scope_path_len = r.scopes.prefix[r.scopes.n - 1].len;
     memcpy(rs->scope_path, r.scopes.path, rs->scope_path_len);
 
-    if (cycles_ledger_lock(ledger) != 0) {
+    if (cycles_ledger_enter(ledger) != 0) {
         cycles_reserve_denied(rs, CYCLES_INTERNAL_ERROR, 0);
         return rs->code;
     }
 
     code = cycles_reserve_locked(ledger, &r, rs, now);
 
-    cycles_ledger_unlock(ledger);
+    cycles_ledger_leave(ledger);
 
     if (code == CYCLES_LOOK_UP) {
         rs->code = code;

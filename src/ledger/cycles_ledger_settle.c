@@ -95,14 +95,14 @@ cycles_ledger_commit(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_digest_str(&h, rq->metadata);
     cycles_siphash_final(&h, &digest);
 
-    if (cycles_settle_enter(ledger) != 0) {
+    if (cycles_ledger_enter(ledger) != 0) {
         rs->code = CYCLES_INTERNAL_ERROR;
         return rs->code;
     }
 
     rs->code = cycles_commit_locked(ledger, bin, rq, &digest, rs, now);
 
-    cycles_settle_leave(ledger);
+    cycles_ledger_leave(ledger);
 
     return rs->code;
 }
@@ -283,14 +283,14 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_digest_str(&h, rq->reason);
     cycles_siphash_final(&h, &digest);
 
-    if (cycles_settle_enter(ledger) != 0) {
+    if (cycles_ledger_enter(ledger) != 0) {
         rs->code = CYCLES_INTERNAL_ERROR;
         return rs->code;
     }
 
     rs->code = cycles_release_locked(ledger, bin, rq, &digest, rs, now);
 
-    cycles_settle_leave(ledger);
+    cycles_ledger_leave(ledger);
 
     return rs->code;
 }
@@ -568,14 +568,14 @@ cycles_ledger_event(cycles_ledger_t *ledger, const cycles_event_t *rq,
     cycles_digest_str(&h, rq->metadata);
     cycles_siphash_final(&h, &digest);
 
-    if (cycles_settle_enter(ledger) != 0) {
+    if (cycles_ledger_enter(ledger) != 0) {
         rs->code = CYCLES_INTERNAL_ERROR;
         return rs->code;
     }
 
     rs->code = cycles_event_locked(ledger, rq, &scopes, &digest, id, rs, now);
 
-    cycles_settle_leave(ledger);
+    cycles_ledger_leave(ledger);
 
     return rs->code;
 }

@@ -46,7 +46,7 @@ typedef struct {
     ngx_event_t                      synced;      /* without a thread */
     ngx_event_t                      hold;        /* the worker must not exit */
     ngx_event_t                      expire;
-    ngx_queue_t                      settling;    /* of this turn */
+    ngx_queue_t                      queued;      /* in this turn */
     ngx_event_t                      turn;        /* its end */
     ngx_queue_t                      waiting;     /* for a sync */
     ngx_int_t                        sync_error;

@@ -3,8 +3,9 @@
  * Copyright (C) nginx-cycles authors
  *
  * The embedded ledger behind the interface of authorities.  Answers come at
- * once, but for those that have to wait for the disk: with "sync=always", or
- * when a settlement could not be written.
+ * the end of a turn of the event loop, for all of the turn, but for those that
+ * have to wait for the disk: with "sync=always", or when a settlement could
+ * not be written.
  */
 
 
@@ -19,7 +20,7 @@
 /* how much a power failure may take, in milliseconds */
 #define NGX_HTTP_CYCLES_LEDGER_SYNC       50
 
-/* settlements that are written at once: the lock is not held for long */
+/* operations that are written at once: the lock is not held for long */
 #define NGX_HTTP_CYCLES_LEDGER_TOGETHER   16
 
 #define NGX_HTTP_CYCLES_LEDGER_HOLD       60000
@@ -50,6 +51,7 @@ typedef struct {
     ngx_queue_t                      queue;       /* of a turn */
     u_char                           id[sizeof(((cycles_reserved_t *) 0)->id)];
     unsigned                         settling:1;
+    unsigned                         queued:1;
 } ngx_http_cycles_ledger_call_t;
 
 
@@ -87,10 +89,14 @@ static ngx_int_t ngx_http_cycles_ledger_settle(
     ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_ledger_leave(ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_ledger_turn(ngx_event_t *ev);
-static void ngx_http_cycles_ledger_settle_several(
-    ngx_http_cycles_ledger_t *l, ngx_queue_t *calls);
-static ngx_uint_t ngx_http_cycles_ledger_undone(
-    ngx_http_cycles_settled_t *settled, ngx_uint_t failed, uint64_t written);
+static void ngx_http_cycles_ledger_several(ngx_http_cycles_ledger_t *l,
+    ngx_queue_t *calls);
+static ngx_uint_t ngx_http_cycles_ledger_undone(cycles_code_t code,
+    uint64_t record, ngx_uint_t failed, uint64_t written);
+static ngx_int_t ngx_http_cycles_ledger_queue(
+    ngx_http_cycles_ledger_call_t *call, ngx_int_t rc);
+static ngx_int_t ngx_http_cycles_ledger_reserve_answered(
+    ngx_http_cycles_ledger_call_t *call, cycles_code_t code);
 static ngx_int_t ngx_http_cycles_ledger_settle_once(
     ngx_http_cycles_ledger_call_t *call);
 static ngx_int_t ngx_http_cycles_ledger_settle_answered(
@@ -138,7 +144,7 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
 {
     ngx_http_cycles_ledger_connection.fd = (ngx_socket_t) -1;
 
-    ngx_queue_init(&l->settling);
+    ngx_queue_init(&l->queued);
     ngx_queue_init(&l->waiting);
 
     l->turn.handler = ngx_http_cycles_ledger_turn;
@@ -218,9 +224,10 @@ ngx_http_cycles_ledger_reserve(ngx_http_cycles_reservation_t *rsv)
 
     if (rsv->terms.dry_run) {
         rsv->terms.idempotency_key.len = 0;
+        return ngx_http_cycles_ledger_reserve_once(call);
     }
 
-    return ngx_http_cycles_ledger_reserve_once(call);
+    return ngx_http_cycles_ledger_queue(call, NGX_AGAIN);
 }
 
 
@@ -228,14 +235,26 @@ static ngx_int_t
 ngx_http_cycles_ledger_reserve_once(ngx_http_cycles_ledger_call_t *call)
 {
     cycles_code_t                   code;
+    ngx_http_cycles_reservation_t  *rsv;
+
+    rsv = call->reservation;
+
+    code = cycles_ledger_reserve(call->ledger->core, &rsv->terms,
+                                 rsv->reserved, ngx_http_cycles_ledger_now());
+
+    return ngx_http_cycles_ledger_reserve_answered(call, code);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_reserve_answered(ngx_http_cycles_ledger_call_t *call,
+    cycles_code_t code)
+{
     ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_reservation_t  *rsv;
 
     l = call->ledger;
     rsv = call->reservation;
-
-    code = cycles_ledger_reserve(l->core, &rsv->terms, rsv->reserved,
-                                 ngx_http_cycles_ledger_now());
 
     if (code == CYCLES_LOOK_UP) {
         return ngx_http_cycles_ledger_call_look_up(call);
@@ -377,6 +396,11 @@ ngx_http_cycles_ledger_abandon(ngx_http_cycles_reservation_t *rsv)
     if (call) {
         ngx_http_cycles_ledger_wait_cancel(&call->wait);
 
+        if (call->queued) {
+            ngx_queue_remove(&call->queue);
+            call->queued = 0;
+        }
+
         if (call->look_up) {
             ngx_http_cycles_ledger_look_up_cancel(call->look_up);
             call->look_up = NULL;
@@ -465,7 +489,6 @@ ngx_http_cycles_ledger_leave(ngx_http_cycles_reservation_t *rsv)
 static ngx_int_t
 ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
 {
-    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
 
     ngx_memzero(&rsv->settled, sizeof(ngx_http_cycles_settled_t));
@@ -485,15 +508,26 @@ ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
         return ngx_http_cycles_ledger_settle_once(call);
     }
 
+    return ngx_http_cycles_ledger_queue(call, NGX_BUSY);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_ledger_queue(ngx_http_cycles_ledger_call_t *call,
+    ngx_int_t rc)
+{
+    ngx_http_cycles_ledger_t  *l;
+
     l = call->ledger;
 
-    ngx_queue_insert_tail(&l->settling, &call->queue);
+    call->queued = 1;
+    ngx_queue_insert_tail(&l->queued, &call->queue);
 
     if (!l->turn.posted) {
         ngx_post_event(&l->turn, &ngx_posted_events);
     }
 
-    return NGX_BUSY;
+    return rc;
 }
 
 
@@ -512,22 +546,22 @@ ngx_http_cycles_ledger_turn(ngx_event_t *ev)
     l = (ngx_http_cycles_ledger_t *)
             ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, turn));
 
-    while (!ngx_queue_empty(&l->settling)) {
+    while (!ngx_queue_empty(&l->queued)) {
         ngx_queue_init(&calls);
 
         for (n = 0; n < NGX_HTTP_CYCLES_LEDGER_TOGETHER; n++) {
 
-            if (ngx_queue_empty(&l->settling)) {
+            if (ngx_queue_empty(&l->queued)) {
                 break;
             }
 
-            q = ngx_queue_head(&l->settling);
+            q = ngx_queue_head(&l->queued);
 
             ngx_queue_remove(q);
             ngx_queue_insert_tail(&calls, q);
         }
 
-        ngx_http_cycles_ledger_settle_several(l, &calls);
+        ngx_http_cycles_ledger_several(l, &calls);
     }
 }
 
@@ -538,7 +572,7 @@ ngx_http_cycles_ledger_turn(ngx_event_t *ev)
  */
 
 static void
-ngx_http_cycles_ledger_settle_several(ngx_http_cycles_ledger_t *l,
+ngx_http_cycles_ledger_several(ngx_http_cycles_ledger_t *l,
     ngx_queue_t *calls)
 {
     uint64_t                        written;
@@ -562,7 +596,16 @@ ngx_http_cycles_ledger_settle_several(ngx_http_cycles_ledger_t *l,
              q = ngx_queue_next(q))
         {
             call = ngx_queue_data(q, ngx_http_cycles_ledger_call_t, queue);
-            ngx_http_cycles_ledger_settle_by_kind(l, call->reservation);
+            rsv = call->reservation;
+
+            if (call->settling) {
+                ngx_http_cycles_ledger_settle_by_kind(l, rsv);
+
+            } else {
+                (void) cycles_ledger_reserve(l->core, &rsv->terms,
+                                             rsv->reserved,
+                                             ngx_http_cycles_ledger_now());
+            }
         }
 
         failed = (cycles_ledger_apart(l->core, &written) != 0);
@@ -574,9 +617,32 @@ ngx_http_cycles_ledger_settle_several(ngx_http_cycles_ledger_t *l,
         rsv = call->reservation;
 
         ngx_queue_remove(q);
+        call->queued = 0;
+
+        if (!call->settling) {
+
+            if (!together
+                || ngx_http_cycles_ledger_undone(rsv->reserved->code,
+                                                 rsv->reserved->record,
+                                                 failed, written))
+            {
+                rc = ngx_http_cycles_ledger_reserve_once(call);
+
+            } else {
+                rc = ngx_http_cycles_ledger_reserve_answered(call,
+                                                     rsv->reserved->code);
+            }
+
+            if (rc == NGX_OK) {
+                rsv->reserve_done(rsv);
+            }
+
+            continue;
+        }
 
         if (!together
-            || ngx_http_cycles_ledger_undone(&rsv->settled, failed,
+            || ngx_http_cycles_ledger_undone(rsv->settled.code,
+                                             rsv->settled.record, failed,
                                              written))
         {
             rc = ngx_http_cycles_ledger_settle_once(call);
@@ -595,10 +661,10 @@ ngx_http_cycles_ledger_settle_several(ngx_http_cycles_ledger_t *l,
 
 
 static ngx_uint_t
-ngx_http_cycles_ledger_undone(ngx_http_cycles_settled_t *settled,
+ngx_http_cycles_ledger_undone(cycles_code_t code, uint64_t record,
     ngx_uint_t failed, uint64_t written)
 {
-    switch (settled->code) {
+    switch (code) {
 
     case CYCLES_LOOK_UP:
     case CYCLES_INTERNAL_ERROR:
@@ -607,8 +673,7 @@ ngx_http_cycles_ledger_undone(ngx_http_cycles_settled_t *settled,
         return 1;
 
     default:
-        return failed
-               && (settled->record == 0 || settled->record > written);
+        return failed && (record == 0 || record > written);
     }
 }
 

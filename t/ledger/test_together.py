@@ -1,8 +1,9 @@
 # Copyright (C) nginx-cycles authors
 
-"""Settlements of one turn of the event loop, of replies in one piece, are one
-write to the log.  All of them are there or none, and no client has the end of
-its reply before its settlement is."""
+"""Reserves, and settlements of replies in one piece, are one write to the log
+for all of a turn of the event loop.  All of them are there or none, no request
+goes on before its reservation is, and no client has the end of its reply
+before its settlement is."""
 
 import os
 import signal
@@ -201,3 +202,91 @@ def test_limit_rate(start, provider, disk):
     for reply in turn.replies():
         assert reply.status == 200 and reply.complete
     assert who.audit()['charged'] == 3 * cost(10, 5)
+
+
+class Arrivals:
+    """A request of each tenant, all of which the worker finds in one turn."""
+
+    def __init__(self, ng, provider):
+        self.pid = ng.workers()[0]
+        provider.default = chat()
+        self.conns = [ng.connect() for name in TENANTS]
+
+        # the connections are accepted, and used
+
+        for name, conn in zip(TENANTS, self.conns):
+            conn.send_chat(tenant=name)
+            assert conn.read_response().status == 200
+
+        os.kill(self.pid, signal.SIGSTOP)
+        for name, conn in zip(TENANTS, self.conns):
+            conn.send_chat(tenant=name)
+
+    def go(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+
+def test_reserves_are_one_write(start, provider, disk):
+    ng, who = start(provider)
+    arrivals = Arrivals(ng, provider)
+    disk.count_writes()
+    gate = Gate()
+    provider.default = chat(gate=gate)
+    arrivals.go()
+    provider.wait_requests(6)
+    assert len(disk.writes()) == 1
+    assert kinds(who)[-3:] == 3 * ['reserve']
+    gate.open()
+    for conn in arrivals.conns:
+        assert conn.read_response().status == 200
+        conn.close()
+    assert who.audit()['charged'] == 6 * cost(10, 5)
+
+
+def test_reserves_that_can_t_be_written(start, provider, disk):
+    """None has happened, and all are told."""
+
+    ng, who = start(provider)
+    ng.allow.append("can't take reservations")
+    arrivals = Arrivals(ng, provider)
+    disk.fail('.full')
+    arrivals.go()
+    for conn in arrivals.conns:
+        assert conn.read_response().status == 503
+        conn.close()
+    assert len(provider.requests) == 3
+    assert kinds(who) == 3 * ['reserve', 'commit']
+    disk.mend('.full')
+    for name in TENANTS:
+        assert ng.chat(tenant=name).status == 200
+    assert who.audit()['charged'] == 6 * cost(10, 5)
+
+
+def test_killed_before_reserves_are_written(start, provider, disk):
+    ng, who = start(provider)
+    arrivals = Arrivals(ng, provider)
+    ng.allow.append('worker process %d exited on signal' % arrivals.pid)
+    disk.hold('.kill')
+    arrivals.go()
+    for conn in arrivals.conns:
+        assert conn.wait_closed()
+        conn.close()
+    disk.mend('.kill')
+    ng.wait_workers([arrivals.pid])
+    assert len(provider.requests) == 3
+    assert ng.live_reservations() == 0
+    assert who.audit()['charged'] == 3 * cost(10, 5)
+
+
+def test_clients_leave_with_their_requests(start, provider, disk):
+    """Nothing was held for them yet, or it is given back."""
+
+    ng, who = start(provider)
+    arrivals = Arrivals(ng, provider)
+    for conn in arrivals.conns:
+        conn.reset()
+    arrivals.go()
+    ng.wait_access_log(6)
+    who.settled()
+    state = who.audit()
+    assert state['charged'] >= 3 * cost(10, 5)

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * Settlements that are done together: one write, in their order, and all of
+ * Operations that are done together: one write, in their order, and all of
  * them or none.
  */
 
@@ -187,6 +187,67 @@ test_in_order(void)
     is_int(cycles_ledger_apart(l, &written), 0, "together");
     is_str(led_balance(l, "tenant:a"), "r0 h0 s100 d0 over", "all is spent");
     cycles_ledger_close(l);
+}
+
+
+/* what is reserved is there for those behind it, and goes with them */
+
+static void
+test_reserves(void)
+{
+    char              id[40], *before, *after;
+    uint64_t          from, written;
+    struct rlimit     rl, old;
+    cycles_ledger_t  *l;
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+
+    l = led_fresh("tenant:a 100 0");
+    before = led_dump(l);
+    from = cycles_ledger_written(l);
+
+    cycles_ledger_together(l);
+    is_int(led_reserve(l, "a", "1", 60, T0), CYCLES_OK, "60 of 100");
+    is_int(led_reserve(l, "a", "2", 60, T0), CYCLES_BUDGET_EXCEEDED,
+           "no more than that");
+
+    rl = old;
+    rl.rlim_cur = l->shm->log_end + 10;
+    setrlimit(RLIMIT_FSIZE, &rl);
+    is_int(cycles_ledger_apart(l, &written), -1, "it is not written");
+    setrlimit(RLIMIT_FSIZE, &old);
+
+    is_int(written, from, "so it was not reserved");
+    after = led_dump(l);
+    is_str(after, before, "at all");
+
+    is_int(led_reserve(l, "a", "2", 60, T0), CYCLES_OK,
+           "the other one, now that there is money");
+
+    cycles_ledger_together(l);
+    is_int(led_reserve(l, "a", "3", 40, T0), CYCLES_OK, "the rest");
+    is_int(led_rs.record, from + 2, "has its record");
+    strcpy(id, led_rs.id);
+    is_int(led_reserve(l, "a", "3", 40, T0), CYCLES_OK, "again");
+    is_str(led_rs.id, id, "is the same");
+    is_int(led_commit(l, id, "c", 30, T0), CYCLES_OK, "which is settled");
+    is_int(cycles_ledger_apart(l, &written), 0, "all of it is written");
+    is_int(written, from + 3, "once");
+    is_str(led_balance(l, "tenant:a"), "r10 h60 s30 d0", "and is so");
+
+    free(before);
+    free(after);
+    before = led_dump(l);
+    cycles_ledger_close(l);
+    l = led_open();
+    after = led_dump(l);
+    is_str(after, before, "the log says the same");
+    cycles_ledger_close(l);
+
+    free(before);
+    free(after);
+    signal(SIGXFSZ, SIG_DFL);
 }
 
 
@@ -482,6 +543,7 @@ main(void)
 
     test_together();
     test_in_order();
+    test_reserves();
     test_failed_write();
     test_rotation();
     test_many();
