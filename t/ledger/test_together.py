@@ -10,8 +10,10 @@ import signal
 
 import pytest
 
-from gateway import Gate, HarnessError, chat, chat_stream, wait_until
+from gateway import (Gate, HarnessError, chat, chat_request, chat_stream,
+                     wait_until)
 from authorities import Ledger, cost
+from raw import H2Conn
 
 
 TENANTS = ('acme', 'bolt', 'crow')
@@ -290,3 +292,20 @@ def test_clients_leave_with_their_requests(start, provider, disk):
     who.settled()
     state = who.audit()
     assert state['charged'] >= 3 * cost(10, 5)
+
+
+def test_a_stream_that_is_reset_at_once(start, provider, disk):
+    """The client's request and its end are read together: nothing is
+    reserved."""
+
+    ng, who = start(provider, h2=True)
+    with H2Conn(ng.h2_port) as conn:
+        os.kill(ng.workers()[0], signal.SIGSTOP)
+        for name in TENANTS:
+            path, headers, body = chat_request(tenant=name)
+            conn.reset(conn.request('POST', path, headers, body))
+        os.kill(ng.workers()[0], signal.SIGCONT)
+        ng.wait_access_log(3)
+    assert ng.chat(tenant='acme').status == 200
+    assert kinds(who) == ['reserve', 'commit']
+    assert who.audit()['charged'] == cost(10, 5)
