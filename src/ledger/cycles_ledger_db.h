@@ -244,6 +244,7 @@ typedef struct cycles_folder_s {
 
     cycles_fold_sum_t   sums[CYCLES_FOLD_SUMS];
     unsigned            nsums;
+    unsigned            late;             /* there is a lot to fold */
     cycles_held_t      *held;             /* NULL: nothing yet */
 } cycles_folder_t;
 
@@ -256,6 +257,11 @@ typedef struct {
 } cycles_held_row_t;
 
 #define CYCLES_HELD_ROWS  8
+
+
+/* cycles_ledger_fold.c: called by what takes long, a few times each ms */
+
+void cycles_fold_give_way(const cycles_folder_t *f);
 
 
 /* cycles_ledger_held.c: reservations that may end within their batch */

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,12 @@
 /* of one transaction, and of one call */
 #define CYCLES_FOLD_BATCH    16384
 #define CYCLES_FOLD_TIME_MS  100
+
+/* records that are read, or rows that are written, in a tenth of a ms */
+#define CYCLES_FOLD_TURN     128
+
+/* records behind the log with which there is no more time to give away */
+#define CYCLES_FOLD_LATE     (4 * CYCLES_FOLD_BATCH)
 
 
 static cycles_folder_t *cycles_folder_new(cycles_ledger_t *ledger, char *err,
@@ -376,6 +383,8 @@ cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now, char *err,
     before = f->meta;
     err[0] = '\0';
 
+    f->late = (target - f->meta.folded > CYCLES_FOLD_LATE);
+
     if (cycles_fold_step(f, CYCLES_FOLD_BEGIN) == 0
         && cycles_fold_records(f, target, err, errlen) == 0
         && cycles_held_write_all(f) == 0
@@ -398,6 +407,25 @@ cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now, char *err,
     f->meta = before;
 
     return -1;
+}
+
+
+/*
+ * The thread may share its core with an event loop, which would have to wait
+ * until its slice of the time is over: it offers the core to others, unless
+ * somebody waits for the tables.
+ */
+
+void
+cycles_fold_give_way(const cycles_folder_t *f)
+{
+    uint64_t  wanted;
+
+    wanted = __atomic_load_n(&f->ledger->shm->fold_wanted, __ATOMIC_RELAXED);
+
+    if (!f->late && wanted <= cycles_ledger_folded(f->ledger)) {
+        (void) sched_yield();
+    }
 }
 
 
@@ -442,6 +470,10 @@ cycles_fold_records(cycles_folder_t *f, uint64_t target, char *err,
         }
 
         rc = cycles_fold_next(f, &reader, buf, len, err, errlen);
+
+        if (n % CYCLES_FOLD_TURN == CYCLES_FOLD_TURN - 1) {
+            cycles_fold_give_way(f);
+        }
     }
 
     cycles_reader_close(&reader);

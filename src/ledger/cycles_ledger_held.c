@@ -198,6 +198,7 @@ cycles_held_write_all(cycles_folder_t *f)
             }
 
             n = 0;
+            cycles_fold_give_way(f);
         }
     }
 
