@@ -685,7 +685,7 @@ def test_a_stalled_server_does_not_stop_settlements(server, provider):
         # its commit waits and is the next call: one place gets free
 
         cycles._call(lambda: cycles.server.waiting.pop(0).set())
-        cycles.wait(lambda: cycles.count('commit') == 1, gateway.TIMEOUT)
+        cycles.wait(lambda: cycles.count('commit') >= 1, gateway.TIMEOUT)
 
     cycles.clear_faults()
     cycles.release()
