@@ -32,6 +32,17 @@ def start(nginx, disk):
     return begin
 
 
+def stop(pid):
+    """Until it stands, it may still do something."""
+
+    def stands():
+        with open('/proc/%d/stat' % pid) as file:
+            return file.read().rpartition(')')[2].split()[0] == 'T'
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(stands, what='a process that stands')
+
+
 class Turn:
     """A request of each tenant, whose replies come while the worker sleeps:
     it finds all of them in one turn."""
@@ -49,7 +60,7 @@ class Turn:
             provider.wait_requests(n + 1)
 
         self.pid = ng.workers()[0]
-        os.kill(self.pid, signal.SIGSTOP)
+        stop(self.pid)
         gate.open()
         for rq in provider.requests:
             assert rq.finished.wait(20)
@@ -220,7 +231,7 @@ class Arrivals:
             conn.send_chat(tenant=name)
             assert conn.read_response().status == 200
 
-        os.kill(self.pid, signal.SIGSTOP)
+        stop(self.pid)
         for name, conn in zip(TENANTS, self.conns):
             conn.send_chat(tenant=name)
 
@@ -300,7 +311,7 @@ def test_a_stream_that_is_reset_at_once(start, provider, disk):
 
     ng, who = start(provider, h2=True)
     with H2Conn(ng.h2_port) as conn:
-        os.kill(ng.workers()[0], signal.SIGSTOP)
+        stop(ng.workers()[0])
         for name in TENANTS:
             path, headers, body = chat_request(tenant=name)
             conn.reset(conn.request('POST', path, headers, body))
