@@ -293,6 +293,10 @@ typedef struct {
     ngx_http_cycles_reservation_t   *reservation;
     ngx_http_cycles_state_t          state;
 
+    /* beside another one of its size: a context is as small as it can be */
+
+    ngx_http_cycles_usage_source_t   usage_source;
+
     /* the request */
 
     ngx_http_cycles_route_t          route;
@@ -330,7 +334,9 @@ typedef struct {
     /* what caps change in the body */
 
     llm_splice_t                    *splices;
-    ngx_uint_t                       nsplices;
+    unsigned                         nsplices;
+
+    llm_sse_t                        events;      /* hiding of a chunk */
 
     llm_facts_t                      facts_read;
 
@@ -339,7 +345,6 @@ typedef struct {
     llm_reply_t                     *reply;       /* its format's size */
     ngx_http_cycles_inflate_t       *inflate;     /* NULL: nothing to */
     ngx_http_cycles_cutoff_t        *cutoff;      /* NULL: it runs on */
-    llm_sse_t                        events;      /* hiding of a chunk */
     ngx_buf_t                       *held;        /* an incomplete event */
     ngx_chain_t                     *free;
     ngx_chain_t                     *busy;
@@ -366,7 +371,6 @@ typedef struct {
 
     int64_t                          actual;
     int64_t                          charged;     /* -1: not known yet */
-    ngx_http_cycles_usage_source_t   usage_source;
     ngx_http_cycles_settlement_t     settlement;
 
     unsigned                         unreserved:1;  /* in an outage */
