@@ -7,11 +7,12 @@ before its settlement is."""
 
 import os
 import signal
+import time
 
 import pytest
 
-from gateway import (Gate, HarnessError, chat, chat_request, chat_stream,
-                     wait_until)
+from gateway import (Gate, HarnessError, build_request, chat, chat_request,
+                     chat_stream, wait_until)
 from authorities import Ledger, cost
 from raw import H2Conn
 
@@ -303,6 +304,36 @@ def test_clients_leave_with_their_requests(start, provider, disk):
     who.settled()
     state = who.audit()
     assert state['charged'] >= 3 * cost(10, 5)
+
+
+def test_the_last_moment(start, provider, disk):
+    """A request is read in the turn in which the worker has no more time:
+    its reserve has no end of that turn to wait for."""
+
+    ng, who = start(provider, main='worker_shutdown_timeout 500ms;')
+    path, headers, body = chat_request(
+        tenant='acme', headers={'Expect': '100-continue'})
+    data = build_request('POST', path, headers, body)
+    first, last = conns = [ng.connect() for n in range(2)]
+    for conn in conns:
+        conn.send(data[:-len(body)])
+        conn.read_until(b'100 Continue\r\n\r\n')
+
+    disk.hold('.write')
+    os.kill(ng.master, signal.SIGQUIT)
+    wait_until(lambda: not ng.workers(), what='a worker that is to quit')
+    end = time.monotonic() + 0.6
+    first.send(body)
+    disk.wait_reached('.write')
+    last.send(body)
+    wait_until(lambda: time.monotonic() > end)
+    disk.go()
+
+    assert ng._wait_end(None) == 0
+    ng.check()
+    assert kinds(who).count('reserve') == 1
+    for conn in conns:
+        conn.close()
 
 
 def test_a_stream_that_is_reset_at_once(start, provider, disk):

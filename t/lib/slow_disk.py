@@ -15,7 +15,8 @@ from preload import Preload
 
 class Disk(Preload):
     """hold(): from now on no sync returns; go(): they do again; fail() until
-    mend().  hold('.read'): no read of the log returns.  fail('.full'): the
+    mend().  hold('.read'), hold('.write'): no read of the log, or write to
+    it, returns.  fail('.full'): the
     log can't be written to; hold('.kill'): who writes to it is killed."""
 
     def __init__(self):
@@ -77,7 +78,7 @@ class Disk(Preload):
             return [int(line.rpartition(' ')[2]) for line in file]
 
     def go(self):
-        for what in '', '.read', '.kill':
+        for what in '', '.read', '.write', '.kill':
             if os.path.exists(self.gate + what):
                 os.unlink(self.gate + what)
 

@@ -9,7 +9,8 @@
  * line "NAME SIZE" for each file that has been synced.
  *
  * Writes to a file "log-...": while SLOW_SYNC.full exists, there is no space;
- * while SLOW_SYNC.kill exists, the process is killed instead; if
+ * while SLOW_SYNC.kill exists, the process is killed instead; while
+ * SLOW_SYNC.write exists, they do not return, as above; if
  * SLOW_SYNC.writes exists, it gets a line "NAME SIZE" for each of them.
  */
 
@@ -36,6 +37,7 @@ static char  slow_sync_log[4096 + 8];
 static char  slow_sync_read[4096 + 8];
 static char  slow_sync_full[4096 + 8];
 static char  slow_sync_kill[4096 + 8];
+static char  slow_sync_held[4096 + 8];
 static char  slow_sync_writes[4096 + 8];
 
 
@@ -54,6 +56,7 @@ slow_sync_init(void)
         snprintf(slow_sync_read, sizeof(slow_sync_read), "%s.read", name);
         snprintf(slow_sync_full, sizeof(slow_sync_full), "%s.full", name);
         snprintf(slow_sync_kill, sizeof(slow_sync_kill), "%s.kill", name);
+        snprintf(slow_sync_held, sizeof(slow_sync_held), "%s.write", name);
         snprintf(slow_sync_writes, sizeof(slow_sync_writes), "%s.writes",
                  name);
     }
@@ -196,6 +199,8 @@ slow_sync_write(int fd, size_t size)
     {
         return 0;
     }
+
+    slow_sync_wait(slow_sync_held);
 
     if (access(slow_sync_kill, F_OK) == 0) {
         raise(SIGKILL);

@@ -778,6 +778,27 @@ led_dump(cycles_ledger_t *ledger)
 }
 
 
+/* closes a ledger and opens it again, which changes nothing; the new one */
+
+static inline cycles_ledger_t *
+led_reopen(cycles_ledger_t *ledger)
+{
+    char  *before, *after;
+
+    before = led_dump(ledger);
+    cycles_ledger_close(ledger);
+
+    ledger = led_open();
+    after = led_dump(ledger);
+    is_str(after, before, "read again, it is the same");
+
+    free(before);
+    free(after);
+
+    return ledger;
+}
+
+
 /* the log file that is written to */
 
 static inline const char *

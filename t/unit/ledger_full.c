@@ -387,16 +387,10 @@ test_short_write(void)
     is_int(wrong, 0, "short writes of all lengths");
     is_int(reserve(l, 0), CYCLES_OK, "then a whole one");
     free(before);
-    before = led_dump(l);
-    cycles_ledger_close(l);
 
-    l = led_open();
-    after = led_dump(l);
-    is_str(after, before, "which is what is read");
+    l = led_reopen(l);
     is_str(led_said, "", "no torn record");
     cycles_ledger_close(l);
-    free(before);
-    free(after);
     signal(SIGXFSZ, SIG_DFL);
 }
 
