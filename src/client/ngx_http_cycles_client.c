@@ -809,7 +809,7 @@ ngx_http_cycles_client_release(ngx_http_cycles_reservation_t *rsv)
 static void
 ngx_http_cycles_client_destroy(ngx_http_cycles_reservation_t *rsv)
 {
-    ngx_destroy_pool(rsv->pool);
+    ngx_http_cycles_destroy_reservation(rsv);
 }
 
 

@@ -81,7 +81,6 @@ typedef struct {
 struct ngx_http_cycles_reservation_s {
     ngx_pool_t                     *pool;
     ngx_http_cycles_authority_t    *authority;
-    ngx_http_cycles_call_conf_t     call;
 
     /* terms */
 
@@ -92,38 +91,53 @@ struct ngx_http_cycles_reservation_s {
     /* the answer to reserve() */
 
     ngx_http_cycles_outcome_t       outcome;
-    cycles_reserved_t              *reserved;        /* of the pool; large,
-                                                        so it may be freed */
+    cycles_reserved_t              *reserved;        /* not of the pool:
+                                                        large, so it may be
+                                                        forgotten */
     ngx_str_t                       id;
     ngx_str_t                       request_id;      /* X-Request-Id */
     ngx_str_t                       trace_id;        /* X-Cycles-Trace-Id */
     ngx_msec_t                      reserve_time;
     ngx_http_cycles_done_pt         reserve_done;
 
-    /* the answer to extend() */
-
-    ngx_http_cycles_outcome_t       extend_outcome;
-    ngx_uint_t                      extend_status;   /* HTTP, 0 for a ledger */
-    ngx_str_t                       extend_key;
-    ngx_msec_t                      extend_rtt;
-    ngx_msec_t                      extend_retry_after;   /* 0: none given */
     ngx_http_cycles_done_pt         extend_done;
-
-    /* settlement and its final answer, after all retries */
-
-    ngx_http_cycles_settle_kind_t   kind;
-    ngx_str_t                       settle_key;
-    int64_t                         actual;
-    cycles_metrics_t                metrics;
-    ngx_str_t                       settle_metadata; /* JSON object text */
-    ngx_str_t                       reason;          /* of a release */
-    ngx_http_cycles_outcome_t       settle_outcome;
-    ngx_http_cycles_done_pt         settle_tried;    /* or NULL, see below */
     ngx_http_cycles_done_pt         settle_done;
 
+    /* each of them has a key of its own, in the same place */
+
     union {
-        ngx_http_cycles_settled_t   extended;
-        ngx_http_cycles_settled_t   settled;
+        ngx_str_t                   extend_key;
+        ngx_str_t                   settle_key;
+    };
+
+    union {
+
+        /* the answer to extend() */
+
+        struct {
+            ngx_http_cycles_outcome_t       extend_outcome;
+            ngx_uint_t                      extend_status;   /* HTTP, 0 for a
+                                                                ledger */
+            ngx_msec_t                      extend_rtt;
+            ngx_msec_t                      extend_retry_after;   /* 0: none
+                                                                     given */
+            ngx_http_cycles_settled_t       extended;
+        };
+
+        /* settlement and its final answer, after all retries */
+
+        struct {
+            ngx_http_cycles_settle_kind_t   kind;
+            ngx_http_cycles_outcome_t       settle_outcome;
+            int64_t                         actual;
+            cycles_metrics_t                metrics;
+            ngx_str_t                       settle_metadata; /* JSON object
+                                                                text */
+            ngx_str_t                       reason;          /* of a release */
+            ngx_http_cycles_done_pt         settle_tried;    /* or NULL, see
+                                                                below */
+            ngx_http_cycles_settled_t       settled;
+        };
     };
 
     /* of the gateway, and of the authority */
@@ -132,6 +146,8 @@ struct ngx_http_cycles_reservation_s {
     ngx_http_cycles_labels_t        labels;
     uint64_t                        clock;
     void                           *call_data;
+
+    ngx_http_cycles_call_conf_t     call;    /* last: a ledger's has none */
 };
 
 
@@ -163,7 +179,7 @@ typedef struct {
     ngx_int_t  (*settle)(ngx_http_cycles_reservation_t *rsv);
     void       (*leave)(ngx_http_cycles_reservation_t *rsv);
 
-    /* a reservation with its strings; its answer is too large for a pool */
+    /* a reservation with its strings, as a rule */
 
     size_t       pool_size;
 } ngx_http_cycles_authority_ops_t;
@@ -193,7 +209,27 @@ struct ngx_http_cycles_authority_s {
      * answered at once.
      */
     ngx_uint_t                      remote;  /* unsigned  remote:1; */
+
+    /* of a worker: reservations that have ended, to be used again */
+
+    ngx_http_cycles_reservation_t  *idle;
+    ngx_uint_t                      nidle;
+    size_t                          grown;   /* bytes, beyond pool_size */
 };
+
+
+/* ngx_http_cycles_reservation.c */
+
+/* with room for the answer to reserve(), and all else zeroed; or NULL */
+
+ngx_http_cycles_reservation_t *ngx_http_cycles_create_reservation(
+    ngx_http_cycles_authority_t *authority);
+
+/* nobody will read rsv->reserved any more */
+
+void ngx_http_cycles_forget_answer(ngx_http_cycles_reservation_t *rsv);
+
+void ngx_http_cycles_destroy_reservation(ngx_http_cycles_reservation_t *rsv);
 
 
 #endif /* _NGX_HTTP_CYCLES_AUTHORITY_H_INCLUDED_ */

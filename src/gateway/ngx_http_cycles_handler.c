@@ -328,7 +328,6 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_int_t                       rc;
     ngx_str_t                       error;
-    ngx_pool_t                     *pool;
     ngx_http_cycles_reservation_t  *rsv;
 
     if (ctx->state == NGX_HTTP_CYCLES_READ && ctx->facts == NULL) {
@@ -343,32 +342,14 @@ ngx_http_cycles_reserve(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         }
     }
 
-    /* of its own: a reservation outlives the request of its client */
-
-    pool = ngx_create_pool(ctx->conf->authority->ops->pool_size,
-                           ngx_cycle->log);
-    if (pool == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rsv = ngx_pcalloc(pool, sizeof(ngx_http_cycles_reservation_t));
+    rsv = ngx_http_cycles_create_reservation(ctx->conf->authority);
     if (rsv == NULL) {
-        ngx_destroy_pool(pool);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rsv->reserved = ngx_pcalloc(pool, sizeof(cycles_reserved_t));
-    if (rsv->reserved == NULL) {
-        ngx_destroy_pool(pool);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rsv->pool = pool;
-    rsv->authority = ctx->conf->authority;
     rsv->data = ctx;
     rsv->reserve_done = ngx_http_cycles_reserve_done;
     rsv->settle_done = ngx_http_cycles_settle_done;
-    rsv->reserved->remaining = CYCLES_NOT_KNOWN;
     rsv->settled.remaining = CYCLES_NOT_KNOWN;
 
     ctx->reservation = rsv;
@@ -545,8 +526,7 @@ ngx_http_cycles_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     /* a stream may last for hours, and has no more use for the answer */
 
-    (void) ngx_pfree(rsv->pool, rsv->reserved);
-    rsv->reserved = NULL;
+    ngx_http_cycles_forget_answer(rsv);
 
     return ngx_http_cycles_pass(r, ctx);
 }
@@ -683,6 +663,7 @@ ngx_http_cycles_outage(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
         } else {
             ctx->unreserved = 1;
+            ngx_http_cycles_forget_answer(ctx->reservation);
         }
 
         return ngx_http_cycles_pass(r, ctx);
@@ -794,7 +775,7 @@ ngx_http_cycles_bad_request(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 static void
 ngx_http_cycles_drop_reservation(ngx_http_cycles_ctx_t *ctx)
 {
-    ngx_destroy_pool(ctx->reservation->pool);
+    ngx_http_cycles_destroy_reservation(ctx->reservation);
     ctx->reservation = NULL;
 }
 
@@ -853,6 +834,6 @@ ngx_http_cycles_cleanup(void *data)
     rsv->data = NULL;
 
     if (ctx->settled) {
-        ngx_destroy_pool(rsv->pool);
+        ngx_http_cycles_destroy_reservation(rsv);
     }
 }

@@ -7,6 +7,7 @@
  *     ngx_http_cycles_module.c         directives
  *     ngx_http_cycles_prices.c         those of prices
  *     ngx_http_cycles_handler.c        the life of one request
+ *     ngx_http_cycles_reservation.c    where a reservation is kept
  *     ngx_http_cycles_trust.c          an earlier hop has reserved for it
  *     ngx_http_cycles_route.c          its provider, and what is free
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting

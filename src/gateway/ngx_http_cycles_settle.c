@@ -109,6 +109,12 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return;
     }
 
+    /* the answer to the last beat may be in their place */
+
+    ngx_memzero(&rsv->metrics, sizeof(cycles_metrics_t));
+    ngx_str_null(&rsv->settle_metadata);
+    ngx_str_null(&rsv->reason);
+
     if (rc == NGX_OK) {
 
         /* what was not reserved can't be committed, but it was spent */
@@ -137,6 +143,14 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                    (ngx_uint_t) ctx->usage_source);
 
     ctx->settlement = NGX_HTTP_CYCLES_PENDING;
+
+    if (cycles_uuid(rsv->settle_key.data) != 0) {
+
+        /* keys are by operation: the one of the reserve is as good */
+
+        rsv->settle_key.len = rsv->terms.idempotency_key.len;
+        rsv->settle_key.data = rsv->terms.idempotency_key.data;
+    }
 
     rsv->clock = ngx_http_cycles_clock();
     rsv->settle_tried = ngx_http_cycles_can_hold_back(r, ctx)
@@ -211,7 +225,7 @@ ngx_http_cycles_settle_done(ngx_http_cycles_reservation_t *rsv)
     ctx = rsv->data;
 
     if (ctx == NULL) {
-        ngx_destroy_pool(rsv->pool);
+        ngx_http_cycles_destroy_reservation(rsv);
         return;
     }
 

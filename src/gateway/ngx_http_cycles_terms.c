@@ -112,7 +112,9 @@ ngx_http_cycles_terms(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     terms->policy = (cycles_policy_t) conf->overage_policy;
     terms->dry_run = (conf->mode == NGX_HTTP_CYCLES_DRY_RUN);
 
-    ngx_http_cycles_call_conf(conf, &rsv->call);
+    if (rsv->authority->remote) {
+        ngx_http_cycles_call_conf(conf, &rsv->call);
+    }
 
     return NGX_OK;
 }
@@ -437,27 +439,24 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         rsv->api_key.len = value.len;
     }
 
-    p = ngx_pnalloc(rsv->pool, 3 * CYCLES_UUID_LEN);
+    p = ngx_pnalloc(rsv->pool, 2 * CYCLES_UUID_LEN);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    if (cycles_uuid(p) != 0 || cycles_uuid(p + CYCLES_UUID_LEN) != 0) {
+    if (cycles_uuid(p) != 0) {
         ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
                       "getrandom() failed");
         return NGX_ERROR;
     }
 
-    rsv->settle_key.data = p;
-    rsv->settle_key.len = CYCLES_UUID_LEN;
-
-    rsv->terms.idempotency_key.data = p + CYCLES_UUID_LEN;
+    rsv->terms.idempotency_key.data = p;
     rsv->terms.idempotency_key.len = CYCLES_UUID_LEN;
 
-    /* written for each beat, see ngx_http_cycles_heartbeat.c */
+    /* written for each beat, and for the settlement */
 
-    rsv->extend_key.data = p + 2 * CYCLES_UUID_LEN;
-    rsv->extend_key.len = CYCLES_UUID_LEN;
+    rsv->settle_key.data = p + CYCLES_UUID_LEN;
+    rsv->settle_key.len = CYCLES_UUID_LEN;
 
     rsv->terms.fresh_key = 1;
 
@@ -491,7 +490,7 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
      */
 
     ctx->stable_key = 1;
-    ctx->use.data = p + CYCLES_UUID_LEN;
+    ctx->use.data = p;
     ctx->use.len = CYCLES_UUID_LEN;
 
     return NGX_OK;

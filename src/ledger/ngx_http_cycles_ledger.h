@@ -49,6 +49,9 @@ typedef struct {
     ngx_queue_t                      queued;      /* in this turn */
     ngx_event_t                      turn;        /* its end */
     ngx_queue_t                      waiting;     /* for a sync */
+    ngx_queue_t                      failed;      /* to be settled */
+    ngx_event_t                      retry;       /* of these */
+    ngx_msec_t                       retry_delay;
     ngx_int_t                        sync_error;
     time_t                           complained;
 

@@ -43,15 +43,13 @@
 typedef struct {
     ngx_http_cycles_ledger_wait_t    wait;
     ngx_http_cycles_reservation_t   *reservation;
-    ngx_http_cycles_ledger_t        *ledger;
     ngx_http_cycles_ledger_look_up_t  *look_up;
-    ngx_event_t                      retry;
-    ngx_msec_t                       delay;
-    ngx_uint_t                       last_tries;
-    ngx_queue_t                      queue;       /* of a turn */
+    ngx_queue_t                      queue;       /* of a turn, or failed */
     u_char                           id[sizeof(((cycles_reserved_t *) 0)->id)];
     unsigned                         settling:1;
-    unsigned                         queued:1;
+    unsigned                         queued:1;    /* in this turn */
+    unsigned                         failed:1;    /* has been logged */
+    unsigned                         last_tries:8;
 } ngx_http_cycles_ledger_call_t;
 
 
@@ -131,7 +129,7 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
     ngx_http_cycles_ledger_extend,
     ngx_http_cycles_ledger_settle,
     ngx_http_cycles_ledger_leave,
-    1280
+    1032                        /* the most that malloc() has at hand */
 };
 
 
@@ -146,6 +144,7 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
 
     ngx_queue_init(&l->queued);
     ngx_queue_init(&l->waiting);
+    ngx_queue_init(&l->failed);
 
     l->turn.handler = ngx_http_cycles_ledger_turn;
     l->turn.data = &ngx_http_cycles_ledger_connection;
@@ -163,6 +162,11 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
     l->hold.handler = ngx_http_cycles_ledger_hold_timer;
     l->hold.data = &ngx_http_cycles_ledger_connection;
     l->hold.log = cycle->log;
+
+    l->retry.handler = ngx_http_cycles_ledger_retry;
+    l->retry.data = &ngx_http_cycles_ledger_connection;
+    l->retry.log = cycle->log;
+    l->retry_delay = NGX_HTTP_CYCLES_LEDGER_RETRY;
 
     l->expire.handler = ngx_http_cycles_ledger_expire;
     l->expire.data = &ngx_http_cycles_ledger_connection;
@@ -235,12 +239,15 @@ static ngx_int_t
 ngx_http_cycles_ledger_reserve_once(ngx_http_cycles_ledger_call_t *call)
 {
     cycles_code_t                   code;
+    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_reservation_t  *rsv;
 
     rsv = call->reservation;
 
-    code = cycles_ledger_reserve(call->ledger->core, &rsv->terms,
-                                 rsv->reserved, ngx_http_cycles_ledger_now());
+    l = rsv->authority->data;
+
+    code = cycles_ledger_reserve(l->core, &rsv->terms, rsv->reserved,
+                                 ngx_http_cycles_ledger_now());
 
     return ngx_http_cycles_ledger_reserve_answered(call, code);
 }
@@ -253,8 +260,8 @@ ngx_http_cycles_ledger_reserve_answered(ngx_http_cycles_ledger_call_t *call,
     ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_reservation_t  *rsv;
 
-    l = call->ledger;
     rsv = call->reservation;
+    l = rsv->authority->data;
 
     if (code == CYCLES_LOOK_UP) {
         return ngx_http_cycles_ledger_call_look_up(call);
@@ -280,7 +287,8 @@ ngx_http_cycles_ledger_reserve_answered(ngx_http_cycles_ledger_call_t *call,
 static ngx_int_t
 ngx_http_cycles_ledger_call_look_up(ngx_http_cycles_ledger_call_t *call)
 {
-    call->look_up = ngx_http_cycles_ledger_look_up(call->ledger,
+    call->look_up = ngx_http_cycles_ledger_look_up(
+                                            call->reservation->authority->data,
                                             ngx_http_cycles_ledger_found,
                                             call);
     if (call->look_up) {
@@ -339,14 +347,9 @@ ngx_http_cycles_ledger_call(ngx_http_cycles_reservation_t *rsv)
     }
 
     call->reservation = rsv;
-    call->ledger = rsv->authority->data;
 
     call->wait.handler = ngx_http_cycles_ledger_finish;
     call->wait.data = call;
-
-    call->retry.handler = ngx_http_cycles_ledger_retry;
-    call->retry.data = &ngx_http_cycles_ledger_connection;
-    call->retry.log = ngx_cycle->log;
 
     rsv->call_data = call;
 
@@ -430,7 +433,7 @@ ngx_http_cycles_ledger_abandon(ngx_http_cycles_reservation_t *rsv)
 static void
 ngx_http_cycles_ledger_destroy(ngx_http_cycles_reservation_t *rsv)
 {
-    ngx_destroy_pool(rsv->pool);
+    ngx_http_cycles_destroy_reservation(rsv);
 }
 
 
@@ -501,7 +504,7 @@ ngx_http_cycles_ledger_settle(ngx_http_cycles_reservation_t *rsv)
     }
 
     call->settling = 1;
-    call->delay = NGX_HTTP_CYCLES_LEDGER_RETRY;
+    call->failed = 0;
     call->last_tries = 0;
 
     if (rsv->settle_tried == NULL) {
@@ -518,7 +521,7 @@ ngx_http_cycles_ledger_queue(ngx_http_cycles_ledger_call_t *call,
 {
     ngx_http_cycles_ledger_t  *l;
 
-    l = call->ledger;
+    l = call->reservation->authority->data;
 
     call->queued = 1;
     ngx_queue_insert_tail(&l->queued, &call->queue);
@@ -684,8 +687,8 @@ ngx_http_cycles_ledger_settle_once(ngx_http_cycles_ledger_call_t *call)
     ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_reservation_t  *rsv;
 
-    l = call->ledger;
     rsv = call->reservation;
+    l = rsv->authority->data;
 
     ngx_http_cycles_ledger_settle_by_kind(l, rsv);
 
@@ -723,8 +726,8 @@ ngx_http_cycles_ledger_settle_answered(ngx_http_cycles_ledger_call_t *call)
     ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_reservation_t  *rsv;
 
-    l = call->ledger;
     rsv = call->reservation;
+    l = rsv->authority->data;
 
     if (rsv->settled.code == CYCLES_LOOK_UP) {
         return ngx_http_cycles_ledger_call_look_up(call);
@@ -751,11 +754,11 @@ ngx_http_cycles_ledger_settle_failed(ngx_http_cycles_ledger_call_t *call)
     ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_reservation_t  *rsv;
 
-    l = call->ledger;
     rsv = call->reservation;
+    l = rsv->authority->data;
 
     if (ngx_exiting
-        && ++call->last_tries > NGX_HTTP_CYCLES_LEDGER_LAST_TRIES)
+        && call->last_tries++ == NGX_HTTP_CYCLES_LEDGER_LAST_TRIES)
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0,
                       "reservation \"%V\" of ledger \"%V\" was not settled "
@@ -769,16 +772,20 @@ ngx_http_cycles_ledger_settle_failed(ngx_http_cycles_ledger_call_t *call)
         return NGX_OK;
     }
 
-    if (call->delay == NGX_HTTP_CYCLES_LEDGER_RETRY) {
+    if (!call->failed) {
+        call->failed = 1;
+
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "reservation \"%V\" of ledger \"%V\" can't be settled "
                       "yet: %s", &rsv->id, &l->name,
                       cycles_ledger_trouble(l->core));
     }
 
-    ngx_add_timer(&call->retry, call->delay);
+    ngx_queue_insert_tail(&l->failed, &call->queue);
 
-    call->delay = ngx_min(call->delay * 2, NGX_HTTP_CYCLES_LEDGER_RETRY_MAX);
+    if (!l->retry.timer_set) {
+        ngx_add_timer(&l->retry, l->retry_delay);
+    }
 
     return NGX_AGAIN;
 }
@@ -886,17 +893,38 @@ ngx_http_cycles_ledger_event(ngx_http_cycles_ledger_t *l,
 }
 
 
+/* all that have failed, and wait longer each time that one of them does */
+
 static void
 ngx_http_cycles_ledger_retry(ngx_event_t *ev)
 {
+    ngx_queue_t                     calls, *q;
+    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
 
-    call = (ngx_http_cycles_ledger_call_t *)
-               ((u_char *) ev - offsetof(ngx_http_cycles_ledger_call_t,
-                                         retry));
+    l = (ngx_http_cycles_ledger_t *)
+            ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, retry));
 
-    if (ngx_http_cycles_ledger_settle_once(call) == NGX_OK) {
-        call->reservation->settle_done(call->reservation);
+    ngx_queue_init(&calls);
+    ngx_queue_add(&calls, &l->failed);
+    ngx_queue_init(&l->failed);
+
+    l->retry_delay = ngx_min(l->retry_delay * 2,
+                             NGX_HTTP_CYCLES_LEDGER_RETRY_MAX);
+
+    while (!ngx_queue_empty(&calls)) {
+        q = ngx_queue_head(&calls);
+        call = ngx_queue_data(q, ngx_http_cycles_ledger_call_t, queue);
+
+        ngx_queue_remove(q);
+
+        if (ngx_http_cycles_ledger_settle_once(call) == NGX_OK) {
+            call->reservation->settle_done(call->reservation);
+        }
+    }
+
+    if (ngx_queue_empty(&l->failed)) {
+        l->retry_delay = NGX_HTTP_CYCLES_LEDGER_RETRY;
     }
 }
 
@@ -1139,11 +1167,13 @@ ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
 {
     cycles_release_t                rq;
     cycles_settled_t                settled;
+    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
     ngx_http_cycles_reservation_t  *rsv;
 
     call = wait->data;
     rsv = call->reservation;
+    l = rsv->authority->data;
 
     if (call->settling) {
         rsv->settle_done(rsv);
@@ -1157,9 +1187,8 @@ ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
         rq.trace_id = rsv->terms.trace_id;
         rq.admin = 0;
 
-        cycles_ledger_release(call->ledger->core,
-                              ngx_http_cycles_ledger_str(&rsv->id), &rq,
-                              &settled, ngx_http_cycles_ledger_now());
+        cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id),
+                              &rq, &settled, ngx_http_cycles_ledger_now());
 
         ngx_str_null(&rsv->id);
         rsv->outcome = NGX_HTTP_CYCLES_OUTAGE;
