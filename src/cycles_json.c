@@ -18,6 +18,15 @@ static void cycles_json_char(cycles_json_t *js, unsigned char ch);
 static void cycles_json_name(cycles_json_t *js, const char *name);
 
 
+/* two of them for each number below 100 */
+
+static const char  cycles_json_digits[] =
+    "00010203040506070809101112131415161718192021222324"
+    "25262728293031323334353637383940414243444546474849"
+    "50515253545556575859606162636465666768697071727374"
+    "75767778798081828384858687888990919293949596979899";
+
+
 void
 cycles_json_init(cycles_json_t *js, unsigned char *buf, size_t size)
 {
@@ -148,10 +157,19 @@ cycles_json_integer(cycles_json_t *js, int64_t value)
     p = text + sizeof(text);
     n = value < 0 ? 0 - (uint64_t) value : (uint64_t) value;
 
-    do {
-        *--p = (char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
+    while (n >= 100) {
+        p -= 2;
+        memcpy(p, cycles_json_digits + 2 * (n % 100), 2);
+        n /= 100;
+    }
+
+    if (n >= 10) {
+        p -= 2;
+        memcpy(p, cycles_json_digits + 2 * n, 2);
+
+    } else {
+        *--p = (char) ('0' + n);
+    }
 
     if (value < 0) {
         *--p = '-';

@@ -70,7 +70,7 @@ mkdir -p "$objs" "$(dirname "$module")"
 
 if [ "$(fingerprint)" != "$(cat "$objs/fingerprint" 2> /dev/null)" ]; then
     say "configuring the module for the nginx in $tree"
-    rm -f "$objs/Makefile"
+    rm -f "$objs/Makefile" "$objs/fingerprint"
     ( cd "$tree" && quiet "$objs/configure.log" configure ) \
         || die "configure failed, see $objs/configure.log"
     fingerprint > "$objs/fingerprint"

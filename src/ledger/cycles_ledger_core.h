@@ -158,6 +158,7 @@ typedef struct {
 
     const cycles_subject_t  *subject;
     const cycles_action_t   *action;
+    cycles_str_t          request;        /* both of them, as they are read */
     cycles_unit_t         unit;
     cycles_policy_t       policy;
     int64_t               amount;         /* estimate or actual */

@@ -170,7 +170,7 @@ static const char  cycles_db_schema[] =
 
     /* in the order of CYCLES_INSERT_COMMITTED */
 
-    "CREATE TABLE reservations ("
+    "CREATE TABLE reservation_rows ("
     "  seq INTEGER PRIMARY KEY,"
     "  reservation_id TEXT NOT NULL,"
     "  tenant_id TEXT NOT NULL,"
@@ -218,14 +218,50 @@ static const char  cycles_db_schema[] =
     "  release_reason TEXT,"
     CYCLES_DB_CAPS ");"
 
-    "CREATE INDEX reservations_key ON reservations (key_hash)"
+    "CREATE INDEX reservation_rows_key ON reservation_rows (key_hash)"
     "  WHERE key_is_fresh = 0;"
-    "CREATE INDEX reservations_filter ON reservations"
+    "CREATE INDEX reservation_rows_filter ON reservation_rows"
     "  (created_at_ms, key_hash) WHERE key_is_fresh = 0;"
-    "CREATE INDEX reservations_tenant ON reservations"
+    "CREATE INDEX reservation_rows_tenant ON reservation_rows"
     "  (tenant_id, created_at_ms);"
-    "CREATE INDEX reservations_active ON reservations (seq)"
+    "CREATE INDEX reservation_rows_active ON reservation_rows (seq)"
     "  WHERE status = 'ACTIVE';"
+
+    /* in the order of CYCLES_FOLD_BUNDLE */
+
+    "CREATE TABLE reservation_bundles ("
+    "  first_seq INTEGER PRIMARY KEY,"
+    "  last_seq INTEGER NOT NULL,"
+    "  created_from_ms INTEGER NOT NULL,"
+    "  created_to_ms INTEGER NOT NULL,"
+    "  finalized_to_ms INTEGER NOT NULL,"
+    "  tenant_id TEXT NOT NULL,"
+    "  scope_path TEXT NOT NULL,"
+    "  subject_tenant TEXT,"
+    "  subject_workspace TEXT,"
+    "  subject_app TEXT,"
+    "  subject_workflow TEXT,"
+    "  subject_agent TEXT,"
+    "  subject_toolset TEXT,"
+    "  subject_dimensions TEXT,"
+    "  action_kind TEXT NOT NULL,"
+    "  action_name TEXT NOT NULL,"
+    "  action_tags TEXT,"
+    "  unit TEXT NOT NULL,"
+    "  overage_policy TEXT NOT NULL,"
+    "  decision TEXT NOT NULL,"
+    "  ttl_ms INTEGER NOT NULL,"
+    "  grace_period_ms INTEGER NOT NULL,"
+    "  budgets TEXT NOT NULL,"
+    "  model_version TEXT,"
+    "  digests BLOB NOT NULL,"
+    "  rows TEXT NOT NULL);"
+
+    "CREATE INDEX reservation_bundles_tenant ON reservation_bundles"
+    "  (tenant_id, created_to_ms);"
+
+    "CREATE VIEW reservations AS SELECT * FROM reservation_rows UNION ALL "
+    CYCLES_BUNDLE_VIEW ";"
 
     "CREATE TABLE extensions ("
     "  seq INTEGER PRIMARY KEY,"
@@ -363,7 +399,8 @@ cycles_db_connect(cycles_ledger_t *ledger, char *err, size_t errlen)
 
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE|SQLITE_OPEN_NOMUTEX,
                         NULL)
-        != SQLITE_OK)
+        != SQLITE_OK
+        || cycles_bundle_module(db) != SQLITE_OK)
     {
         cycles_db_error(ledger, db, err, errlen);
         sqlite3_close(db);
@@ -852,6 +889,13 @@ void
 cycles_bind_name(cycles_bind_t *b, const char *name)
 {
     (void) sqlite3_bind_text(b->st, ++b->n, name, -1, SQLITE_STATIC);
+}
+
+
+void
+cycles_bind_text(cycles_bind_t *b, const void *p, size_t len)
+{
+    (void) sqlite3_bind_text(b->st, ++b->n, p, (int) len, SQLITE_STATIC);
 }
 
 

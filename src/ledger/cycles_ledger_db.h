@@ -14,6 +14,7 @@
 
 #include <sqlite3.h>
 
+#include "../cycles_json.h"
 #include "cycles_ledger_core.h"
 
 
@@ -21,7 +22,7 @@
 
 /* "CYCL", and the version of the tables */
 #define CYCLES_DB_ID       0x4359434c
-#define CYCLES_DB_VERSION  2
+#define CYCLES_DB_VERSION  3
 
 
 /* what ledger.db knows of the log */
@@ -95,6 +96,7 @@ void cycles_bind_str(cycles_bind_t *b, cycles_str_t s);
 void cycles_bind_opt_str(cycles_bind_t *b, cycles_str_t s);
 void cycles_bind_name(cycles_bind_t *b, const char *name);
 void cycles_bind_blob(cycles_bind_t *b, const void *p, size_t len);
+void cycles_bind_text(cycles_bind_t *b, const void *p, size_t len);
 void cycles_bind_id(cycles_bind_t *b, const uint8_t *id);
 void cycles_bind_null(cycles_bind_t *b);
 
@@ -132,7 +134,52 @@ typedef enum {
 } cycles_kept_column_t;
 
 
-/* what memory knows of a reservation */
+/*
+ * The reservations of bundles, with the columns of reservation_rows: r has
+ * the values of one in the rows of a bundle b.  Programs that know nothing of
+ * us see them by way of json_each(), cycles_bundle() is faster.
+ */
+
+#define CYCLES_BUNDLE_JSON(n)   "r.value ->> " #n
+#define CYCLES_BUNDLE_VALUE(n)  "r.c" #n
+
+#define CYCLES_BUNDLE_SELECT(v)                                               \
+    "SELECT " v(0) ", " v(1) ", b.tenant_id, " v(2) ", 0, zeroblob(16),"      \
+    " b.scope_path, b.subject_tenant, b.subject_workspace, b.subject_app,"    \
+    " b.subject_workflow, b.subject_agent, b.subject_toolset,"                \
+    " b.subject_dimensions, b.action_kind, b.action_name, b.action_tags,"     \
+    " b.unit, " v(3) ", " v(4) ", b.overage_policy, b.decision, " v(5) ","    \
+    " " v(6) ", " v(7) ", " v(7) ", b.ttl_ms, b.grace_period_ms, 1, NULL,"    \
+    " b.budgets, " v(8) ", " v(9) ", " v(10) ","                              \
+    " substr(b.digests, 16 * r.key + 1, 16), " v(11) ", " v(12) ","           \
+    " " v(13) ", " v(14) ", NULL, " v(15) ", " v(16) ", " v(17) ","           \
+    " b.model_version, NULL, 0, 0, 'COMMITTED', 0, NULL, NULL, NULL, NULL,"   \
+    " NULL, NULL"
+
+#define CYCLES_BUNDLE_VALUES  18
+
+#define CYCLES_BUNDLE_VIEW                                                    \
+    CYCLES_BUNDLE_SELECT(CYCLES_BUNDLE_JSON)                                  \
+    " FROM reservation_bundles AS b, json_each(b.rows) AS r"
+
+#define CYCLES_BUNDLE_FAST                                                    \
+    CYCLES_BUNDLE_SELECT(CYCLES_BUNDLE_VALUE)                                 \
+    " FROM reservation_bundles AS b, cycles_bundle(b.rows) AS r"
+
+
+/*
+ * The one with the number ?1, wherever it is: the records of a bundle are of
+ * one batch.
+ */
+
+#define CYCLES_RESERVATION_BY_SEQ                                             \
+    "(SELECT * FROM reservation_rows WHERE seq = ?1 UNION ALL "               \
+    CYCLES_BUNDLE_FAST " WHERE b.first_seq <= ?1"                             \
+    " AND b.first_seq > ?1 - " CYCLES_STRING(CYCLES_FOLD_BATCH)               \
+    " AND b.last_seq >= ?1 AND r.c0 = ?1)"
+
+
+/* what memory knows of a reservation; what it is read FROM follows */
 
 #define CYCLES_RESERVATION_ROW                                                \
     "SELECT seq, reservation_id, tenant_id, idempotency_key, digest, unit,"   \
@@ -143,7 +190,7 @@ typedef enum {
     " settle_remaining, subject_tenant, subject_workspace, subject_app,"      \
     " subject_workflow, subject_agent, subject_toolset, caps_max_tokens,"     \
     " caps_max_steps_remaining, caps_cooldown_ms, caps_tool_allowlist,"       \
-    " caps_tool_denylist FROM reservations"
+    " caps_tool_denylist FROM "
 
 typedef enum {
     CYCLES_KEPT_STATUS = CYCLES_KEPT_COLUMNS,
@@ -205,6 +252,7 @@ typedef enum {
     CYCLES_FOLD_RESERVE_COMMITTED,
     CYCLES_FOLD_RESERVE_COMMITTED_8,
     CYCLES_FOLD_RESERVE_CAPS,
+    CYCLES_FOLD_BUNDLE,
     CYCLES_FOLD_COMMITTED,
     CYCLES_FOLD_RELEASED,
     CYCLES_FOLD_ENDED,
@@ -219,6 +267,12 @@ typedef enum {
 
 typedef struct cycles_held_s  cycles_held_t;
 
+
+/* records of one transaction */
+#define CYCLES_FOLD_BATCH   16384
+
+#define CYCLES_STRING(n)    CYCLES_STRING_OF(n)
+#define CYCLES_STRING_OF(n) #n
 
 /* of what a statement is bound to, until it has run */
 #define CYCLES_FOLD_COPIES  8192
@@ -257,6 +311,24 @@ typedef struct {
 } cycles_held_row_t;
 
 #define CYCLES_HELD_ROWS  8
+
+
+/* reservations that are one row of the tables, see cycles_ledger_bundle.c */
+
+#define CYCLES_BUNDLE_ROWS  128
+#define CYCLES_BUNDLE_TEXT  65536
+
+typedef struct {
+    unsigned            n;                /* so far, 0: nothing is set */
+    uint64_t            first_seq;
+    uint64_t            last_seq;
+    int64_t             created_from_ms;
+    int64_t             created_to_ms;
+    int64_t             finalized_to_ms;
+    cycles_digest_t     digests[CYCLES_BUNDLE_ROWS];
+    cycles_json_t       rows;
+    unsigned char       text[CYCLES_BUNDLE_TEXT];
+} cycles_bundle_t;
 
 
 /* cycles_ledger_fold.c: called by what takes long, a few times each ms */
@@ -320,6 +392,13 @@ int cycles_fold_record(cycles_folder_t *f, const cycles_record_t *rec,
 int cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
     const cycles_record_t *commit);
 
+/* parts of a row: the scope, subject, action and unit; the budgets */
+
+int cycles_fold_subject(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec);
+int cycles_fold_budgets(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec);
+
 /* CYCLES_HELD_ROWS of them that have no caps, in one statement */
 
 int cycles_fold_committed_rows(cycles_folder_t *f,
@@ -337,6 +416,37 @@ sqlite3_stmt *cycles_fold_statement(cycles_folder_t *f,
 /* runs it; changes: how many rows it has to change, -1: any number */
 
 int cycles_fold_run(cycles_folder_t *f, sqlite3_stmt *st, int changes);
+
+
+/* cycles_ledger_bundle.c: reservations that are alike */
+
+/* whether it may be in a bundle, by what its reserve, or its commit, says */
+
+int cycles_bundle_takes_reserve(const cycles_record_t *reserve);
+int cycles_bundle_takes_commit(const cycles_record_t *commit);
+
+/* those in one bundle have the same digest, and the same model */
+
+void cycles_bundle_digest(cycles_folder_t *f, const cycles_record_t *reserve,
+    cycles_digest_t *digest);
+
+/* in the order of their numbers; writes the bundle when it is full */
+
+int cycles_bundle_add(cycles_folder_t *f, cycles_bundle_t *bundle,
+    const cycles_record_t *reserve, const cycles_record_t *commit);
+
+/* with the last one that was added; -1: the database has failed */
+
+int cycles_bundle_write(cycles_folder_t *f, cycles_bundle_t *bundle,
+    const cycles_record_t *reserve, const cycles_record_t *commit);
+
+
+/*
+ * cycles_ledger_bundle_rows.c: makes the table-valued function
+ * cycles_bundle(rows) known to a connection; an error code of SQLite.
+ */
+
+int cycles_bundle_module(sqlite3 *db);
 
 
 /* cycles_ledger_prune.c; -1: the database has failed */

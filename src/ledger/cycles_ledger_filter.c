@@ -42,7 +42,7 @@ static const struct {
     int64_t      time_ms;
 } cycles_filter_tables[] = {
 
-    { "SELECT key_hash FROM reservations WHERE key_is_fresh = 0"
+    { "SELECT key_hash FROM reservation_rows WHERE key_is_fresh = 0"
       " AND created_at_ms >= ?1 AND created_at_ms < ?2", CYCLES_DAY_MS },
 
     { "SELECT key_hash FROM decisions"

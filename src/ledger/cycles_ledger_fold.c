@@ -27,8 +27,7 @@
 #include "cycles_ledger_db.h"
 
 
-/* of one transaction, and of one call */
-#define CYCLES_FOLD_BATCH    16384
+/* of one call */
 #define CYCLES_FOLD_TIME_MS  100
 
 /* records that are read, or rows that are written, in a tenth of a ms */

@@ -4,7 +4,8 @@
  *
  * Most reservations are settled soon.  Their records are held until the end
  * of the batch, so that such a one is one row that is written once, and not
- * one that is made, found again and changed.
+ * one that is made, found again and changed; and those that are alike are a
+ * bundle.
  */
 
 
@@ -27,6 +28,12 @@
 #define CYCLES_HELD_SLOTS    (2 * CYCLES_HELD_RECORDS)
 #define CYCLES_HELD_BYTES    (8 * 1024 * 1024)
 
+/* fewer of a kind are rows */
+#define CYCLES_HELD_BUNDLE   4
+
+/* that go into a bundle, in a tenth of a ms */
+#define CYCLES_HELD_TURN     64
+
 
 /* where its records are in the bytes; a length of 0: there is none */
 
@@ -36,20 +43,44 @@ typedef struct {
     uint32_t            reserve_len;
     uint32_t            commit;
     uint32_t            commit_len;
+    unsigned            may_bundle;
+    cycles_digest_t     digest;           /* see cycles_bundle_digest() */
+    uint32_t            model;
+    uint32_t            model_len;
+    uint16_t            kind;             /* its number, 0: none */
+    uint16_t            next;             /* of its kind, 0: the last one */
 } cycles_held_record_t;
+
+
+/* reservations that may be in one bundle, by the numbers of their records */
+
+typedef struct {
+    unsigned            n;
+    uint16_t            first;
+    uint16_t            last;
+} cycles_held_kind_t;
 
 
 struct cycles_held_s {
     unsigned               n;
+    unsigned               nkinds;
     size_t                 used;
     uint16_t               slots[CYCLES_HELD_SLOTS];    /* 0: free */
+    uint16_t               kind_slots[CYCLES_HELD_SLOTS];
     cycles_held_record_t   records[CYCLES_HELD_RECORDS];
-    cycles_held_row_t      rows[CYCLES_HELD_ROWS];
+    cycles_held_kind_t     kinds[CYCLES_HELD_RECORDS + 1];
+    cycles_held_row_t      rows[CYCLES_HELD_ROWS + 1];
+    cycles_bundle_t        bundle;
     unsigned char          bytes[CYCLES_HELD_BYTES];
 };
 
 
 static uint16_t *cycles_held_slot(cycles_held_t *held, const uint8_t *id);
+static void cycles_held_sort(cycles_held_t *held);
+static uint16_t *cycles_held_kind_slot(cycles_held_t *held,
+    const cycles_held_record_t *record);
+static int cycles_held_write_kind(cycles_folder_t *f,
+    const cycles_held_kind_t *kind);
 static int cycles_held_write_one(cycles_folder_t *f,
     cycles_held_record_t *record);
 static int cycles_held_write_row(cycles_folder_t *f,
@@ -95,6 +126,11 @@ cycles_held_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     record->reserve = (uint32_t) held->used;
     record->reserve_len = (uint32_t) len;
     record->commit_len = 0;
+    record->may_bundle = cycles_bundle_takes_reserve(rec);
+
+    if (record->may_bundle) {
+        cycles_bundle_digest(f, rec, &record->digest);
+    }
 
     held->used += len;
 
@@ -109,6 +145,7 @@ cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len)
 {
     uint16_t               slot;
+    cycles_str_t           model;
     cycles_held_t         *held;
     cycles_held_record_t  *record;
 
@@ -139,6 +176,16 @@ cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
 
     held->used += len;
 
+    if (!cycles_bundle_takes_commit(rec)) {
+        record->may_bundle = 0;
+    }
+
+    if (record->may_bundle) {
+        model = rec->metrics.model_version;
+        record->model = record->commit + (uint32_t) (model.data - buf);
+        record->model_len = (uint32_t) model.len;
+    }
+
     return 1;
 }
 
@@ -164,15 +211,35 @@ cycles_held_write(cycles_folder_t *f, const uint8_t *id)
 int
 cycles_held_write_all(cycles_folder_t *f)
 {
-    unsigned            i, k, n;
-    cycles_held_t      *held;
-    cycles_held_row_t  *row;
+    unsigned             i, k, n;
+    cycles_held_t       *held;
+    cycles_held_row_t   *row;
+    cycles_held_kind_t  *kind;
 
     held = f->held;
 
-    for (n = 0, i = 0; held && i < held->n; i++) {
+    if (held == NULL) {
+        return 0;
+    }
+
+    cycles_held_sort(held);
+
+    for (n = 0, i = 0; i < held->n; i++) {
 
         if (held->records[i].reserve_len == 0) {
+            continue;
+        }
+
+        kind = &held->kinds[held->records[i].kind];
+
+        if (held->records[i].kind && kind->n >= CYCLES_HELD_BUNDLE) {
+
+            if (kind->first == i + 1
+                && cycles_held_write_kind(f, kind) != 0)
+            {
+                return -1;
+            }
+
             continue;
         }
 
@@ -216,6 +283,116 @@ cycles_held_write_all(cycles_folder_t *f)
 }
 
 
+/* what is alike becomes a list, in the order of the records */
+
+static void
+cycles_held_sort(cycles_held_t *held)
+{
+    uint16_t              *slot;
+    unsigned               i;
+    cycles_held_kind_t    *kind;
+    cycles_held_record_t  *record;
+
+    held->nkinds = 0;
+    memset(held->kind_slots, 0, sizeof(held->kind_slots));
+
+    for (i = 0; i < held->n; i++) {
+        record = &held->records[i];
+        record->kind = 0;
+        record->next = 0;
+
+        if (!record->may_bundle || record->reserve_len == 0
+            || record->commit_len == 0)
+        {
+            continue;
+        }
+
+        slot = cycles_held_kind_slot(held, record);
+
+        if (*slot == 0) {
+            *slot = (uint16_t) ++held->nkinds;
+
+            kind = &held->kinds[*slot];
+            kind->n = 0;
+            kind->first = (uint16_t) (i + 1);
+
+        } else {
+            kind = &held->kinds[*slot];
+            held->records[kind->last - 1].next = (uint16_t) (i + 1);
+        }
+
+        record->kind = *slot;
+        kind->last = (uint16_t) (i + 1);
+        kind->n++;
+    }
+}
+
+
+static uint16_t *
+cycles_held_kind_slot(cycles_held_t *held, const cycles_held_record_t *record)
+{
+    size_t                       i;
+    uint64_t                     hash;
+    const cycles_held_record_t  *first;
+
+    memcpy(&hash, record->digest.bytes, sizeof(hash));
+
+    for (i = hash % CYCLES_HELD_SLOTS; held->kind_slots[i];
+         i = (i + 1) % CYCLES_HELD_SLOTS)
+    {
+        first = &held->records[held->kinds[held->kind_slots[i]].first - 1];
+
+        if (memcmp(&first->digest, &record->digest, sizeof(cycles_digest_t))
+            == 0
+            && first->model_len == record->model_len
+            && memcmp(held->bytes + first->model,
+                      held->bytes + record->model, record->model_len) == 0)
+        {
+            break;
+        }
+    }
+
+    return &held->kind_slots[i];
+}
+
+
+static int
+cycles_held_write_kind(cycles_folder_t *f, const cycles_held_kind_t *kind)
+{
+    unsigned               n;
+    cycles_held_t         *held;
+    cycles_held_row_t     *row;
+    cycles_held_record_t  *record;
+
+    held = f->held;
+    row = &held->rows[CYCLES_HELD_ROWS];
+    held->bundle.n = 0;
+
+    for (n = kind->first; n; n = record->next) {
+        record = &held->records[n - 1];
+
+        if (cycles_held_read(held, record, row) != 0
+            || cycles_bundle_add(f, &held->bundle, &row->reserve,
+                                 &row->commit)
+               != 0)
+        {
+            return -1;
+        }
+
+        if (held->bundle.n % CYCLES_HELD_TURN == 0) {
+            cycles_fold_give_way(f);
+        }
+    }
+
+    if (held->bundle.n) {
+        return cycles_bundle_write(f, &held->bundle, &row->reserve,
+                                   &row->commit);
+    }
+
+    return 0;
+}
+
+
 void
 cycles_held_forget(cycles_folder_t *f)
 {
@@ -232,15 +409,15 @@ cycles_held_forget(cycles_folder_t *f)
 void
 cycles_held_rest(cycles_folder_t *f)
 {
-    uintptr_t  first, last, page;
+    uintptr_t  first, last, bundle;
 
     if (f->held == NULL) {
         return;
     }
 
-    page = (uintptr_t) sysconf(_SC_PAGESIZE);
-    first = ((uintptr_t) f->held->bytes + page - 1) & ~(page - 1);
-    last = ((uintptr_t) f->held->bytes + CYCLES_HELD_BYTES) & ~(page - 1);
+    bundle = (uintptr_t) sysconf(_SC_PAGESIZE);
+    first = ((uintptr_t) f->held->bytes + bundle - 1) & ~(bundle - 1);
+    last = ((uintptr_t) f->held->bytes + CYCLES_HELD_BYTES) & ~(bundle - 1);
 
     (void) madvise((void *) first, last - first, MADV_DONTNEED);
 }

@@ -14,7 +14,11 @@
 #include "cycles_ledger_db.h"
 
 
-#define CYCLES_LIST_SQL       4096
+#define CYCLES_LIST_SQL       8192
+
+/* bundles that are looked into at first, and how many times more then */
+#define CYCLES_LIST_BUNDLES   4
+#define CYCLES_LIST_MORE      8
 
 /* a cursor: the last row, its sort key, and a digest of both and the list */
 #define CYCLES_CURSOR_DIGEST  8
@@ -34,14 +38,31 @@ typedef struct {
 } cycles_sql_t;
 
 
-static sqlite3_stmt *cycles_list_prepare(cycles_ledger_t *ledger,
-    sqlite3 *db, const cycles_list_t *list, const cycles_position_t *after,
-    int64_t now);
-static void cycles_list_where(const cycles_list_t *list, cycles_sql_t *sql);
+/* what is asked for: the list behind a row, or up to a time only */
+
+typedef struct {
+    cycles_ledger_t          *ledger;
+    sqlite3                  *db;
+    const cycles_list_t      *list;
+    const cycles_position_t  *after;      /* NULL: from the first one */
+    int64_t                   now;
+    unsigned                  bounded;
+    int64_t                   bound;
+} cycles_query_t;
+
+
+static int cycles_list_bound(cycles_query_t *q);
+static int cycles_list_bound_at(cycles_query_t *q, unsigned bundles);
+static int cycles_list_count(const cycles_query_t *q);
+static sqlite3_stmt *cycles_list_prepare(const cycles_query_t *q);
+static sqlite3_stmt *cycles_list_statement(const cycles_query_t *q,
+    cycles_sql_t *sql);
+static void cycles_list_from(const cycles_query_t *q, cycles_sql_t *sql);
+static void cycles_list_bundles(const cycles_query_t *q, cycles_sql_t *sql);
+static void cycles_list_where(const cycles_query_t *q, cycles_sql_t *sql);
 static void cycles_sql_add(cycles_sql_t *sql, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-static void cycles_list_bind(cycles_ledger_t *ledger, sqlite3_stmt *st,
-    const cycles_list_t *list, const cycles_position_t *after, int64_t now);
+static void cycles_list_bind(const cycles_query_t *q, sqlite3_stmt *st);
 static void cycles_list_visible(sqlite3_context *context, int n,
     sqlite3_value **values);
 static int cycles_list_rows(sqlite3_stmt *st, const cycles_list_t *list,
@@ -111,9 +132,8 @@ cycles_ledger_reservation(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_reservation_t   row;
 
     static const char      sql[] = "SELECT 0, 0," CYCLES_ROW_COLUMNS
-                                   " FROM reservations"
-                                   " WHERE seq = ?3 AND"
-                                   " reservation_id = ?1";
+                                   " FROM " CYCLES_RESERVATION_BY_SEQ
+                                   " WHERE reservation_id = ?3";
 
     if (cycles_id_parse(id, bin) != 0) {
         return CYCLES_NOT_FOUND;
@@ -129,9 +149,9 @@ cycles_ledger_reservation(cycles_ledger_t *ledger, cycles_str_t id,
 
     if (sqlite3_prepare_v2(db, sql, sizeof(sql), &st, NULL) == SQLITE_OK) {
         cycles_bind_init(&b, st);
-        cycles_bind_str(&b, id);
-        cycles_bind_int(&b, now);
         cycles_bind_int(&b, cycles_ledger_id_seq(ledger, bin));
+        cycles_bind_int(&b, now);
+        cycles_bind_str(&b, id);
 
         rc = sqlite3_step(st);
 
@@ -164,6 +184,7 @@ cycles_ledger_list(cycles_ledger_t *ledger, const cycles_list_t *list,
     sqlite3_stmt       *st;
     cycles_code_t       code;
     unsigned char       from[CYCLES_CURSOR_MAX], to[CYCLES_MAX_SCOPE];
+    cycles_query_t      query;
     cycles_position_t   after, last;
 
     next->len = 0;
@@ -181,10 +202,18 @@ cycles_ledger_list(cycles_ledger_t *ledger, const cycles_list_t *list,
         return CYCLES_INTERNAL_ERROR;
     }
 
-    code = CYCLES_INTERNAL_ERROR;
+    query.ledger = ledger;
+    query.db = db;
+    query.list = list;
+    query.after = list->cursor.len ? &after : NULL;
+    query.now = now;
 
-    st = cycles_list_prepare(ledger, db, list,
-                             list->cursor.len ? &after : NULL, now);
+    code = CYCLES_INTERNAL_ERROR;
+    st = NULL;
+
+    if (cycles_list_bound(&query) == 0) {
+        st = cycles_list_prepare(&query);
+    }
 
     if (st) {
         n = cycles_list_rows(st, list, take, data, &last, to);
@@ -209,58 +238,213 @@ cycles_ledger_list(cycles_ledger_t *ledger, const cycles_list_t *list,
 }
 
 
-static sqlite3_stmt *
-cycles_list_prepare(cycles_ledger_t *ledger, sqlite3 *db,
-    const cycles_list_t *list, const cycles_position_t *after, int64_t now)
+/*
+ * A list by time ends in the first few bundles of many: rows up to a time,
+ * which is that of a bundle, are enough if a list of them is full.  It is
+ * made with more and more of them until it is.
+ */
+
+static int
+cycles_list_bound(cycles_query_t *q)
 {
-    const char    *column, *direction;
+    int       n;
+    unsigned  bundles;
+
+    q->bounded = 0;
+
+    if (q->list->sort != CYCLES_BY_CREATED) {
+        return 0;
+    }
+
+    for (bundles = CYCLES_LIST_BUNDLES; ; bundles *= CYCLES_LIST_MORE) {
+
+        if (cycles_list_bound_at(q, bundles) != 0) {
+            return -1;
+        }
+
+        if (!q->bounded) {
+            return 0;
+        }
+
+        n = cycles_list_count(q);
+
+        if (n < 0) {
+            return -1;
+        }
+
+        if ((unsigned) n > q->list->limit) {
+            return 0;
+        }
+    }
+}
+
+
+/* the time of the bundle behind so many; not bounded: there are not more */
+
+static int
+cycles_list_bound_at(cycles_query_t *q, unsigned bundles)
+{
+    int            rc;
     cycles_sql_t   sql;
     sqlite3_stmt  *st;
 
-    column = cycles_list_sorts[list->sort].column;
-    direction = list->ascending ? "ASC" : "DESC";
+    q->bounded = 0;
+    sql.len = 0;
+
+    cycles_sql_add(&sql, "SELECT b.created_to_ms"
+                         " FROM reservation_bundles AS b");
+    cycles_list_bundles(q, &sql);
+    cycles_sql_add(&sql, " ORDER BY b.created_to_ms %s LIMIT 1 OFFSET %u",
+                   q->list->ascending ? "ASC" : "DESC", bundles);
+
+    st = cycles_list_statement(q, &sql);
+
+    if (st == NULL) {
+        return -1;
+    }
+
+    rc = sqlite3_step(st);
+
+    if (rc == SQLITE_ROW) {
+        q->bounded = 1;
+        q->bound = sqlite3_column_int64(st, 0);
+    }
+
+    sqlite3_finalize(st);
+
+    return (rc == SQLITE_ROW || rc == SQLITE_DONE) ? 0 : -1;
+}
+
+
+/* of the list's rows, and of one that would follow them */
+
+static int
+cycles_list_count(const cycles_query_t *q)
+{
+    int            n;
+    cycles_sql_t   sql;
+    sqlite3_stmt  *st;
 
     sql.len = 0;
 
-    cycles_sql_add(&sql, "SELECT seq, %s," CYCLES_ROW_COLUMNS
-                   " FROM reservations WHERE tenant_id = ?1", column);
+    cycles_sql_add(&sql, "SELECT count(*) FROM (SELECT 1 FROM ");
+    cycles_list_from(q, &sql);
+    cycles_list_where(q, &sql);
+    cycles_sql_add(&sql, " LIMIT ?3)");
 
-    cycles_list_where(list, &sql);
+    st = cycles_list_statement(q, &sql);
 
-    if (after) {
-        cycles_sql_add(&sql, " AND (%s, seq) %s (?15, ?16)", column,
-                       list->ascending ? ">" : "<");
+    if (st == NULL) {
+        return -1;
     }
 
+    n = (sqlite3_step(st) == SQLITE_ROW) ? sqlite3_column_int(st, 0) : -1;
+
+    sqlite3_finalize(st);
+
+    return n;
+}
+
+
+static sqlite3_stmt *
+cycles_list_prepare(const cycles_query_t *q)
+{
+    const char    *column, *direction;
+    cycles_sql_t   sql;
+
+    column = cycles_list_sorts[q->list->sort].column;
+    direction = q->list->ascending ? "ASC" : "DESC";
+
+    sql.len = 0;
+
+    cycles_sql_add(&sql, "SELECT seq, %s," CYCLES_ROW_COLUMNS " FROM ",
+                   column);
+    cycles_list_from(q, &sql);
+    cycles_list_where(q, &sql);
     cycles_sql_add(&sql, " ORDER BY %s %s, seq %s LIMIT ?3", column,
                    direction, direction);
 
-    if (list->scope_filter.len
-        && sqlite3_create_function_v2(db, "cycles_visible", 1,
+    return cycles_list_statement(q, &sql);
+}
+
+
+static sqlite3_stmt *
+cycles_list_statement(const cycles_query_t *q, cycles_sql_t *sql)
+{
+    sqlite3_stmt  *st;
+
+    if (q->list->scope_filter.len
+        && sqlite3_create_function_v2(q->db, "cycles_visible", 1,
                                       SQLITE_UTF8|SQLITE_DETERMINISTIC,
-                                      (void *) list, cycles_list_visible,
+                                      (void *) q->list, cycles_list_visible,
                                       NULL, NULL, NULL)
            != SQLITE_OK)
     {
         return NULL;
     }
 
-    if (sqlite3_prepare_v2(db, sql.text, sql.len, &st, NULL) != SQLITE_OK) {
+    if (sqlite3_prepare_v2(q->db, sql->text, sql->len, &st, NULL)
+        != SQLITE_OK)
+    {
         return NULL;
     }
 
-    cycles_list_bind(ledger, st, list, after, now);
+    cycles_list_bind(q, st);
 
     return st;
+}
+
+
+static void
+cycles_list_from(const cycles_query_t *q, cycles_sql_t *sql)
+{
+    cycles_sql_add(sql, "(SELECT * FROM reservation_rows WHERE tenant_id ="
+                   " ?1 UNION ALL " CYCLES_BUNDLE_FAST);
+    cycles_list_bundles(q, sql);
+
+    if (q->bounded) {
+        cycles_sql_add(sql, q->list->ascending
+                            ? " AND b.created_from_ms < ?23"
+                            : " AND b.created_to_ms > ?23");
+    }
+
+    cycles_sql_add(sql, ")");
+}
+
+
+/* bundles in which there may be rows of the list */
+
+static void
+cycles_list_bundles(const cycles_query_t *q, cycles_sql_t *sql)
+{
+    cycles_sql_add(sql, " WHERE b.tenant_id = ?1");
+
+    if (q->after && q->list->sort == CYCLES_BY_CREATED) {
+        cycles_sql_add(sql, q->list->ascending
+                            ? " AND b.created_to_ms >= ?15"
+                            : " AND b.created_from_ms <= ?15");
+    }
+
+    if (q->list->created.limited) {
+        cycles_sql_add(sql, " AND b.created_to_ms >= ?17"
+                            " AND b.created_from_ms <= ?18");
+    }
 }
 
 
 /* the numbers of parameters are those of cycles_list_bind() */
 
 static void
-cycles_list_where(const cycles_list_t *list, cycles_sql_t *sql)
+cycles_list_where(const cycles_query_t *q, cycles_sql_t *sql)
 {
-    unsigned  level;
+    unsigned              level;
+    const char           *column;
+    const cycles_list_t  *list;
+
+    list = q->list;
+    column = cycles_list_sorts[list->sort].column;
+
+    cycles_sql_add(sql, " WHERE tenant_id = ?1");
 
     /* keys that nobody knows are in no index, and nobody asks for them */
 
@@ -302,6 +486,16 @@ cycles_list_where(const cycles_list_t *list, cycles_sql_t *sql)
     if (list->scope_filter.len) {
         cycles_sql_add(sql, " AND cycles_visible(scope_path)");
     }
+
+    if (q->after) {
+        cycles_sql_add(sql, " AND (%s, seq) %s (?15, ?16)", column,
+                       list->ascending ? ">" : "<");
+    }
+
+    if (q->bounded) {
+        cycles_sql_add(sql, " AND created_at_ms %s ?23",
+                       list->ascending ? "<" : ">");
+    }
 }
 
 
@@ -322,19 +516,23 @@ cycles_sql_add(cycles_sql_t *sql, const char *fmt, ...)
 /* values that the statement does not mention are not there to be bound */
 
 static void
-cycles_list_bind(cycles_ledger_t *ledger, sqlite3_stmt *st,
-    const cycles_list_t *list, const cycles_position_t *after, int64_t now)
+cycles_list_bind(const cycles_query_t *q, sqlite3_stmt *st)
 {
-    unsigned                level;
-    cycles_bind_t           b;
-    cycles_digest_t         key;
+    unsigned                  level;
+    cycles_bind_t             b;
+    cycles_digest_t           key;
+    const cycles_list_t      *list;
+    const cycles_position_t  *after;
 
-    cycles_key_digest(ledger, "reserve", list->tenant.data, list->tenant.len,
-                      list->idempotency_key, &key);
+    list = q->list;
+    after = q->after;
+
+    cycles_key_digest(q->ledger, "reserve", list->tenant.data,
+                      list->tenant.len, list->idempotency_key, &key);
 
     cycles_bind_init(&b, st);
     cycles_bind_str(&b, list->tenant);
-    cycles_bind_int(&b, now);
+    cycles_bind_int(&b, q->now);
     cycles_bind_int(&b, (int64_t) list->limit + 1);
     cycles_bind_int(&b, cycles_db_key_hash(&key));
     cycles_bind_str(&b, list->idempotency_key);
@@ -361,6 +559,10 @@ cycles_list_bind(cycles_ledger_t *ledger, sqlite3_stmt *st,
     cycles_bind_int(&b, list->expires.to);
     cycles_bind_int(&b, list->finalized.from);
     cycles_bind_int(&b, list->finalized.to);
+
+    if (q->bounded) {
+        cycles_bind_int(&b, q->bound);
+    }
 }
 
 

@@ -82,7 +82,8 @@ cycles_tables_load(cycles_ledger_t *ledger, cycles_db_meta_t *meta, char *err,
 
     if (rc == 0) {
         rc = cycles_load_rows(ledger, db, CYCLES_RESERVATION_ROW
-                              " WHERE status = 'ACTIVE' ORDER BY seq",
+                              "reservation_rows WHERE status = 'ACTIVE'"
+                              " ORDER BY seq",
                               cycles_load_reservation, err, errlen);
     }
 

@@ -30,14 +30,18 @@ typedef struct {
  */
 
 #define CYCLES_PRUNE_ENDED                                                    \
-    "(SELECT seq FROM (SELECT seq, finalized_at_ms FROM reservations"         \
+    "(SELECT seq FROM (SELECT seq, finalized_at_ms FROM reservation_rows"     \
     " ORDER BY seq LIMIT ?2) WHERE finalized_at_ms < ?1)"
 
 static const cycles_prune_t  cycles_prunes[] = {
 
     { "DELETE FROM extensions WHERE reservation IN " CYCLES_PRUNE_ENDED, 0 },
 
-    { "DELETE FROM reservations WHERE seq IN " CYCLES_PRUNE_ENDED, 0 },
+    { "DELETE FROM reservation_rows WHERE seq IN " CYCLES_PRUNE_ENDED, 0 },
+
+    { "DELETE FROM reservation_bundles WHERE finalized_to_ms < ?1 AND first_seq"
+      " IN (SELECT first_seq FROM reservation_bundles ORDER BY first_seq"
+      " LIMIT (?2 + 99) / 100)", 0 },
 
     { "DELETE FROM events WHERE created_at_ms < ?1 AND seq IN"
       " (SELECT seq FROM events ORDER BY seq LIMIT ?2)", 0 },

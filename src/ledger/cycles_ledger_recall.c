@@ -70,8 +70,8 @@ static int cycles_kept_caps(cycles_ledger_t *ledger, sqlite3_stmt *st,
 
 static const cycles_kept_table_t  cycles_kept_tables[] = {
 
-    { CYCLES_RESERVATION_ROW " WHERE key_hash = ?1 AND key_is_fresh = 0"
-      " ORDER BY seq DESC",
+    { CYCLES_RESERVATION_ROW "reservation_rows WHERE key_hash = ?1"
+      " AND key_is_fresh = 0 ORDER BY seq DESC",
       "reserve", CYCLES_CELL_RESERVATION, cycles_kept_reservation },
 
     { CYCLES_DECISION_ROW " AND dry_run = 1 ORDER BY seq DESC",
@@ -98,7 +98,8 @@ static const cycles_kept_table_t  cycles_kept_tables[] = {
 
 
 static const cycles_kept_table_t  cycles_kept_by_id = {
-    CYCLES_RESERVATION_ROW " WHERE seq = ?1 AND reservation_id = ?2",
+    CYCLES_RESERVATION_ROW CYCLES_RESERVATION_BY_SEQ
+    " WHERE reservation_id = ?2",
     NULL, CYCLES_CELL_RESERVATION, cycles_kept_reservation
 };
 

@@ -725,8 +725,12 @@ cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
     rec->ttl_ms = cycles_in_int(in, 8);
     rec->grace_ms = cycles_in_int(in, 8);
     rec->expires_at_ms = cycles_in_int(in, 8);
+
+    rec->request.data = (unsigned char *) in->p;
     cycles_read_subject(in, rec);
     cycles_read_action(in, rec);
+    rec->request.len = in->p - rec->request.data;
+
     cycles_read_effects(in, rec, CYCLES_LEVELS);
     rec->metadata = cycles_in_text(in);
 }

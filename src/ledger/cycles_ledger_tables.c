@@ -135,7 +135,7 @@ static const struct {
  */
 
 #define CYCLES_INSERT_COMMITTED                                               \
-    "INSERT OR FAIL INTO reservations (seq, reservation_id,"                  \
+    "INSERT OR FAIL INTO reservation_rows (seq, reservation_id,"              \
     CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"            \
     " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"   \
     " key_is_fresh, metadata, budgets, finalized_at_ms, settle_seq,"          \
@@ -237,7 +237,7 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     "UPDATE budgets SET period_start_ms = ?, period_end_ms = ? WHERE id = ?",
 
     /* CYCLES_FOLD_RESERVE */
-    "INSERT INTO reservations (seq, reservation_id,"
+    "INSERT INTO reservation_rows (seq, reservation_id,"
     CYCLES_REQUEST_COLUMNS ", overage_policy, decision, estimate,"
     " remaining, expires_at_ms, granted_until_ms, ttl_ms, grace_period_ms,"
     " key_is_fresh, metadata, budgets, status) VALUES (?, ?, ?, ?, ?, ?, ?,"
@@ -255,10 +255,14 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     CYCLES_COMMITTED_VALUES "," CYCLES_COMMITTED_VALUES,
 
     /* CYCLES_FOLD_RESERVE_CAPS */
-    "UPDATE reservations" CYCLES_CAPS_OF_BUDGET,
+    "UPDATE reservation_rows" CYCLES_CAPS_OF_BUDGET,
+
+    /* CYCLES_FOLD_BUNDLE */
+    "INSERT OR FAIL INTO reservation_bundles VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 
     /* CYCLES_FOLD_COMMITTED */
-    "UPDATE reservations SET status = 'COMMITTED', finalized_at_ms = ?,"
+    "UPDATE reservation_rows SET status = 'COMMITTED', finalized_at_ms = ?,"
     " settle_seq = ?, settle_key = ?, settle_digest = ?,"
     " settle_trace_id = ?, settle_remaining = ?, actual = ?, charged = ?,"
     " settle_by_operator = 0, committed_metadata = ?,"
@@ -266,24 +270,25 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_RELEASED */
-    "UPDATE reservations SET status = 'RELEASED', finalized_at_ms = ?,"
+    "UPDATE reservation_rows SET status = 'RELEASED', finalized_at_ms = ?,"
     " settle_seq = ?, settle_key = ?, settle_digest = ?,"
     " settle_trace_id = ?, settle_remaining = ?, release_reason = ?,"
     " texts_omitted = ?, settle_by_operator = ?"
     " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_ENDED */
-    "UPDATE reservations SET status = ?, finalized_at_ms = ?, settle_seq = ?"
-    " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
+    "UPDATE reservation_rows SET status = ?, finalized_at_ms = ?,"
+    " settle_seq = ? WHERE seq = ? AND reservation_id = ?"
+    " AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_EXTEND */
     "INSERT INTO extensions (seq, reservation, idempotency_key,"
     " extend_by_ms, expires_at_ms, created_at_ms, trace_id, metadata, digest)"
-    " SELECT ?1, seq, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM reservations"
+    " SELECT ?1, seq, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM reservation_rows"
     " WHERE seq = ?9 AND reservation_id = ?10",
 
     /* CYCLES_FOLD_EXTENDED */
-    "UPDATE reservations SET expires_at_ms = ?, extensions = extensions + 1"
+    "UPDATE reservation_rows SET expires_at_ms = ?, extensions = extensions + 1"
     " WHERE seq = ? AND reservation_id = ? AND status = 'ACTIVE'",
 
     /* CYCLES_FOLD_EVENT */
@@ -796,6 +801,14 @@ cycles_fold_reserved(cycles_folder_t *f, cycles_bind_t *b,
     cycles_bind_int(b, rec->fresh_key);
     cycles_bind_opt_str(b, rec->metadata);
 
+    return cycles_fold_budgets(f, b, rec);
+}
+
+
+int
+cycles_fold_budgets(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec)
+{
     return cycles_bind_json(f, b, cycles_write_budgets, rec);
 }
 
@@ -1076,6 +1089,26 @@ static int
 cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     const cycles_record_t *rec, const char *operation, unsigned fresh)
 {
+    cycles_bind_str(b, rec->owner);
+    cycles_bind_str(b, rec->key);
+    cycles_bind_int(b, cycles_fold_key(f, operation, rec, fresh));
+    cycles_bind_blob(b, rec->digest.bytes, 16);
+
+    if (cycles_fold_subject(f, b, rec) != 0) {
+        return -1;
+    }
+
+    cycles_bind_opt_str(b, rec->trace_id);
+    cycles_bind_int(b, rec->time);
+
+    return 0;
+}
+
+
+int
+cycles_fold_subject(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec)
+{
     unsigned          i;
     cycles_scopes_t  *scopes;
 
@@ -1086,10 +1119,6 @@ cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     scopes = &f->scopes;
     cycles_scopes_derive(rec->subject, scopes);
 
-    cycles_bind_str(b, rec->owner);
-    cycles_bind_str(b, rec->key);
-    cycles_bind_int(b, cycles_fold_key(f, operation, rec, fresh));
-    cycles_bind_blob(b, rec->digest.bytes, 16);
     cycles_fold_copy(f, b, scopes->path, scopes->prefix[scopes->n - 1].len);
 
     for (i = 0; i < CYCLES_LEVELS; i++) {
@@ -1116,8 +1145,6 @@ cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     }
 
     cycles_bind_name(b, cycles_unit_name(rec->unit));
-    cycles_bind_opt_str(b, rec->trace_id);
-    cycles_bind_int(b, rec->time);
 
     return 0;
 }

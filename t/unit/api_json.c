@@ -6,6 +6,8 @@
  */
 
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +32,7 @@ static void test_reserved(void);
 static void test_settled(void);
 static void test_statuses(void);
 static void test_times(void);
+static void test_integers(void);
 
 
 #define SUBJECT  "\"subject\":{\"tenant\":\"acme\",\"agent\":\"a\"," \
@@ -58,6 +61,7 @@ main(void)
     test_settled();
     test_statuses();
     test_times();
+    test_integers();
 
     return done_testing();
 }
@@ -524,4 +528,43 @@ test_times(void)
         is_int(cycles_time_parse((unsigned char *) bad[i], strlen(bad[i]), 0,
                                &ms), -1, "not \"%s\"", bad[i]);
     }
+}
+
+
+/* numbers of each length, the first and the last of them */
+
+static void
+test_integers(void)
+{
+    int            k, sign;
+    char           want[32];
+    int64_t        n, m;
+    unsigned       wrong;
+    cycles_json_t  js;
+
+    for (wrong = 0, n = 1; /* void */ ; n *= 10) {
+        for (k = -2; k <= 2; k++) {
+            for (sign = -1; sign <= 1; sign += 2) {
+                m = sign * (n + k);
+                snprintf(want, sizeof(want), "%" PRId64, m);
+                cycles_json_init(&js, buf, sizeof(buf));
+                cycles_json_integer(&js, m);
+                wrong += strcmp(text_of(&js), want) != 0;
+            }
+        }
+
+        if (n > INT64_MAX / 10) {
+            break;
+        }
+    }
+
+    is_int(wrong, 0, "numbers of all lengths");
+
+    cycles_json_init(&js, buf, sizeof(buf));
+    cycles_json_raw(&js, "[", 1);
+    cycles_json_integer(&js, INT64_MAX);
+    cycles_json_next(&js);
+    cycles_json_integer(&js, INT64_MIN);
+    is_str(text_of(&js), "[9223372036854775807,-9223372036854775808",
+           "and the longest ones");
 }

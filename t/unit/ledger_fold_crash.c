@@ -340,11 +340,12 @@ operate(cycles_ledger_t *l, const char *key, int64_t now)
 static void
 work(cycles_ledger_t *l, unsigned n)
 {
-    char             key[40], id[40];
-    ack_t           *ack;
-    unsigned         i;
-    static unsigned  serial;
-    static int64_t   now = T0;
+    char               key[40], id[40];
+    ack_t             *ack;
+    unsigned           i;
+    cycles_reserve_t   rq;
+    static unsigned    serial;
+    static int64_t     now = T0;
 
     static const char  *subjects[] = { "a", "a//b", "a//c" };
 
@@ -367,9 +368,10 @@ work(cycles_ledger_t *l, unsigned n)
             continue;
         }
 
-        if (led_reserve(l, subjects[rnd(3)], key, rnd(100), now)
-            != CYCLES_OK)
-        {
+        rq = led_reserve_rq(subjects[rnd(3)], key, rnd(100));
+        rq.fresh_key = (rnd(4) != 0);
+
+        if (led_do_reserve(l, &rq, now) != CYCLES_OK) {
             continue;
         }
 
@@ -482,6 +484,9 @@ number(cycles_ledger_t *l, const char *fmt, ...)
 }
 
 
+static int64_t  bundles;
+
+
 /* the rows explain the sums, and the tables have what memory has */
 
 static unsigned
@@ -523,6 +528,8 @@ audit(cycles_ledger_t *l)
 
         wrong += number(l, "SELECT count(*) > 0 FROM periods") != 1;
     }
+
+    bundles += number(l, "SELECT count(*) FROM reservation_bundles");
 
     return wrong;
 }
@@ -707,6 +714,7 @@ main(int argc, char **argv)
     is_int(wrong, 0, "it died %u times at any of them: all that was told is "
            "there, once", died);
     ok(died > rounds / 2, "it died more often than not");
+    ok(bundles > rounds, "there were bundles");
 
     snprintf(command, sizeof(command), "rm -rf %s/*", led_dir);
     (void) !system(command);
