@@ -162,7 +162,8 @@ class Ours:
         self.nginx = Nginx(
             main=main + affinity, http=HTTP + http, server=PROXY + server,
             workers=workers, files=files, provider=provider,
-            log_level='warn', zone=zone, connections=32768, **kw,
+            log_level='warn', zone=zone, connections=32768,
+            log_variables=(), **kw,
             **dict({'mode': 'on', 'sync': 'interval', 'buffering': 'on'},
                    **variables))
         self.port = self.nginx.port

@@ -115,6 +115,11 @@ ngx_module_t  ngx_http_cycles_filter_module = {
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
+/* by format */
+
+static ngx_http_cycles_pieces_t
+    ngx_http_cycles_replies[LLM_REPLY_EVENTSTREAM + 1];
+
 
 static ngx_int_t
 ngx_http_cycles_header_filter(ngx_http_request_t *r)
@@ -274,6 +279,7 @@ static ngx_int_t
 ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
     ngx_str_t            *type;
+    llm_reply_t          *reply;
     llm_reply_format_t    format;
     ngx_http_upstream_t  *u;
 
@@ -299,12 +305,17 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     /* for as long as a stream is open, and it needs no more than this */
 
-    ctx->reply = ngx_palloc(r->pool, llm_reply_size(format));
-    if (ctx->reply == NULL) {
+    reply = ngx_http_cycles_piece(&ngx_http_cycles_replies[format],
+                                  llm_reply_size(format));
+    if (reply == NULL) {
         return NGX_ERROR;
     }
 
-    llm_reply_init(ctx->reply, ctx->route.api, format);
+    llm_reply_init(reply, ctx->route.api, format);
+
+    ngx_http_cycles_free_reply(ctx);
+    ctx->reply = reply;
+
     ngx_http_cycles_read_headers(r, ctx);
 
     if (ngx_http_cycles_read_encoding(r, ctx) != NGX_OK) {
@@ -338,6 +349,23 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     }
 
     return ngx_http_cycles_cutoff_init(r, ctx);
+}
+
+
+void
+ngx_http_cycles_free_reply(ngx_http_cycles_ctx_t *ctx)
+{
+    llm_reply_t  *reply;
+
+    static llm_reply_t  none;
+
+    reply = ctx->reply;
+    ctx->reply = &none;
+
+    if (reply && reply != &none) {
+        ngx_http_cycles_free_piece(&ngx_http_cycles_replies[reply->format],
+                                   reply);
+    }
 }
 
 

@@ -48,6 +48,9 @@ static void ngx_http_cycles_cleanup(void *data);
 static void ngx_http_cycles_pool_cleanup(void *data);
 
 
+static ngx_http_cycles_pieces_t  ngx_http_cycles_ctxs;
+
+
 /*
  * Called in the precontent phase, again whenever an awaited event has come,
  * and again behind an internal redirect.
@@ -190,21 +193,9 @@ ngx_http_cycles_begin(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 static ngx_http_cycles_ctx_t *
 ngx_http_cycles_create_ctx(ngx_http_request_t *r)
 {
-    ngx_http_cleanup_t     *cln;
+    ngx_uint_t              i;
     ngx_pool_cleanup_t     *pcln;
     ngx_http_cycles_ctx_t  *ctx;
-
-    static llm_reply_t  none;
-
-    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_cycles_ctx_t));
-    if (ctx == NULL) {
-        return NULL;
-    }
-
-    cln = ngx_http_cleanup_add(r, 0);
-    if (cln == NULL) {
-        return NULL;
-    }
 
     /* an internal redirect clears r->ctx; this is how it is found again */
 
@@ -213,14 +204,30 @@ ngx_http_cycles_create_ctx(ngx_http_request_t *r)
         return NULL;
     }
 
+    ctx = ngx_http_cycles_piece(&ngx_http_cycles_ctxs,
+                                sizeof(ngx_http_cycles_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(ctx, offsetof(ngx_http_cycles_ctx_t, text));
+
     pcln->handler = ngx_http_cycles_pool_cleanup;
     pcln->data = ctx;
 
-    cln->handler = ngx_http_cycles_cleanup;
-    cln->data = ctx;
+    /* as ngx_http_cleanup_add() does it, of which there is no other use */
+
+    ctx->cleanup.handler = ngx_http_cycles_cleanup;
+    ctx->cleanup.data = ctx;
+    ctx->cleanup.next = r->cleanup;
+    r->cleanup = &ctx->cleanup;
+
+    for (i = 0; i < NGX_HTTP_CYCLES_LINKS; i++) {
+        ngx_free_chain(r->pool, &ctx->links[i]);
+    }
 
     ctx->request = r;
-    ctx->reply = &none;
+    ngx_http_cycles_free_reply(ctx);
     ctx->remaining = CYCLES_NOT_KNOWN;
     ctx->charged = -1;
     ctx->actual = -1;
@@ -271,10 +278,46 @@ ngx_http_cycles_find_ctx(ngx_http_request_t *r)
 }
 
 
+u_char *
+ngx_http_cycles_keep(ngx_http_cycles_ctx_t *ctx, size_t len)
+{
+    u_char  *p;
+
+    if (len > NGX_HTTP_CYCLES_TEXT - (size_t) ctx->ntext) {
+        return ngx_pnalloc(ctx->request->pool, len);
+    }
+
+    p = ctx->text + ctx->ntext;
+    ctx->ntext += len;
+
+    return p;
+}
+
+
+u_char *
+ngx_http_cycles_keep_str(ngx_http_cycles_ctx_t *ctx, ngx_str_t *s)
+{
+    u_char  *p;
+
+    p = ngx_http_cycles_keep(ctx, s->len);
+
+    if (p) {
+        ngx_memcpy(p, s->data, s->len);
+    }
+
+    return p;
+}
+
+
+/* the request has been logged: nobody asks for it any more */
+
 static void
 ngx_http_cycles_pool_cleanup(void *data)
 {
-    /* marks the context in the list of cleanups, nothing is left to do */
+    ngx_http_cycles_ctx_t *ctx = data;
+
+    ngx_http_cycles_free_reply(ctx);
+    ngx_http_cycles_free_piece(&ngx_http_cycles_ctxs, ctx);
 }
 
 
@@ -567,7 +610,7 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     if (rsv->request_id.len) {
         ctx->request_id.len = rsv->request_id.len;
-        ctx->request_id.data = ngx_pstrdup(r->pool, &rsv->request_id);
+        ctx->request_id.data = ngx_http_cycles_keep_str(ctx, &rsv->request_id);
         if (ctx->request_id.data == NULL) {
             return NGX_ERROR;
         }
@@ -580,7 +623,7 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
                != 0))
     {
         ctx->trace_id.len = rsv->trace_id.len;
-        ctx->trace_id.data = ngx_pstrdup(r->pool, &rsv->trace_id);
+        ctx->trace_id.data = ngx_http_cycles_keep_str(ctx, &rsv->trace_id);
         if (ctx->trace_id.data == NULL) {
             return NGX_ERROR;
         }
@@ -607,7 +650,7 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     if (s.len) {
         ctx->reason.len = s.len;
-        ctx->reason.data = ngx_pstrdup(r->pool, &s);
+        ctx->reason.data = ngx_http_cycles_keep_str(ctx, &s);
         if (ctx->reason.data == NULL) {
             return NGX_ERROR;
         }
@@ -631,13 +674,13 @@ ngx_http_cycles_keep_answer(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     s.len = rs->scope_path_len;
 
     ctx->scope.len = s.len;
-    ctx->scope.data = ngx_pstrdup(r->pool, &s);
+    ctx->scope.data = ngx_http_cycles_keep_str(ctx, &s);
     if (ctx->scope.data == NULL) {
         return NGX_ERROR;
     }
 
     ctx->reservation_id.len = rsv->id.len;
-    ctx->reservation_id.data = ngx_pstrdup(r->pool, &rsv->id);
+    ctx->reservation_id.data = ngx_http_cycles_keep_str(ctx, &rsv->id);
     if (ctx->reservation_id.data == NULL) {
         return NGX_ERROR;
     }

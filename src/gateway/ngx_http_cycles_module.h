@@ -8,6 +8,7 @@
  *     ngx_http_cycles_prices.c         those of prices
  *     ngx_http_cycles_handler.c        the life of one request
  *     ngx_http_cycles_reservation.c    where a reservation is kept
+ *     ngx_http_cycles_pieces.c         memory that is used again
  *     ngx_http_cycles_trust.c          an earlier hop has reserved for it
  *     ngx_http_cycles_route.c          its provider, and what is free
  *     ngx_http_cycles_request.c        its body: facts, estimate, rewriting
@@ -37,6 +38,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_authority.h"
+#include "ngx_http_cycles_pieces.h"
 #include "../status/ngx_http_cycles_zone.h"
 #include "../client/ngx_http_cycles_breaker.h"
 #include "../ngx_http_cycles_conf.h"
@@ -90,6 +92,15 @@
 
 #define NGX_HTTP_CYCLES_DENY_STATUS_AUTO  0
 #define NGX_HTTP_CYCLES_DENY_FORMAT_AUTO  LLM_ERRORS
+
+
+/* for what is kept of a request: five strings, three of them of a known size */
+
+#define NGX_HTTP_CYCLES_TEXT              144
+
+/* nginx takes more than these for a request with a body */
+
+#define NGX_HTTP_CYCLES_LINKS             8
 
 
 /* $cycles_decision */
@@ -293,10 +304,8 @@ typedef struct {
     ngx_http_cycles_loc_conf_t      *conf;        /* that decided */
     ngx_http_cycles_reservation_t   *reservation;
     ngx_http_cycles_state_t          state;
-
-    /* beside another one of its size: a context is as small as it can be */
-
     ngx_http_cycles_usage_source_t   usage_source;
+    ngx_http_cleanup_t               cleanup;
 
     /* the request */
 
@@ -343,7 +352,7 @@ typedef struct {
 
     /* the reply */
 
-    llm_reply_t                     *reply;       /* its format's size */
+    llm_reply_t                     *reply;       /* never NULL */
     ngx_http_cycles_inflate_t       *inflate;     /* NULL: nothing to */
     ngx_http_cycles_cutoff_t        *cutoff;      /* NULL: it runs on */
     ngx_buf_t                       *held;        /* an incomplete event */
@@ -393,6 +402,15 @@ typedef struct {
     unsigned                         held_back:1; /* the reply's end is */
     unsigned                         settling:1;  /* settle() was called */
     unsigned                         settled:1;   /* and is final */
+
+    /*
+     * A request's pool grows by 4 KB: not for strings, which are not zeroed;
+     * and it gets links for nginx, for what it has to have because of us.
+     */
+
+    ngx_chain_t                      links[NGX_HTTP_CYCLES_LINKS];
+    unsigned                         ntext:8;     /* bytes in use */
+    u_char                           text[NGX_HTTP_CYCLES_TEXT];
 } ngx_http_cycles_ctx_t;
 
 
@@ -420,6 +438,11 @@ ngx_int_t ngx_http_cycles_handler(ngx_http_request_t *r);
  */
 
 ngx_http_cycles_ctx_t *ngx_http_cycles_get_ctx(ngx_http_request_t *r);
+
+/* room for a string that lasts as long as the context; or NULL */
+
+u_char *ngx_http_cycles_keep(ngx_http_cycles_ctx_t *ctx, size_t len);
+u_char *ngx_http_cycles_keep_str(ngx_http_cycles_ctx_t *ctx, ngx_str_t *s);
 
 /* the same, wherever the request is, without setting that pointer */
 
@@ -714,6 +737,10 @@ ngx_str_t *ngx_http_cycles_verdict_name(ngx_http_cycles_verdict_t verdict);
 
 
 /* ngx_http_cycles_filter_module.c */
+
+/* what has been read of a reply, if anything has */
+
+void ngx_http_cycles_free_reply(ngx_http_cycles_ctx_t *ctx);
 
 /*
  * name must be static; value is not copied, and left out when it has control

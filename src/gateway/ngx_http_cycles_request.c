@@ -94,7 +94,7 @@ ngx_http_cycles_read_facts(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         facts->model_len = ctx->route.model.len;
 
     } else if (facts->model_len) {
-        p = ngx_pnalloc(r->pool, facts->model_len);
+        p = ngx_http_cycles_keep(ctx, facts->model_len);
         if (p == NULL) {
             return NGX_ERROR;
         }
@@ -310,7 +310,7 @@ ngx_http_cycles_read_edits(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
 ngx_int_t
 ngx_http_cycles_rewrite(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    ngx_uint_t                 i, k, n;
+    ngx_uint_t                 i, k, n, usage;
     llm_facts_t               *facts;
     llm_splice_t              *caps;
     ngx_http_cycles_splice_t   splice, *splices;
@@ -319,18 +319,24 @@ ngx_http_cycles_rewrite(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    splices = ngx_palloc(r->pool, (ctx->nsplices + 1)
+    facts = ctx->facts;
+
+    usage = ctx->conf->stream_usage && ctx->route.stream_usage
+            && facts->stream && !facts->include_usage;
+
+    if (ctx->nsplices + usage == 0) {
+        return NGX_OK;
+    }
+
+    splices = ngx_palloc(r->pool, (ctx->nsplices + usage)
                                   * sizeof(ngx_http_cycles_splice_t));
     if (splices == NULL) {
         return NGX_ERROR;
     }
 
-    facts = ctx->facts;
     n = 0;
 
-    if (ctx->conf->stream_usage && ctx->route.stream_usage
-        && facts->stream && !facts->include_usage)
-    {
+    if (usage) {
         ngx_http_cycles_ask_usage(ctx, &splices[n++]);
     }
 
@@ -351,7 +357,7 @@ ngx_http_cycles_rewrite(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         splices[k] = splice;
     }
 
-    return n ? ngx_http_cycles_splice(r, splices, n) : NGX_OK;
+    return ngx_http_cycles_splice(r, splices, n);
 }
 
 

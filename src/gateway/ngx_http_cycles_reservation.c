@@ -3,9 +3,8 @@
  * Copyright (C) nginx-cycles authors
  *
  * Where a reservation is kept: in a pool of its own, for it outlives the
- * request of its client.  The answer to its reserve, which is large and soon
- * of no more use, is beside it.  Both are used again by later ones: malloc()
- * takes longer for them than for nginx's own pools, which are all of a size.
+ * request of its client, and later ones use it again.  The answer to its
+ * reserve, which is large and soon of no more use, is beside it.
  */
 
 
@@ -14,37 +13,20 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_authority.h"
+#include "ngx_http_cycles_pieces.h"
 
-
-/* of each kind, for a worker; a sanitizer is to see what is used too late */
-
-#if defined(__SANITIZE_ADDRESS__)
-#define NGX_HTTP_CYCLES_IDLE  0
-#else
-#define NGX_HTTP_CYCLES_IDLE  32
-#endif
 
 #define NGX_HTTP_CYCLES_GROW      128
 #define NGX_HTTP_CYCLES_GROW_MAX  2048
 
 
-typedef union ngx_http_cycles_answer_u  ngx_http_cycles_answer_t;
-
-union ngx_http_cycles_answer_u {
-    cycles_reserved_t               reserved;
-    ngx_http_cycles_answer_t       *next;
-};
-
-
 static ngx_http_cycles_reservation_t *ngx_http_cycles_new_reservation(
     ngx_http_cycles_authority_t *authority);
-static cycles_reserved_t *ngx_http_cycles_new_answer(void);
 static void ngx_http_cycles_grown(ngx_http_cycles_authority_t *authority,
     ngx_pool_t *pool);
 
 
-static ngx_http_cycles_answer_t  *ngx_http_cycles_answers;
-static ngx_uint_t                 ngx_http_cycles_nanswers;
+static ngx_http_cycles_pieces_t  ngx_http_cycles_answers;
 
 
 ngx_http_cycles_reservation_t *
@@ -57,7 +39,8 @@ ngx_http_cycles_create_reservation(ngx_http_cycles_authority_t *authority)
         return NULL;
     }
 
-    rsv->reserved = ngx_http_cycles_new_answer();
+    rsv->reserved = ngx_http_cycles_piece(&ngx_http_cycles_answers,
+                                          sizeof(cycles_reserved_t));
     if (rsv->reserved == NULL) {
         ngx_http_cycles_destroy_reservation(rsv);
         return NULL;
@@ -111,48 +94,13 @@ ngx_http_cycles_new_reservation(ngx_http_cycles_authority_t *authority)
 }
 
 
-static cycles_reserved_t *
-ngx_http_cycles_new_answer(void)
-{
-    ngx_http_cycles_answer_t  *answer;
-
-    answer = ngx_http_cycles_answers;
-
-    if (answer) {
-        ngx_http_cycles_answers = answer->next;
-        ngx_http_cycles_nanswers--;
-
-    } else {
-        answer = ngx_alloc(sizeof(ngx_http_cycles_answer_t), ngx_cycle->log);
-        if (answer == NULL) {
-            return NULL;
-        }
-    }
-
-    return &answer->reserved;
-}
-
-
 void
 ngx_http_cycles_forget_answer(ngx_http_cycles_reservation_t *rsv)
 {
-    ngx_http_cycles_answer_t  *answer;
-
-    answer = (ngx_http_cycles_answer_t *) rsv->reserved;
-    rsv->reserved = NULL;
-
-    if (answer == NULL) {
-        return;
+    if (rsv->reserved) {
+        ngx_http_cycles_free_piece(&ngx_http_cycles_answers, rsv->reserved);
+        rsv->reserved = NULL;
     }
-
-    if (ngx_http_cycles_nanswers == NGX_HTTP_CYCLES_IDLE) {
-        ngx_free(answer);
-        return;
-    }
-
-    answer->next = ngx_http_cycles_answers;
-    ngx_http_cycles_answers = answer;
-    ngx_http_cycles_nanswers++;
 }
 
 
@@ -171,7 +119,7 @@ ngx_http_cycles_destroy_reservation(ngx_http_cycles_reservation_t *rsv)
         ngx_http_cycles_grown(authority, pool);
     }
 
-    if (authority->nidle == NGX_HTTP_CYCLES_IDLE
+    if (authority->nidle == NGX_HTTP_CYCLES_PIECES
         || pool->d.next || pool->large || pool->cleanup)
     {
         ngx_destroy_pool(pool);

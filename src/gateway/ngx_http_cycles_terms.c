@@ -233,7 +233,7 @@ ngx_http_cycles_keep_tenant(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     s.data = tenant->data;
 
     ctx->tenant.len = s.len;
-    ctx->tenant.data = ngx_pstrdup(r->pool, &s);
+    ctx->tenant.data = ngx_http_cycles_keep_str(ctx, &s);
 
     return ctx->tenant.data ? NGX_OK : NGX_ERROR;
 }
@@ -620,7 +620,7 @@ ngx_http_cycles_set_trace(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
     /* the authority may answer with another */
 
     ctx->trace_id.len = 32;
-    ctx->trace_id.data = ngx_pnalloc(r->pool, 32);
+    ctx->trace_id.data = ngx_http_cycles_keep(ctx, 32);
     if (ctx->trace_id.data == NULL) {
         return NGX_ERROR;
     }

@@ -1,0 +1,40 @@
+
+/*
+ * Copyright (C) nginx-cycles authors
+ *
+ * Memory of one size, which a worker uses again.  A piece is as large as what
+ * is in it, and not a part of a pool: those of requests grow by 4 KB, and
+ * malloc() takes longer for pieces of many sizes than for nginx's own.
+ */
+
+
+#ifndef _NGX_HTTP_CYCLES_PIECES_H_INCLUDED_
+#define _NGX_HTTP_CYCLES_PIECES_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+/* of each size, that wait; a sanitizer is to see what is used too late */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define NGX_HTTP_CYCLES_PIECES  0
+#else
+#define NGX_HTTP_CYCLES_PIECES  32
+#endif
+
+
+typedef struct {
+    ngx_uint_t                      n;
+    void                           *free;    /* each begins with the next */
+} ngx_http_cycles_pieces_t;
+
+
+/* pieces are all of that size, which is at least that of a pointer; or NULL */
+
+void *ngx_http_cycles_piece(ngx_http_cycles_pieces_t *pieces, size_t size);
+void ngx_http_cycles_free_piece(ngx_http_cycles_pieces_t *pieces, void *p);
+
+
+#endif /* _NGX_HTTP_CYCLES_PIECES_H_INCLUDED_ */
