@@ -190,7 +190,7 @@ STAGES = [
     ('ledger', r'cycles_ledger\w*\.c|ngx_http_cycles_ledger\w*\.c|'
                r'cycles_hash\.c|cycles_period\.c|cycles_calendar\.c'),
     ('calls', r'(ngx_http_)?cycles_(call|client|settlement|journal|breaker|'
-              r'replay|protocol|reply)\w*\.c|cycles_(json|tree)\.c'),
+              r'replay|protocol|reply|head)\w*\.c|cycles_(json|tree)\.c'),
     ('denial', r'ngx_http_cycles_deny\.c|llm_error\.c'),
     ('settle', r'ngx_http_cycles_settle\.c|ngx_http_cycles_status\.c|'
                r'ngx_http_cycles_zone_module\.c'),

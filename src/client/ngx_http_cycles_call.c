@@ -9,6 +9,7 @@
 
 
 #include "ngx_http_cycles_call.h"
+#include "cycles_head.h"
 #include "../status/ngx_http_cycles_counters.h"
 
 
@@ -16,10 +17,25 @@
 
 #define NGX_HTTP_CYCLES_CALL_POOL     16384
 
+/* attempts that have ended and are kept for those that follow, and how long */
+#define NGX_HTTP_CYCLES_MAX_KEPT      32
+#define NGX_HTTP_CYCLES_KEPT_TIME     1000
+
+/* of an image: those between the four lists of two requests */
+#define NGX_HTTP_CYCLES_PIECES        5
+
 /* how long to wait for somebody else's thread to let go of a request */
 #define NGX_HTTP_CYCLES_BLOCKED_TIME  50
 
 #define NGX_HTTP_CYCLES_MAX_RETRY_AFTER  3600
+
+
+/* of a request's pool: what an image of it has, one piece after the other */
+
+typedef struct {
+    u_char                     *data;
+    size_t                      len;
+} ngx_http_cycles_piece_t;
 
 
 /* a header of each call */
@@ -31,10 +47,16 @@ typedef struct {
 } ngx_http_cycles_header_t;
 
 
-/* one try; it lives in its connection's pool and may outlive its call */
+/*
+ * One try; it lives in its connection's pool and may outlive its call.  One
+ * that has come to its end is kept, with its connection and its request as
+ * they were before they knew of a call: an image of the request's pool has
+ * that.  To make them anew takes more than all that is special in a call.
+ */
 
 struct ngx_http_cycles_attempt_s {
     ngx_http_cycles_call_t     *call;         /* NULL: nobody waits for it */
+    ngx_http_conf_ctx_t        *conf_ctx;
     ngx_connection_t           *connection;
     ngx_http_request_t         *request;
 
@@ -50,7 +72,19 @@ struct ngx_http_cycles_attempt_s {
     ngx_event_t                 timer;
     ngx_event_t                 event;        /* it has ended */
 
+    ngx_int_t                 (*process_header)(ngx_http_request_t *r);
+    cycles_head_t               head;         /* of a reply that is whole */
+    ngx_str_t                   reply;
+
+    ngx_queue_t                 queue;        /* of those that are kept */
+    ngx_pool_t                 *pool;         /* the request's */
+    u_char                     *image;        /* NULL: it can't be kept */
+    ngx_http_cycles_piece_t     pieces[NGX_HTTP_CYCLES_PIECES];
+    u_char                     *last;         /* of the connection's pool */
+
     unsigned                    done:1;
+    unsigned                    whole:1;
+    unsigned                    kept:1;
 };
 
 
@@ -62,6 +96,8 @@ typedef struct {
     ngx_uint_t                  running;
     ngx_uint_t                  limit;
     ngx_event_t                 event;        /* there may be room */
+    ngx_queue_t                 kept;
+    ngx_uint_t                  nkept;
 } ngx_http_cycles_calls_t;
 
 
@@ -73,9 +109,21 @@ static void ngx_http_cycles_call_dequeue(ngx_http_cycles_call_t *call);
 static void ngx_http_cycles_call_expire(ngx_event_t *ev);
 
 static void ngx_http_cycles_attempt_start(ngx_http_cycles_call_t *call);
+static ngx_http_cycles_attempt_t *ngx_http_cycles_attempt_get(
+    ngx_http_conf_ctx_t *conf_ctx);
+static ngx_http_cycles_attempt_t *ngx_http_cycles_attempt_again(
+    ngx_http_conf_ctx_t *conf_ctx);
 static ngx_int_t ngx_http_cycles_attempt_init(ngx_http_cycles_attempt_t *at);
+static ngx_int_t ngx_http_cycles_attempt_subrequest(
+    ngx_http_cycles_attempt_t *at);
+static void ngx_http_cycles_attempt_image(ngx_http_cycles_attempt_t *at);
+static size_t ngx_http_cycles_attempt_pieces(ngx_http_cycles_attempt_t *at,
+    ngx_pool_t *pool);
+static void ngx_http_cycles_attempt_restore(ngx_http_cycles_attempt_t *at);
 static ngx_int_t ngx_http_cycles_attempt_request(
     ngx_http_cycles_attempt_t *at);
+static void ngx_http_cycles_attempt_wait(ngx_http_cycles_attempt_t *at,
+    ngx_msec_t timeout);
 static ngx_int_t ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
     ngx_http_cycles_call_t *call);
 static ngx_int_t ngx_http_cycles_attempt_header(ngx_http_request_t *sr,
@@ -86,18 +134,28 @@ static ngx_int_t ngx_http_cycles_copy(ngx_pool_t *pool, ngx_str_t *to,
     ngx_str_t *from);
 static ngx_uint_t ngx_http_cycles_printable(ngx_str_t *value);
 static void ngx_http_cycles_attempt_run(ngx_http_request_t *sr);
+static void ngx_http_cycles_attempt_expect(ngx_http_request_t *sr,
+    ngx_http_cycles_attempt_t *at);
+static ngx_int_t ngx_http_cycles_attempt_process_header(
+    ngx_http_request_t *sr);
+static ngx_int_t ngx_http_cycles_attempt_whole(ngx_http_request_t *sr,
+    ngx_http_cycles_attempt_t *at);
 static ngx_int_t ngx_http_cycles_attempt_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
 static void ngx_http_cycles_attempt_wake(ngx_http_request_t *r);
 static void ngx_http_cycles_attempt_cleanup(void *data);
 static void ngx_http_cycles_attempt_handler(ngx_event_t *ev);
 static void ngx_http_cycles_attempt_reply(ngx_http_cycles_attempt_t *at);
+static void ngx_http_cycles_attempt_taken(ngx_http_cycles_attempt_t *at);
 static ngx_msec_t ngx_http_cycles_retry_after(ngx_str_t *value);
 static void ngx_http_cycles_attempt_timer(ngx_event_t *ev);
 static ngx_msec_t ngx_http_cycles_attempt_connecting(
     ngx_http_cycles_attempt_t *at);
 static void ngx_http_cycles_attempt_abort(ngx_http_cycles_attempt_t *at);
 static void ngx_http_cycles_attempt_close(ngx_http_cycles_attempt_t *at);
+static void ngx_http_cycles_attempt_end(ngx_http_cycles_attempt_t *at);
+static ngx_int_t ngx_http_cycles_attempt_keep(ngx_http_cycles_attempt_t *at);
+static void ngx_http_cycles_attempt_free(ngx_http_cycles_attempt_t *at);
 
 static ngx_connection_t *ngx_http_cycles_connection(
     ngx_http_conf_ctx_t *conf_ctx);
@@ -117,6 +175,7 @@ static ngx_str_t  ngx_http_cycles_get = ngx_string("GET");
 static ngx_str_t  ngx_http_cycles_post = ngx_string("POST");
 static ngx_str_t  ngx_http_cycles_http_11 = ngx_string("HTTP/1.1");
 static ngx_str_t  ngx_http_cycles_json = ngx_string("application/json");
+static ngx_str_t  ngx_http_cycles_root = ngx_string("/");
 
 
 #define ngx_http_cycles_header(name, lowcase)                                 \
@@ -241,6 +300,7 @@ ngx_http_cycles_calls_get(void)
 
     ngx_queue_init(&calls->urgent);
     ngx_queue_init(&calls->normal);
+    ngx_queue_init(&calls->kept);
 
     calls->event.handler = ngx_http_cycles_calls_handler;
     calls->event.data = calls;
@@ -368,20 +428,9 @@ static void
 ngx_http_cycles_attempt_start(ngx_http_cycles_call_t *call)
 {
     ngx_msec_t                  timeout;
-    ngx_connection_t           *c;
     ngx_http_cycles_attempt_t  *at;
 
-    at = NULL;
-
-    c = ngx_http_cycles_connection(call->conf_ctx);
-
-    if (c) {
-        at = ngx_pcalloc(c->pool, sizeof(ngx_http_cycles_attempt_t));
-
-        if (at == NULL) {
-            ngx_http_cycles_connection_free(c);
-        }
-    }
+    at = ngx_http_cycles_attempt_get(call->conf_ctx);
 
     if (at == NULL) {
         call->handler(call);
@@ -392,7 +441,6 @@ ngx_http_cycles_attempt_start(ngx_http_cycles_call_t *call)
     ngx_http_cycles_gauge(CALLS_RUNNING, 1);
 
     at->call = call;
-    at->connection = c;
     call->attempt = at;
     call->sent = 1;
 
@@ -408,25 +456,45 @@ ngx_http_cycles_attempt_start(ngx_http_cycles_call_t *call)
     at->connect_timeout = call->connect_timeout ? call->connect_timeout
                                                 : call->timeout;
 
-    if (ngx_http_cycles_attempt_init(at) != NGX_OK) {
+    if ((at->request == NULL && ngx_http_cycles_attempt_init(at) != NGX_OK)
+        || ngx_http_cycles_attempt_request(at) != NGX_OK)
+    {
         ngx_post_event(&at->event, &ngx_posted_events);
         return;
     }
 
-    ngx_add_timer(&at->timer, ngx_min(at->connect_timeout, timeout));
+    ngx_http_cycles_attempt_wait(at, ngx_min(at->connect_timeout, timeout));
 
-    ngx_http_run_posted_requests(c);
+    ngx_http_run_posted_requests(at->connection);
 }
 
 
-static ngx_int_t
-ngx_http_cycles_attempt_init(ngx_http_cycles_attempt_t *at)
+static ngx_http_cycles_attempt_t *
+ngx_http_cycles_attempt_get(ngx_http_conf_ctx_t *conf_ctx)
 {
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
+    ngx_connection_t           *c;
+    ngx_http_cycles_attempt_t  *at;
 
-    c = at->connection;
+    at = ngx_http_cycles_attempt_again(conf_ctx);
 
+    if (at) {
+        return at;
+    }
+
+    c = ngx_http_cycles_connection(conf_ctx);
+    if (c == NULL) {
+        return NULL;
+    }
+
+    at = ngx_pcalloc(c->pool, sizeof(ngx_http_cycles_attempt_t));
+
+    if (at == NULL) {
+        ngx_http_cycles_connection_free(c);
+        return NULL;
+    }
+
+    at->conf_ctx = conf_ctx;
+    at->connection = c;
     at->fd = (ngx_socket_t) -1;
 
     at->event.handler = ngx_http_cycles_attempt_handler;
@@ -437,6 +505,82 @@ ngx_http_cycles_attempt_init(ngx_http_cycles_attempt_t *at)
     at->timer.data = at;
     at->timer.log = c->log;
 
+    return at;
+}
+
+
+/* of those that are kept the last one, whose memory is near */
+
+static ngx_http_cycles_attempt_t *
+ngx_http_cycles_attempt_again(ngx_http_conf_ctx_t *conf_ctx)
+{
+    ngx_queue_t                *q;
+    ngx_connection_t           *c;
+    ngx_http_log_ctx_t         *ctx;
+    ngx_http_request_t         *r;
+    ngx_http_cycles_calls_t    *calls;
+    ngx_http_cycles_attempt_t  *at;
+
+    calls = &ngx_http_cycles_calls;
+
+    for (q = ngx_queue_head(&calls->kept);
+         q != ngx_queue_sentinel(&calls->kept);
+         q = ngx_queue_next(q))
+    {
+        at = ngx_queue_data(q, ngx_http_cycles_attempt_t, queue);
+
+        if (at->conf_ctx == conf_ctx) {
+            goto found;
+        }
+    }
+
+    return NULL;
+
+found:
+
+    ngx_queue_remove(&at->queue);
+    calls->nkept--;
+
+    at->kept = 0;
+    at->done = 0;
+    at->whole = 0;
+    at->status = 0;
+    at->timer.cancelable = 0;
+
+    ngx_http_cycles_attempt_restore(at);
+
+    r = at->request;
+    c = at->connection;
+
+    /* as ngx_http_create_request() and ngx_http_subrequest() leave it */
+
+    c->data = at->subrequest;
+    c->destroyed = 0;
+    c->sent = 0;
+
+    c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
+    c->start_time = ngx_current_msec;
+
+    c->log->connection = c->number;
+    c->log->action = "starting cycles call";
+
+    ctx = c->log->data;
+    ctx->request = r;
+    ctx->current_request = r;
+
+    return at;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_attempt_init(ngx_http_cycles_attempt_t *at)
+{
+    ngx_uint_t           clean;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    c = at->connection;
+
     /* not hand-made: distributions add contexts of their own there */
 
     r = ngx_http_create_request(c);
@@ -446,6 +590,8 @@ ngx_http_cycles_attempt_init(ngx_http_cycles_attempt_t *at)
 
     c->data = r;
     at->request = r;
+
+    clean = (r->cleanup == NULL);
 
     /* nobody but us may free it */
 
@@ -473,37 +619,33 @@ ngx_http_cycles_attempt_init(ngx_http_cycles_attempt_t *at)
 
 #endif
 
-    return ngx_http_cycles_attempt_request(at);
+    if (ngx_http_cycles_attempt_subrequest(at) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (clean) {
+        ngx_http_cycles_attempt_image(at);
+    }
+
+    return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
+ngx_http_cycles_attempt_subrequest(ngx_http_cycles_attempt_t *at)
 {
     ngx_http_cleanup_t          *cln;
     ngx_http_request_t          *r, *sr;
-    ngx_http_cycles_call_t      *call;
     ngx_http_post_subrequest_t  *ps;
 
     r = at->request;
-    call = at->call;
 
-    /* the name is of the configuration, the rest of the call is not */
-
-    at->location = call->location;
-
-    r->method = call->get ? NGX_HTTP_GET : NGX_HTTP_POST;
-    r->method_name = call->get ? ngx_http_cycles_get : ngx_http_cycles_post;
     r->http_version = NGX_HTTP_VERSION_11;
     r->http_protocol = ngx_http_cycles_http_11;
 
     if (ngx_list_init(&r->headers_in.headers, r->pool, 1,
                       sizeof(ngx_table_elt_t))
-        != NGX_OK
-        || ngx_http_cycles_copy(r->pool, &r->uri, &call->uri) != NGX_OK
-        || ngx_http_cycles_copy(r->pool, &r->unparsed_uri,
-                                &call->unparsed_uri)
-           != NGX_OK)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -526,7 +668,7 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
     ps->handler = ngx_http_cycles_attempt_done;
     ps->data = at;
 
-    if (ngx_http_subrequest(r, &r->uri, NULL, &sr, ps,
+    if (ngx_http_subrequest(r, &ngx_http_cycles_root, NULL, &sr, ps,
                             NGX_HTTP_SUBREQUEST_IN_MEMORY
                             |NGX_HTTP_SUBREQUEST_WAITED)
         != NGX_OK)
@@ -536,13 +678,160 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
 
     at->subrequest = sr;
 
-    sr->method = r->method;
-    sr->method_name = r->method_name;
     sr->write_event_handler = ngx_http_cycles_attempt_run;
 
     /* what is encoded in the path stays so */
 
     sr->valid_unparsed_uri = 1;
+
+    return NGX_OK;
+}
+
+
+/*
+ * All of it has to be in one piece, and nothing in it may be anybody's to
+ * clean up, or else the attempt is not kept.
+ */
+
+static void
+ngx_http_cycles_attempt_image(ngx_http_cycles_attempt_t *at)
+{
+    size_t       size;
+    u_char      *p;
+    ngx_uint_t   i;
+    ngx_pool_t  *pool;
+
+    pool = at->request->pool;
+
+    if (pool->d.next || pool->large || pool->cleanup) {
+        return;
+    }
+
+    size = ngx_http_cycles_attempt_pieces(at, pool);
+
+    at->image = ngx_alloc(size, at->connection->log);
+    if (at->image == NULL) {
+        return;
+    }
+
+    p = at->image;
+
+    for (i = 0; i < NGX_HTTP_CYCLES_PIECES; i++) {
+        p = ngx_cpymem(p, at->pieces[i].data, at->pieces[i].len);
+    }
+
+    at->pool = pool;
+    at->last = at->connection->pool->d.last;
+}
+
+
+/* what lists have room for is nobody's yet, and a third of all */
+
+static size_t
+ngx_http_cycles_attempt_pieces(ngx_http_cycles_attempt_t *at,
+    ngx_pool_t *pool)
+{
+    size_t               size;
+    u_char              *begin, *elts, *end;
+    ngx_uint_t           i;
+    ngx_list_t          *lists[NGX_HTTP_CYCLES_PIECES - 1];
+    ngx_http_request_t  *r, *sr;
+
+    r = at->request;
+    sr = at->subrequest;
+
+    lists[0] = &r->headers_out.headers;
+    lists[1] = &r->headers_out.trailers;
+    lists[2] = &sr->headers_out.headers;
+    lists[3] = &sr->headers_out.trailers;
+
+    size = 0;
+    begin = (u_char *) pool;
+
+    for (i = 0; i < NGX_HTTP_CYCLES_PIECES - 1; i++) {
+
+        elts = lists[i]->part.elts;
+        end = elts + lists[i]->nalloc * lists[i]->size;
+
+        if (elts < begin || end > pool->d.last || lists[i]->part.nelts) {
+
+            /* not as we know it: there is no need to leave it out */
+
+            elts = begin;
+            end = begin;
+        }
+
+        at->pieces[i].data = begin;
+        at->pieces[i].len = elts - begin;
+
+        size += elts - begin;
+        begin = end;
+    }
+
+    at->pieces[i].data = begin;
+    at->pieces[i].len = pool->d.last - begin;
+
+    return size + at->pieces[i].len;
+}
+
+
+static void
+ngx_http_cycles_attempt_restore(ngx_http_cycles_attempt_t *at)
+{
+    u_char                   *p;
+    ngx_uint_t                i;
+    ngx_http_cycles_piece_t  *piece;
+
+    p = at->image;
+
+    for (i = 0; i < NGX_HTTP_CYCLES_PIECES; i++) {
+        piece = &at->pieces[i];
+
+        ngx_memcpy(piece->data, p, piece->len);
+        p += piece->len;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
+{
+    ngx_time_t              *tp;
+    ngx_http_request_t      *r, *sr;
+    ngx_http_cycles_call_t  *call;
+
+    r = at->request;
+    sr = at->subrequest;
+    call = at->call;
+
+    /* the name is of the configuration, the rest of the call is not */
+
+    at->location = call->location;
+
+    if (ngx_http_cycles_copy(r->pool, &r->uri, &call->uri) != NGX_OK
+        || ngx_http_cycles_copy(r->pool, &r->unparsed_uri,
+                                &call->unparsed_uri)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    r->method = call->get ? NGX_HTTP_GET : NGX_HTTP_POST;
+    r->method_name = call->get ? ngx_http_cycles_get : ngx_http_cycles_post;
+
+    sr->uri = r->uri;
+    sr->unparsed_uri = r->unparsed_uri;
+    sr->method = r->method;
+    sr->method_name = r->method_name;
+
+    ngx_http_set_exten(sr);
+
+    tp = ngx_timeofday();
+
+    r->start_sec = tp->sec;
+    r->start_msec = tp->msec;
+    sr->start_sec = tp->sec;
+    sr->start_msec = tp->msec;
 
     if (ngx_http_cycles_attempt_headers(sr, call) != NGX_OK) {
         return NGX_ERROR;
@@ -553,6 +842,28 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
     }
 
     return ngx_http_cycles_attempt_body(sr, &call->body);
+}
+
+
+/*
+ * The timer that the last call has left may go off a little early, as that of
+ * one who has to be asked again does, but not late.
+ */
+
+static void
+ngx_http_cycles_attempt_wait(ngx_http_cycles_attempt_t *at, ngx_msec_t timeout)
+{
+    ngx_msec_t    key;
+    ngx_event_t  *ev;
+
+    ev = &at->timer;
+    key = ngx_current_msec + timeout;
+
+    if (ev->timer_set && (ngx_msec_int_t) (ev->timer.key - key) > 0) {
+        ngx_del_timer(ev);
+    }
+
+    ngx_add_timer(ev, timeout);
 }
 
 
@@ -733,7 +1044,110 @@ ngx_http_cycles_attempt_run(ngx_http_request_t *sr)
     at = sr->post_subrequest->data;
 
     rc = ngx_http_named_location(sr, &at->location);
+
+    ngx_http_cycles_attempt_expect(sr, at);
+
     ngx_http_finalize_request(sr, rc);
+}
+
+
+/* nearly all replies are short, plain, and arrive at once */
+
+static void
+ngx_http_cycles_attempt_expect(ngx_http_request_t *sr,
+    ngx_http_cycles_attempt_t *at)
+{
+    ngx_http_upstream_t  *u;
+
+    static ngx_str_t  proxy = ngx_string("proxy");
+
+    u = sr->upstream;
+
+    if (at->done || u == NULL
+        || u->cleanup == NULL || u->process_header == NULL
+        || u->cacheable || u->store
+        || u->conf->module.len != proxy.len
+        || ngx_strncmp(u->conf->module.data, proxy.data, proxy.len) != 0)
+    {
+        return;
+    }
+
+    at->process_header = u->process_header;
+    u->process_header = ngx_http_cycles_attempt_process_header;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_attempt_process_header(ngx_http_request_t *sr)
+{
+    ngx_http_upstream_t        *u;
+    ngx_http_cycles_attempt_t  *at;
+
+    u = sr->upstream;
+    at = sr->post_subrequest->data;
+
+    if (ngx_http_cycles_attempt_whole(sr, at) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    /* nothing has been taken out of the buffer */
+
+    u->process_header = at->process_header;
+
+    return u->process_header(sr);
+}
+
+
+/*
+ * A reply that is all in the buffer is taken from there: neither pipe nor
+ * filters see it.
+ */
+
+static ngx_int_t
+ngx_http_cycles_attempt_whole(ngx_http_request_t *sr,
+    ngx_http_cycles_attempt_t *at)
+{
+    size_t                     len;
+    ngx_buf_t                 *b;
+    cycles_head_t             *head;
+    ngx_http_upstream_t       *u;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    u = sr->upstream;
+    b = &u->buffer;
+    head = &at->head;
+    len = b->last - b->pos;
+
+    clcf = ngx_http_get_module_loc_conf(sr, ngx_http_core_module);
+
+    if (cycles_head_read(head, b->pos, len) != 0
+        || (head->status != NGX_HTTP_OK && head->status != NGX_HTTP_CREATED)
+        || head->content_length == 0
+        || head->content_length != len - head->size
+        || head->content_length > clcf->subrequest_output_buffer_size)
+    {
+        return NGX_DECLINED;
+    }
+
+    at->whole = 1;
+    at->reply.len = head->content_length;
+    at->reply.data = b->pos + head->size;
+
+    b->pos = b->last;
+
+    u->headers_in.status_n = head->status;
+    u->headers_in.content_length_n = head->content_length;
+    u->state->status = head->status;
+    u->state->response_length = head->content_length;
+
+    u->headers_in.connection_close = head->close;
+    u->keepalive = !head->close;
+
+    /* what has nobody to be sent to ends with its header, and has none */
+
+    sr->post_action = 1;
+
+    return NGX_OK;
 }
 
 
@@ -860,6 +1274,11 @@ ngx_http_cycles_attempt_reply(ngx_http_cycles_attempt_t *at)
 
     call->status = at->status;
 
+    if (at->whole) {
+        ngx_http_cycles_attempt_taken(at);
+        return;
+    }
+
     if (sr->out && sr->out->buf) {
         call->reply.data = sr->out->buf->pos;
         call->reply.len = sr->out->buf->last - sr->out->buf->pos;
@@ -908,6 +1327,30 @@ ngx_http_cycles_attempt_reply(ngx_http_cycles_attempt_t *at)
 }
 
 
+static void
+ngx_http_cycles_attempt_taken(ngx_http_cycles_attempt_t *at)
+{
+    ngx_str_t                retry_after;
+    cycles_head_t           *head;
+    ngx_http_cycles_call_t  *call;
+
+    call = at->call;
+    head = &at->head;
+
+    call->reply = at->reply;
+
+    call->request_id.len = head->request_id.len;
+    call->request_id.data = head->request_id.data;
+    call->trace_id.len = head->trace_id.len;
+    call->trace_id.data = head->trace_id.data;
+
+    retry_after.len = head->retry_after.len;
+    retry_after.data = head->retry_after.data;
+
+    call->retry_after = ngx_http_cycles_retry_after(&retry_after);
+}
+
+
 static ngx_msec_t
 ngx_http_cycles_retry_after(ngx_str_t *value)
 {
@@ -940,6 +1383,14 @@ ngx_http_cycles_attempt_timer(ngx_event_t *ev)
 
     at = ev->data;
     call = at->call;
+
+    if (at->kept) {
+        ngx_queue_remove(&at->queue);
+        ngx_http_cycles_calls.nkept--;
+
+        ngx_http_cycles_attempt_free(at);
+        return;
+    }
 
     if (call == NULL) {
         ngx_http_cycles_attempt_abort(at);
@@ -1046,35 +1497,18 @@ ngx_http_cycles_attempt_abort(ngx_http_cycles_attempt_t *at)
 static void
 ngx_http_cycles_attempt_close(ngx_http_cycles_attempt_t *at)
 {
-    ngx_connection_t         *c;
-    ngx_http_cleanup_t       *cln;
     ngx_http_cycles_calls_t  *calls;
 
-    c = at->connection;
     calls = &ngx_http_cycles_calls;
-
-    if (at->timer.timer_set) {
-        ngx_del_timer(&at->timer);
-    }
 
     if (at->event.posted) {
         ngx_delete_posted_event(&at->event);
     }
 
-    if (at->request) {
-
-        for (cln = at->request->cleanup; cln; cln = cln->next) {
-            if (cln->handler == ngx_http_cycles_attempt_cleanup) {
-                cln->handler = NULL;
-            }
-        }
-
-        /* the cleanup of the upstream closes what is still open */
-
-        ngx_http_free_request(at->request, 0);
+    if (ngx_http_cycles_attempt_keep(at) != NGX_OK) {
+        ngx_http_cycles_attempt_end(at);
+        ngx_http_cycles_attempt_free(at);
     }
-
-    ngx_http_cycles_connection_free(c);
 
     calls->running--;
     ngx_http_cycles_gauge(CALLS_RUNNING, -1);
@@ -1082,6 +1516,122 @@ ngx_http_cycles_attempt_close(ngx_http_cycles_attempt_t *at)
     if (!ngx_queue_empty(&calls->urgent) || !ngx_queue_empty(&calls->normal)) {
         ngx_http_cycles_calls_post(calls);
     }
+}
+
+
+static void
+ngx_http_cycles_attempt_end(ngx_http_cycles_attempt_t *at)
+{
+    ngx_http_cleanup_t  *cln;
+
+    if (at->request == NULL) {
+        return;
+    }
+
+    for (cln = at->request->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_cycles_attempt_cleanup) {
+            cln->handler = NULL;
+        }
+    }
+
+    /* the cleanup of the upstream closes what is still open */
+
+    ngx_http_free_request(at->request, 0);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_attempt_keep(ngx_http_cycles_attempt_t *at)
+{
+    ngx_pool_t               *pool, *p, *next;
+    ngx_connection_t         *c;
+    ngx_pool_large_t         *l;
+    ngx_pool_cleanup_t       *cln;
+    ngx_http_cycles_calls_t  *calls;
+
+    c = at->connection;
+    calls = &ngx_http_cycles_calls;
+
+    if (at->image == NULL || !at->done || at->status == 0
+        || c->error || c->timedout || c->buffered
+        || c->read->timer_set || c->write->timer_set
+        || c->read->posted || c->write->posted
+        || c->pool->d.last != at->last || c->pool->d.next
+        || c->pool->large || c->pool->cleanup
+        || calls->nkept == ngx_min(calls->limit, NGX_HTTP_CYCLES_MAX_KEPT)
+        || ngx_exiting || ngx_terminate)
+    {
+        return NGX_DECLINED;
+    }
+
+    /* who frees the request has a pool to destroy */
+
+    p = ngx_create_pool(NGX_MIN_POOL_SIZE, c->log);
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    pool = at->pool;
+    at->request->pool = p;
+
+    ngx_http_cycles_attempt_end(at);
+
+    for (cln = pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler) {
+            cln->handler(cln->data);
+        }
+    }
+
+    for (l = pool->large; l; l = l->next) {
+        if (l->alloc) {
+            ngx_free(l->alloc);
+        }
+    }
+
+    for (p = pool->d.next; p; p = next) {
+        next = p->d.next;
+        ngx_free(p);
+    }
+
+    /* the rest of it is put right once it is used again */
+
+    pool->d.next = NULL;
+    pool->large = NULL;
+    pool->cleanup = NULL;
+
+    ngx_queue_insert_head(&calls->kept, &at->queue);
+    calls->nkept++;
+
+    at->kept = 1;
+
+    if (!at->timer.timer_set) {
+        ngx_add_timer(&at->timer, NGX_HTTP_CYCLES_KEPT_TIME);
+    }
+
+    /* a worker that quits does not wait for it */
+
+    at->timer.cancelable = 1;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cycles_attempt_free(ngx_http_cycles_attempt_t *at)
+{
+    if (at->timer.timer_set) {
+        ngx_del_timer(&at->timer);
+    }
+
+    if (at->kept) {
+        ngx_destroy_pool(at->pool);
+    }
+
+    if (at->image) {
+        ngx_free(at->image);
+    }
+
+    ngx_http_cycles_connection_free(at->connection);
 }
 
 
