@@ -96,11 +96,11 @@
 
 /* for what is kept of a request: five strings, three of them of a known size */
 
-#define NGX_HTTP_CYCLES_TEXT              144
+#define NGX_HTTP_CYCLES_TEXT              128
 
 /* nginx takes more than these for a request with a body */
 
-#define NGX_HTTP_CYCLES_LINKS             8
+#define NGX_HTTP_CYCLES_LINKS             6
 
 
 /* $cycles_decision */

@@ -129,7 +129,7 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
     ngx_http_cycles_ledger_extend,
     ngx_http_cycles_ledger_settle,
     ngx_http_cycles_ledger_leave,
-    1032                        /* the most that malloc() has at hand */
+    1008
 };
 
 
