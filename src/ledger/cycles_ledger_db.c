@@ -99,18 +99,23 @@ static const char  cycles_db_schema[] =
     "  metadata TEXT,"
     "  definition BLOB NOT NULL);"
 
-    "CREATE TABLE budgets ("
+    /* what changes all the time is in small rows */
+
+    "CREATE TABLE budget_sums ("
+    "  id INTEGER PRIMARY KEY,"
+    "  reserved INTEGER NOT NULL,"
+    "  spent INTEGER NOT NULL,"
+    "  debt INTEGER NOT NULL,"
+    "  is_over_limit INTEGER NOT NULL);"
+
+    "CREATE TABLE budget_rows ("
     "  id INTEGER PRIMARY KEY,"
     "  scope TEXT NOT NULL,"
     "  unit TEXT NOT NULL,"
     "  status TEXT NOT NULL,"
     "  commit_overage_policy TEXT,"
     "  allocated INTEGER NOT NULL,"
-    "  reserved INTEGER NOT NULL,"
-    "  spent INTEGER NOT NULL,"
-    "  debt INTEGER NOT NULL,"
     "  overdraft_limit INTEGER NOT NULL,"
-    "  is_over_limit INTEGER NOT NULL,"
     "  created_at_ms INTEGER,"
     "  updated_at_ms INTEGER,"
     "  metadata TEXT,"
@@ -124,6 +129,9 @@ static const char  cycles_db_schema[] =
     "  period_start_ms INTEGER,"
     "  period_end_ms INTEGER,"
     "  UNIQUE (scope, unit));"
+
+    "CREATE VIEW budgets AS SELECT * FROM budget_rows"
+    "  JOIN budget_sums USING (id);"
 
     "CREATE VIEW balances AS SELECT scope, unit, allocated,"
     "  allocated - spent - reserved - debt AS remaining, reserved, spent,"

@@ -115,7 +115,7 @@ static const struct {
 #define CYCLES_CAPS_OF_BUDGET                                                 \
     " SET " CYCLES_CAPS_COLUMNS " = (SELECT caps_max_tokens,"                 \
     " caps_max_steps_remaining, caps_cooldown_ms, caps_tool_allowlist,"       \
-    " caps_tool_denylist FROM budgets WHERE id = ?1) WHERE seq = ?2"
+    " caps_tool_denylist FROM budget_rows WHERE id = ?1) WHERE seq = ?2"
 
 #define CYCLES_REQUEST_COLUMNS                                                \
     " tenant_id, idempotency_key, key_hash, digest, scope_path,"              \
@@ -173,14 +173,13 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 
     /* CYCLES_FOLD_BUDGET */
-    "INSERT INTO budgets (id, scope, unit, status, commit_overage_policy,"
+    "INSERT INTO budget_rows (id, scope, unit, status, commit_overage_policy,"
     " allocated, overdraft_limit, created_at_ms, updated_at_ms, metadata,"
     " definition, caps_above_percent, caps_max_tokens,"
     " caps_max_steps_remaining, caps_cooldown_ms, caps_tool_allowlist,"
     " caps_tool_denylist, period, period_every, period_timezone,"
-    " period_length_ms, period_start_ms, period_end_ms, reserved, spent,"
-    " debt, is_over_limit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0)"
+    " period_length_ms, period_start_ms, period_end_ms) VALUES (?, ?, ?, ?,"
+    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET status = excluded.status,"
     " commit_overage_policy = excluded.commit_overage_policy,"
     " allocated = excluded.allocated,"
@@ -200,19 +199,22 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " period_start_ms = excluded.period_start_ms,"
     " period_end_ms = excluded.period_end_ms",
 
+    /* CYCLES_FOLD_NO_SUMS */
+    "INSERT OR IGNORE INTO budget_sums VALUES (?, 0, 0, 0, 0)",
+
     /* CYCLES_FOLD_SUMS_OF */
-    "UPDATE budgets SET reserved = reserved + ?, spent = spent + ?,"
+    "UPDATE budget_sums SET reserved = reserved + ?, spent = spent + ?,"
     " debt = debt + ?, is_over_limit = ? WHERE id = ?",
 
     /* CYCLES_FOLD_STATUS */
-    "UPDATE budgets SET status = ?, updated_at_ms = ? WHERE id = ?",
+    "UPDATE budget_rows SET status = ?, updated_at_ms = ? WHERE id = ?",
 
     /* CYCLES_FOLD_CHANGE */
     "INSERT INTO status_changes (budget, seq, status, reason, metadata,"
     " changed_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
 
     /* CYCLES_FOLD_ALLOCATED */
-    "UPDATE budgets SET allocated = ?, updated_at_ms = ? WHERE id = ?",
+    "UPDATE budget_rows SET allocated = ?, updated_at_ms = ? WHERE id = ?",
 
     /* CYCLES_FOLD_API_KEY */
     "INSERT OR REPLACE INTO api_keys (id, tenant_id, name, status,"
@@ -234,7 +236,8 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " reserved, debt, closed_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 
     /* CYCLES_FOLD_BOUNDARY */
-    "UPDATE budgets SET period_start_ms = ?, period_end_ms = ? WHERE id = ?",
+    "UPDATE budget_rows SET period_start_ms = ?, period_end_ms = ?"
+    " WHERE id = ?",
 
     /* CYCLES_FOLD_RESERVE */
     "INSERT INTO reservation_rows (seq, reservation_id,"
@@ -416,7 +419,22 @@ cycles_fold_budget(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_fold_caps_of(&b, def);
     cycles_fold_period_of(&b, &def->period);
 
-    return cycles_fold_run(f, st, 1);
+    if (cycles_fold_run(f, st, 1) != 0) {
+        return -1;
+    }
+
+    /* those of a budget that is defined anew stay */
+
+    st = cycles_fold_statement(f, CYCLES_FOLD_NO_SUMS);
+
+    if (st == NULL) {
+        return -1;
+    }
+
+    cycles_bind_init(&b, st);
+    cycles_bind_int(&b, rec->def_id);
+
+    return cycles_fold_run(f, st, -1);
 }
 
 

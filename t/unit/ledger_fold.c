@@ -658,7 +658,7 @@ test_refused(void)
     refused("tables of another ledger", "belongs to another ledger");
 
     shell("rm ledger.db* && cp all/ledger.db* . && sqlite3 ledger.db 'UPDATE"
-          " budgets SET definition = zeroblob(9) WHERE id = 2'");
+          " budget_rows SET definition = zeroblob(9) WHERE id = 2'");
     refused("damaged tables", "is damaged");
 
     shell("rm ledger.db* && cp all/ledger.db* .");
@@ -947,7 +947,7 @@ test_disturbed(void)
           "belongs to another ledger" },
         { "UPDATE meta SET folded = folded + 100",
           "UPDATE meta SET folded = folded - 100", "restore the log from" },
-        { "CREATE TRIGGER no BEFORE UPDATE OF spent ON budgets"
+        { "CREATE TRIGGER no BEFORE UPDATE OF spent ON budget_sums"
           " BEGIN SELECT RAISE(ABORT, 'not that'); END", "DROP TRIGGER no",
           "not that" },
         { "CREATE TRIGGER no BEFORE UPDATE OF folded ON meta"
