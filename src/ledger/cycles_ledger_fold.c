@@ -33,6 +33,9 @@
 /* records that are read, or rows that are written, in a tenth of a ms */
 #define CYCLES_FOLD_TURN     128
 
+/* records of a call after which memory is given back */
+#define CYCLES_FOLD_FEW      4096
+
 /* records behind the log with which there is no more time to give away */
 #define CYCLES_FOLD_LATE     (4 * CYCLES_FOLD_BATCH)
 
@@ -68,6 +71,7 @@ cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, int64_t retention_ms,
     cycles_fold_t *fold, char *err, size_t errlen)
 {
     int               rc;
+    uint64_t          before;
     cycles_folder_t  *f;
 
     memset(fold, 0, sizeof(cycles_fold_t));
@@ -90,14 +94,15 @@ cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, int64_t retention_ms,
         rc = 0;
 
     } else {
+        before = fold->folded;
         rc = cycles_fold_locked(f, now, retention_ms, fold, err, errlen);
 
         if (rc != 0) {
             cycles_folder_close_db(f);
 
-        } else if (!fold->more) {
+        } else if (!fold->more && fold->folded - before < CYCLES_FOLD_FEW) {
 
-            /* until the next time it is of no use, and there is a lot of it */
+            /* there is a lot of it, and little use for it */
 
             (void) sqlite3_db_release_memory(f->db);
             cycles_held_rest(f);
