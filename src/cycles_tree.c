@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cycles_scan.h"
 #include "cycles_tree.h"
 
 
@@ -15,9 +16,9 @@
 
 #define CYCLES_TREE_NONE      UINT32_MAX
 
-/* a number that is less has room for one more digit */
+/* so many digits are never too large */
 
-#define CYCLES_TREE_TENTH     (INT64_MAX / 10)
+#define CYCLES_TREE_DIGITS    18
 
 /* the longest number that is copied without an allocation */
 
@@ -26,6 +27,7 @@
 
 typedef struct {
     cycles_tree_t        *tree;
+    const unsigned char  *text;
     const unsigned char  *last;
     size_t                len;            /* of all of it */
     uint32_t              open;           /* the innermost container */
@@ -37,18 +39,11 @@ typedef struct {
 
 static const unsigned char *cycles_tree_read(cycles_tree_reader_t *rd,
     const unsigned char *p);
-static const unsigned char *cycles_tree_value(cycles_tree_reader_t *rd,
-    const unsigned char *p, cycles_node_t *node);
-static const unsigned char *cycles_tree_between(cycles_tree_reader_t *rd,
-    const unsigned char *p);
 static void cycles_tree_begin(cycles_tree_reader_t *rd, cycles_node_t *node,
     cycles_tree_type_t type);
 static void cycles_tree_end(cycles_tree_reader_t *rd);
-static cycles_node_t *cycles_tree_node(cycles_tree_reader_t *rd);
-static const unsigned char *cycles_tree_name(cycles_tree_reader_t *rd,
-    const unsigned char *p, cycles_str_t *name);
-static int cycles_tree_twice(cycles_tree_reader_t *rd,
-    const cycles_str_t *name);
+static int cycles_tree_grow(cycles_tree_t *tree);
+static int cycles_tree_twice(cycles_node_t *open, const cycles_str_t *name);
 static const unsigned char *cycles_tree_string(cycles_tree_reader_t *rd,
     const unsigned char *p, cycles_str_t *text);
 static const unsigned char *cycles_tree_escaped(cycles_tree_reader_t *rd,
@@ -61,6 +56,8 @@ static const unsigned char *cycles_tree_hex(cycles_tree_reader_t *rd,
     const unsigned char *p, uint32_t *code);
 static const unsigned char *cycles_tree_number(cycles_tree_reader_t *rd,
     const unsigned char *p, cycles_node_t *node);
+static int cycles_tree_large(const unsigned char *p,
+    const unsigned char *last, uint64_t limit);
 static const unsigned char *cycles_tree_fraction(cycles_tree_reader_t *rd,
     const unsigned char *begin, const unsigned char *p, double *value);
 static const unsigned char *cycles_tree_digits(cycles_tree_reader_t *rd,
@@ -84,6 +81,7 @@ cycles_tree_parse(cycles_tree_t *tree, const unsigned char *text, size_t len)
     tree->used = 0;
 
     rd.tree = tree;
+    rd.text = text;
     rd.last = text + len;
     rd.len = len;
     rd.open = CYCLES_TREE_NONE;
@@ -107,9 +105,8 @@ cycles_tree_free(cycles_tree_t *tree)
 
 
 const cycles_node_t *
-cycles_tree_member(const cycles_node_t *object, const char *name)
+cycles_tree_find(const cycles_node_t *object, const char *name, size_t len)
 {
-    size_t                len;
     uint32_t              i;
     const cycles_node_t  *node;
 
@@ -117,7 +114,6 @@ cycles_tree_member(const cycles_node_t *object, const char *name)
         return NULL;
     }
 
-    len = strlen(name);
     node = object + 1;
 
     for (i = 0; i < object->count; i++) {
@@ -149,62 +145,57 @@ cycles_tree_skip(const unsigned char *p, const unsigned char *last)
 }
 
 
-static const unsigned char *
-cycles_tree_read(cycles_tree_reader_t *rd, const unsigned char *p)
+/* behind its first quote; nearly none has anything to look at */
+
+static inline const unsigned char *
+cycles_tree_quoted(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_str_t *text)
 {
-    cycles_str_t    name;
-    cycles_node_t  *node;
+    const unsigned char  *end;
 
-    do {
-        name.len = 0;
-        name.data = NULL;
+    end = cycles_scan(rd->text, p, rd->last, CYCLES_SCAN_ASCII);
 
-        if (rd->open != CYCLES_TREE_NONE
-            && rd->tree->nodes[rd->open].type == CYCLES_TREE_OBJECT)
-        {
-            p = cycles_tree_name(rd, p, &name);
+    if (end == rd->last || *end != '"') {
+        return cycles_tree_string(rd, p, text);
+    }
 
-            if (p == NULL) {
-                return NULL;
-            }
-        }
+    text->data = (unsigned char *) p;
+    text->len = (size_t) (end - p);
 
-        node = cycles_tree_node(rd);
-
-        if (node == NULL) {
-            return NULL;
-        }
-
-        node->name = name;
-
-        p = cycles_tree_value(rd, p, node);
-
-        if (p == NULL) {
-            return NULL;
-        }
-
-        p = cycles_tree_between(rd, p);
-
-        if (p == NULL) {
-            return NULL;
-        }
-
-    } while (rd->open != CYCLES_TREE_NONE);
-
-    return cycles_tree_skip(p, rd->last);
+    return end + 1;
 }
 
 
-static const unsigned char *
-cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
-    cycles_node_t *node)
-{
-    p = cycles_tree_skip(p, rd->last);
+/* of a member, up to its value */
 
-    if (p == rd->last || rd->depth == CYCLES_TREE_DEPTH) {
+static inline const unsigned char *
+cycles_tree_name(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_node_t *open, cycles_str_t *name)
+{
+    if (p == rd->last || *p != '"') {
         return NULL;
     }
 
+    p = cycles_tree_quoted(rd, p + 1, name);
+
+    if (p == NULL || cycles_tree_twice(open, name)) {
+        return NULL;
+    }
+
+    p = cycles_tree_skip(p, rd->last);
+
+    if (p == rd->last || *p != ':') {
+        return NULL;
+    }
+
+    return cycles_tree_skip(p + 1, rd->last);
+}
+
+
+static inline const unsigned char *
+cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_node_t *node)
+{
     node->span = 1;
     node->count = 0;
 
@@ -212,7 +203,7 @@ cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
 
     case '"':
         node->type = CYCLES_TREE_STRING;
-        return cycles_tree_string(rd, p + 1, &node->u.text);
+        return cycles_tree_quoted(rd, p + 1, &node->u.text);
 
     case '{':
         cycles_tree_begin(rd, node, CYCLES_TREE_OBJECT);
@@ -242,10 +233,10 @@ cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
 
 /* closes what ends behind a value, up to where the next one is due */
 
-static const unsigned char *
+static inline const unsigned char *
 cycles_tree_between(cycles_tree_reader_t *rd, const unsigned char *p)
 {
-    cycles_node_t  *open;
+    cycles_tree_type_t  type;
 
     while (rd->open != CYCLES_TREE_NONE) {
 
@@ -255,25 +246,81 @@ cycles_tree_between(cycles_tree_reader_t *rd, const unsigned char *p)
             return NULL;
         }
 
-        open = &rd->tree->nodes[rd->open];
+        if (*p == ',') {
+            return rd->open != rd->tree->n - 1 ? p + 1 : NULL;
+        }
 
-        if (*p == (open->type == CYCLES_TREE_OBJECT ? '}' : ']')) {
+        type = rd->tree->nodes[rd->open].type;
+
+        if (*p == (type == CYCLES_TREE_OBJECT ? '}' : ']')) {
             cycles_tree_end(rd);
             p++;
             continue;
         }
 
-        if (rd->open == rd->tree->n - 1) {
+        /* or it has just begun */
 
-            /* it has just begun */
-
-            return p;
-        }
-
-        return *p == ',' ? p + 1 : NULL;
+        return rd->open == rd->tree->n - 1 ? p : NULL;
     }
 
     return p;
+}
+
+
+static const unsigned char *
+cycles_tree_read(cycles_tree_reader_t *rd, const unsigned char *p)
+{
+    cycles_node_t  *node, *open;
+    cycles_tree_t  *tree;
+
+    tree = rd->tree;
+
+    do {
+        if (tree->n == tree->size && cycles_tree_grow(tree) != 0) {
+            return NULL;
+        }
+
+        node = &tree->nodes[tree->n];
+        node->name.len = 0;
+        node->name.data = NULL;
+
+        p = cycles_tree_skip(p, rd->last);
+
+        if (rd->open != CYCLES_TREE_NONE) {
+            open = &tree->nodes[rd->open];
+
+            if (open->type == CYCLES_TREE_OBJECT) {
+                p = cycles_tree_name(rd, p, open, &node->name);
+
+                if (p == NULL) {
+                    return NULL;
+                }
+            }
+
+            open->count++;
+        }
+
+        if (p == rd->last || rd->depth == CYCLES_TREE_DEPTH) {
+            return NULL;
+        }
+
+        tree->n++;
+
+        p = cycles_tree_value(rd, p, node);
+
+        if (p == NULL) {
+            return NULL;
+        }
+
+        p = cycles_tree_between(rd, p);
+
+        if (p == NULL) {
+            return NULL;
+        }
+
+    } while (rd->open != CYCLES_TREE_NONE);
+
+    return cycles_tree_skip(p, rd->last);
 }
 
 
@@ -308,77 +355,44 @@ cycles_tree_end(cycles_tree_reader_t *rd)
 }
 
 
-static cycles_node_t *
-cycles_tree_node(cycles_tree_reader_t *rd)
+static int
+cycles_tree_grow(cycles_tree_t *tree)
 {
     size_t          size;
     cycles_node_t  *nodes;
-    cycles_tree_t  *tree;
 
-    tree = rd->tree;
+    size = tree->size * 4;
 
-    if (tree->n == tree->size) {
-        size = tree->size * 4;
-
-        if (size > CYCLES_TREE_NONE) {
-            return NULL;
-        }
-
-        nodes = realloc(tree->nodes == tree->few ? NULL : tree->nodes,
-                        size * sizeof(cycles_node_t));
-
-        if (nodes == NULL) {
-            return NULL;
-        }
-
-        if (tree->nodes == tree->few) {
-            memcpy(nodes, tree->few, sizeof(tree->few));
-        }
-
-        tree->nodes = nodes;
-        tree->size = size;
+    if (size > CYCLES_TREE_NONE) {
+        return -1;
     }
 
-    if (rd->open != CYCLES_TREE_NONE) {
-        tree->nodes[rd->open].count++;
+    nodes = realloc(tree->nodes == tree->few ? NULL : tree->nodes,
+                    size * sizeof(cycles_node_t));
+
+    if (nodes == NULL) {
+        return -1;
     }
 
-    return &tree->nodes[tree->n++];
-}
-
-
-static const unsigned char *
-cycles_tree_name(cycles_tree_reader_t *rd, const unsigned char *p,
-    cycles_str_t *name)
-{
-    p = cycles_tree_skip(p, rd->last);
-
-    if (p == rd->last || *p != '"') {
-        return NULL;
+    if (tree->nodes == tree->few) {
+        memcpy(nodes, tree->few, sizeof(tree->few));
     }
 
-    p = cycles_tree_string(rd, p + 1, name);
+    tree->nodes = nodes;
+    tree->size = size;
 
-    if (p == NULL || cycles_tree_twice(rd, name)) {
-        return NULL;
-    }
-
-    p = cycles_tree_skip(p, rd->last);
-
-    return p < rd->last && *p == ':' ? p + 1 : NULL;
+    return 0;
 }
 
 
 /* only of names with the same length and ends there may be two */
 
 static int
-cycles_tree_twice(cycles_tree_reader_t *rd, const cycles_str_t *name)
+cycles_tree_twice(cycles_node_t *open, const cycles_str_t *name)
 {
     unsigned        i, first, last;
     uint64_t        bit;
-    cycles_node_t  *node, *open;
-
-    open = &rd->tree->nodes[rd->open];
+    cycles_node_t  *node;
 
     if (open->count == CYCLES_TREE_MEMBERS) {
         return 1;
@@ -659,17 +673,14 @@ static const unsigned char *
 cycles_tree_number(cycles_tree_reader_t *rd, const unsigned char *p,
     cycles_node_t *node)
 {
-    int                   minus, large;
-    uint64_t              value, limit;
+    int                   minus;
+    uint64_t              value;
     unsigned              digit;
     const unsigned char  *begin, *first;
 
     begin = p;
     minus = (*p == '-');
     first = p + minus;
-
-    limit = (uint64_t) INT64_MAX + (uint64_t) minus;
-    large = 0;
     value = 0;
 
     for (p = first; p < rd->last; p++) {
@@ -680,7 +691,6 @@ cycles_tree_number(cycles_tree_reader_t *rd, const unsigned char *p,
             break;
         }
 
-        large |= (value >= CYCLES_TREE_TENTH && value > (limit - digit) / 10);
         value = value * 10 + digit;
     }
 
@@ -696,7 +706,34 @@ cycles_tree_number(cycles_tree_reader_t *rd, const unsigned char *p,
     node->type = CYCLES_TREE_INTEGER;
     node->u.integer = (int64_t) (minus ? 0 - value : value);
 
-    return large ? NULL : p;
+    if (p - first > CYCLES_TREE_DIGITS
+        && cycles_tree_large(first, p, (uint64_t) INT64_MAX + minus))
+    {
+        return NULL;
+    }
+
+    return p;
+}
+
+
+static int
+cycles_tree_large(const unsigned char *p, const unsigned char *last,
+    uint64_t limit)
+{
+    uint64_t  value;
+    unsigned  digit;
+
+    for (value = 0; p < last; p++) {
+        digit = (unsigned) *p - '0';
+
+        if (value > (limit - digit) / 10) {
+            return 1;
+        }
+
+        value = value * 10 + digit;
+    }
+
+    return 0;
 }
 
 

@@ -13,6 +13,8 @@
 #define _CYCLES_TREE_H_INCLUDED_
 
 
+#include <string.h>
+
 #include "cycles.h"
 
 
@@ -81,8 +83,17 @@ void cycles_tree_free(cycles_tree_t *tree);
 
 /* the value of a member; NULL: there is none, or it is not an object */
 
-const cycles_node_t *cycles_tree_member(const cycles_node_t *object,
-    const char *name);
+const cycles_node_t *cycles_tree_find(const cycles_node_t *object,
+    const char *name, size_t len);
+
+
+/* names are mostly known where this is compiled, and so are their lengths */
+
+static inline const cycles_node_t *
+cycles_tree_member(const cycles_node_t *object, const char *name)
+{
+    return cycles_tree_find(object, name, strlen(name));
+}
 
 
 /* the first of what a container has is the node behind it */

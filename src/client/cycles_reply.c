@@ -44,8 +44,6 @@ static int cycles_read_remaining(const cycles_node_t *root,
     cycles_unit_t unit, int64_t *remaining);
 static int cycles_all_strings(const cycles_node_t *list);
 static int cycles_read_scopes(const cycles_node_t *root);
-static const cycles_node_t *cycles_member(const cycles_node_t *object,
-    const char *name);
 static int cycles_read_integer(const cycles_node_t *object, const char *name,
     int required, int64_t *value);
 static int cycles_read_amount(const cycles_node_t *object, const char *name,
@@ -62,6 +60,19 @@ static void cycles_read_details(const cycles_node_t *root,
 static int cycles_read_detail(const cycles_node_t *details, const char *name,
     int64_t *value);
 static size_t cycles_copy(const cycles_node_t *value, char *text, size_t size);
+
+
+/* null is absent */
+
+static inline const cycles_node_t *
+cycles_member(const cycles_node_t *object, const char *name)
+{
+    const cycles_node_t  *value;
+
+    value = cycles_tree_member(object, name);
+
+    return value && value->type == CYCLES_TREE_NULL ? NULL : value;
+}
 
 
 cycles_verdict_t
@@ -638,17 +649,6 @@ cycles_all_strings(const cycles_node_t *list)
     }
 
     return 1;
-}
-
-
-static const cycles_node_t *
-cycles_member(const cycles_node_t *object, const char *name)
-{
-    const cycles_node_t  *value;
-
-    value = cycles_tree_member(object, name);
-
-    return value && value->type == CYCLES_TREE_NULL ? NULL : value;
 }
 
 
