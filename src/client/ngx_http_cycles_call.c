@@ -21,6 +21,9 @@
 #define NGX_HTTP_CYCLES_MAX_KEPT      32
 #define NGX_HTTP_CYCLES_KEPT_TIME     1000
 
+/* buffers for replies up to this size are kept with them */
+#define NGX_HTTP_CYCLES_KEPT_BUFFER   16384
+
 /* of an image: those between the four lists of two requests */
 #define NGX_HTTP_CYCLES_PIECES        5
 
@@ -28,6 +31,9 @@
 #define NGX_HTTP_CYCLES_BLOCKED_TIME  50
 
 #define NGX_HTTP_CYCLES_MAX_RETRY_AFTER  3600
+
+/* eight times the same byte */
+#define NGX_HTTP_CYCLES_BYTES(byte)   ((uint64_t) 0x0101010101010101 * (byte))
 
 
 /* of a request's pool: what an image of it has, one piece after the other */
@@ -71,6 +77,9 @@ struct ngx_http_cycles_attempt_s {
 
     ngx_event_t                 timer;
     ngx_event_t                 event;        /* it has ended */
+
+    u_char                     *buffer;       /* for what is received */
+    size_t                      size;
 
     ngx_int_t                 (*process_header)(ngx_http_request_t *r);
     cycles_head_t               head;         /* of a reply that is whole */
@@ -136,8 +145,11 @@ static ngx_uint_t ngx_http_cycles_printable(ngx_str_t *value);
 static void ngx_http_cycles_attempt_run(ngx_http_request_t *sr);
 static void ngx_http_cycles_attempt_expect(ngx_http_request_t *sr,
     ngx_http_cycles_attempt_t *at);
+static void ngx_http_cycles_attempt_buffer(ngx_http_upstream_t *u,
+    ngx_http_cycles_attempt_t *at);
 static ngx_int_t ngx_http_cycles_attempt_process_header(
     ngx_http_request_t *sr);
+static ngx_int_t ngx_http_cycles_attempt_lists(ngx_http_request_t *sr);
 static ngx_int_t ngx_http_cycles_attempt_whole(ngx_http_request_t *sr,
     ngx_http_cycles_attempt_t *at);
 static ngx_int_t ngx_http_cycles_attempt_done(ngx_http_request_t *sr,
@@ -808,8 +820,16 @@ ngx_http_cycles_attempt_request(ngx_http_cycles_attempt_t *at)
 
     at->location = call->location;
 
-    if (ngx_http_cycles_copy(r->pool, &r->uri, &call->uri) != NGX_OK
-        || ngx_http_cycles_copy(r->pool, &r->unparsed_uri,
+    if (ngx_http_cycles_copy(r->pool, &r->uri, &call->uri) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->unparsed_uri = r->uri;
+
+    if ((call->unparsed_uri.len != call->uri.len
+         || ngx_memcmp(call->unparsed_uri.data, call->uri.data, call->uri.len)
+            != 0)
+        && ngx_http_cycles_copy(r->pool, &r->unparsed_uri,
                                 &call->unparsed_uri)
            != NGX_OK)
     {
@@ -871,6 +891,8 @@ static ngx_int_t
 ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
     ngx_http_cycles_call_t *call)
 {
+    ngx_str_t  api_key, idempotency_key, traceparent;
+
     ngx_memzero(&sr->headers_in, sizeof(ngx_http_headers_in_t));
 
     sr->headers_in.content_length_n = call->get ? -1 : (off_t) call->body.len;
@@ -890,6 +912,16 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
         return NGX_ERROR;
     }
 
+    if (ngx_http_cycles_copy(sr->pool, &api_key, &call->api_key) != NGX_OK
+        || ngx_http_cycles_copy(sr->pool, &idempotency_key,
+                                &call->idempotency_key)
+           != NGX_OK
+        || ngx_http_cycles_copy(sr->pool, &traceparent, &call->traceparent)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     if (!call->get
         && ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_content_type,
                                           &ngx_http_cycles_json)
@@ -902,7 +934,7 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
                                        &ngx_http_cycles_json)
         != NGX_OK
         || ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_api_key,
-                                          &call->api_key)
+                                          &api_key)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -916,7 +948,7 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
     if (!call->get && ngx_http_cycles_printable(&call->idempotency_key)
         && ngx_http_cycles_attempt_header(sr,
                                           &ngx_http_cycles_idempotency_key,
-                                          &call->idempotency_key)
+                                          &idempotency_key)
            != NGX_OK)
     {
         return NGX_ERROR;
@@ -927,7 +959,7 @@ ngx_http_cycles_attempt_headers(ngx_http_request_t *sr,
     }
 
     return ngx_http_cycles_attempt_header(sr, &ngx_http_cycles_traceparent,
-                                          &call->traceparent);
+                                          &traceparent);
 }
 
 
@@ -957,8 +989,9 @@ ngx_http_cycles_attempt_header(ngx_http_request_t *sr,
     h->hash = header->hash;
     h->key = header->name;
     h->lowcase_key = header->lowcase;
+    h->value = *value;
 
-    return ngx_http_cycles_copy(sr->pool, &h->value, value);
+    return NGX_OK;
 }
 
 
@@ -1023,10 +1056,28 @@ ngx_http_cycles_copy(ngx_pool_t *pool, ngx_str_t *to, ngx_str_t *from)
 static ngx_uint_t
 ngx_http_cycles_printable(ngx_str_t *value)
 {
-    size_t  i;
+    size_t    i;
+    u_char   *p;
+    uint64_t  word, found;
 
-    for (i = 0; i < value->len; i++) {
-        if (value->data[i] <= 0x20 || value->data[i] >= 0x7f) {
+    p = value->data;
+    i = value->len;
+
+    /* the highest bit of a byte: it is below '!' or above '~' */
+
+    for ( /* void */ ; i >= 8; i -= 8, p += 8) {
+        ngx_memcpy(&word, p, 8);
+
+        found = ((word - NGX_HTTP_CYCLES_BYTES(0x21)) & ~word)
+                | (word + NGX_HTTP_CYCLES_BYTES(0x01)) | word;
+
+        if (found & NGX_HTTP_CYCLES_BYTES(0x80)) {
+            return 0;
+        }
+    }
+
+    for ( /* void */ ; i; i--, p++) {
+        if (*p <= 0x20 || *p >= 0x7f) {
             return 0;
         }
     }
@@ -1074,6 +1125,47 @@ ngx_http_cycles_attempt_expect(ngx_http_request_t *sr,
 
     at->process_header = u->process_header;
     u->process_header = ngx_http_cycles_attempt_process_header;
+
+    if (u->buffer.start == NULL) {
+        ngx_http_cycles_attempt_buffer(u, at);
+    }
+}
+
+
+/* without one nginx allocates it, and lists of what it finds in a header */
+
+static void
+ngx_http_cycles_attempt_buffer(ngx_http_upstream_t *u,
+    ngx_http_cycles_attempt_t *at)
+{
+    size_t  size;
+
+    size = u->conf->buffer_size;
+
+    if (size > NGX_HTTP_CYCLES_KEPT_BUFFER) {
+        return;
+    }
+
+    if (at->size < size) {
+
+        if (at->buffer) {
+            ngx_free(at->buffer);
+        }
+
+        at->buffer = ngx_alloc(size, at->connection->log);
+        at->size = at->buffer ? size : 0;
+
+        if (at->buffer == NULL) {
+            return;
+        }
+    }
+
+    u->buffer.start = at->buffer;
+    u->buffer.pos = at->buffer;
+    u->buffer.last = at->buffer;
+    u->buffer.end = at->buffer + size;
+    u->buffer.temporary = 1;
+    u->buffer.tag = u->output.tag;
 }
 
 
@@ -1090,11 +1182,36 @@ ngx_http_cycles_attempt_process_header(ngx_http_request_t *sr)
         return NGX_OK;
     }
 
+    if (u->headers_in.headers.part.elts == NULL
+        && ngx_http_cycles_attempt_lists(sr) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     /* nothing has been taken out of the buffer */
 
     u->process_header = at->process_header;
 
     return u->process_header(sr);
+}
+
+
+static ngx_int_t
+ngx_http_cycles_attempt_lists(ngx_http_request_t *sr)
+{
+    ngx_http_upstream_t  *u;
+
+    u = sr->upstream;
+
+    if (ngx_list_init(&u->headers_in.headers, sr->pool, 8,
+                      sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_list_init(&u->headers_in.trailers, sr->pool, 2,
+                         sizeof(ngx_table_elt_t));
 }
 
 
@@ -1629,6 +1746,10 @@ ngx_http_cycles_attempt_free(ngx_http_cycles_attempt_t *at)
 
     if (at->image) {
         ngx_free(at->image);
+    }
+
+    if (at->buffer) {
+        ngx_free(at->buffer);
     }
 
     ngx_http_cycles_connection_free(at->connection);

@@ -35,6 +35,7 @@ LOCATION = '''
     location / {
         cycles on;
         cycles_authority @cycles;
+        %%KEY%%
         proxy_pass http://provider;
     }
 '''
@@ -144,33 +145,35 @@ def others():
 def gateway(nginx, provider, cycles, others):
     """start(cycles=..., others=...): directives of both locations."""
 
-    def start(server='', location='', **kw):
+    def start(server='', location='', key='', **kw):
         return nginx(http=HTTP, server=LOCATION + '''
             location @cycles {
                 proxy_pass http://cycles;
                 ''' + location + '''
             }
         ''' + server, provider=provider.port, cycles=cycles.port,
-            others=others.port, workers=1, **kw)
+            others=others.port, key=key, workers=1, **kw)
 
     return start
 
 
-def ask(ng, server, port=None):
+def ask(ng, server, port=None, headers=None):
     """One request, and the commit that follows it."""
 
-    path, headers, body = chat_request(tenant='acme')
+    path, headers, body = chat_request(tenant='acme', headers=headers)
     r = request(port or ng.port, 'POST', path, headers, body)
     if r.status == 200:
         assert server.settled.acquire(timeout=60)
     return r.status
 
 
-@pytest.mark.parametrize('buffering', ['on', 'off'])
-def test_forms_of_a_reply(gateway, cycles, buffering):
+@pytest.mark.parametrize('location', [
+    '', 'proxy_buffering off;', 'proxy_buffer_size 1k;',
+    'proxy_buffers 8 32k; proxy_buffer_size 32k;'])
+def test_forms_of_a_reply(gateway, cycles, location):
     """None is asked for twice, and each id is that of its own reply."""
 
-    ng = gateway(location='proxy_buffering %s;' % buffering)
+    ng = gateway(location=location)
 
     for name, form in FORMS.items():
         cycles.form = form
@@ -269,3 +272,22 @@ def test_quit_at_once(gateway, cycles):
     assert ask(ng, cycles) == 200
     wait_until(lambda: ng.metrics()['cycles_calls{state="running"}'] == 0)
     assert ng.quit(60) == 0
+
+
+@pytest.mark.parametrize('ch, sent', [
+    ('!', True), ('~', True), (' ', False), ('\x7f', False), ('\xff', False)])
+def test_keys_that_are_no_headers(gateway, cycles, ch, sent):
+    """The body has them, wherever what no header can be is in them."""
+
+    ng = gateway(key='cycles_idempotency_key $http_x_key;')
+
+    for at in (1, 6, 7, 8, 9, 15, 16, 17):
+        key = 'k%017d' % at
+        key = key[:at] + ch + key[at + 1:] + 'k'
+
+        asked = len(cycles.requests)
+        assert ask(ng, cycles, headers={'X-Key': key}) == 200
+
+        rq = cycles.requests[asked]
+        assert rq.json['idempotency_key'] == key.replace('\xff', '\ufffd')
+        assert rq.header('x-idempotency-key') == (key if sent else None)
