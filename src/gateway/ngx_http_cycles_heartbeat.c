@@ -21,6 +21,10 @@
 #define NGX_HTTP_CYCLES_MAX_HOLD     30000
 #define NGX_HTTP_CYCLES_MIN_HOLD     500
 
+/* nearly all requests have ended before, and take no timer */
+
+#define NGX_HTTP_CYCLES_BEGINNING    1000
+
 
 static void ngx_http_cycles_heartbeat_beat(ngx_event_t *ev);
 static void ngx_http_cycles_heartbeat_done(ngx_http_cycles_reservation_t *rsv);
@@ -28,6 +32,9 @@ static void ngx_http_cycles_heartbeat_extended(ngx_http_cycles_ctx_t *ctx);
 static void ngx_http_cycles_heartbeat_failed(ngx_http_cycles_ctx_t *ctx);
 static void ngx_http_cycles_heartbeat_schedule(ngx_http_cycles_ctx_t *ctx);
 static void ngx_http_cycles_heartbeat_legacy(ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_heartbeat_first(ngx_http_cycles_ctx_t *ctx,
+    int64_t delay);
+static void ngx_http_cycles_heartbeat_sweep(ngx_event_t *ev);
 static void ngx_http_cycles_heartbeat_add(ngx_http_cycles_ctx_t *ctx,
     int64_t delay);
 static void ngx_http_cycles_heartbeat_give_up(ngx_http_cycles_ctx_t *ctx,
@@ -36,6 +43,12 @@ static int64_t ngx_http_cycles_heartbeat_lead(ngx_http_cycles_heartbeat_t *hb);
 static int64_t ngx_http_cycles_heartbeat_attempt(ngx_http_cycles_ctx_t *ctx);
 static int64_t ngx_http_cycles_heartbeat_margin(ngx_http_cycles_ctx_t *ctx);
 static int64_t ngx_http_cycles_heartbeat_hold(ngx_http_cycles_ctx_t *ctx);
+
+
+/* those that have just begun; in event.timer.key is when they are to beat */
+
+static ngx_queue_t  ngx_http_cycles_beginning;
+static ngx_event_t  ngx_http_cycles_beginning_event;
 
 
 void
@@ -82,6 +95,15 @@ ngx_http_cycles_heartbeat_stop(ngx_http_cycles_ctx_t *ctx)
 
     if (ctx->heartbeat.event.timer_set) {
         ngx_del_timer(&ctx->heartbeat.event);
+    }
+
+    if (ctx->heartbeat.beginning) {
+        ctx->heartbeat.beginning = 0;
+        ngx_queue_remove(&ctx->heartbeat.event.queue);
+
+        if (ngx_queue_empty(&ngx_http_cycles_beginning)) {
+            ngx_http_cycles_beginning_event.cancelable = 1;
+        }
     }
 }
 
@@ -316,10 +338,77 @@ ngx_http_cycles_heartbeat_legacy(ngx_http_cycles_ctx_t *ctx)
 }
 
 
+/* a worker that is to exit waits for them as for any timer */
+
+static void
+ngx_http_cycles_heartbeat_first(ngx_http_cycles_ctx_t *ctx, int64_t delay)
+{
+    ngx_event_t                  *ev;
+    ngx_http_cycles_heartbeat_t  *hb;
+
+    hb = &ctx->heartbeat;
+    ev = &ngx_http_cycles_beginning_event;
+
+    if (ev->handler == NULL) {
+        ngx_queue_init(&ngx_http_cycles_beginning);
+
+        ev->handler = ngx_http_cycles_heartbeat_sweep;
+        ev->data = ev;
+    }
+
+    hb->beginning = 1;
+    hb->event.timer.key = ngx_current_msec + (ngx_msec_t) delay;
+    ngx_queue_insert_tail(&ngx_http_cycles_beginning, &hb->event.queue);
+
+    ev->cancelable = 0;
+
+    if (!ev->timer_set) {
+        ev->log = ngx_cycle->log;
+        ngx_add_timer(ev, NGX_HTTP_CYCLES_BEGINNING);
+    }
+}
+
+
+static void
+ngx_http_cycles_heartbeat_sweep(ngx_event_t *ev)
+{
+    ngx_queue_t            *q;
+    ngx_event_t            *event;
+    ngx_msec_int_t          delay;
+    ngx_http_cycles_ctx_t  *ctx;
+
+    while (!ngx_queue_empty(&ngx_http_cycles_beginning)) {
+        q = ngx_queue_head(&ngx_http_cycles_beginning);
+        event = ngx_queue_data(q, ngx_event_t, queue);
+        ctx = event->data;
+
+        ngx_queue_remove(q);
+        ctx->heartbeat.beginning = 0;
+
+        delay = (ngx_msec_int_t) (event->timer.key - ngx_current_msec);
+
+        ngx_add_timer(event, (ngx_msec_t) ngx_max(delay, 1));
+    }
+}
+
+
 static void
 ngx_http_cycles_heartbeat_add(ngx_http_cycles_ctx_t *ctx, int64_t delay)
 {
-    ngx_add_timer(&ctx->heartbeat.event, (ngx_msec_t) delay);
+    ngx_http_cycles_heartbeat_t  *hb;
+
+    hb = &ctx->heartbeat;
+
+    if (!hb->begun) {
+        hb->begun = 1;
+
+        if (delay >= 2 * NGX_HTTP_CYCLES_BEGINNING) {
+            ngx_http_cycles_heartbeat_first(ctx, delay);
+            return;
+        }
+    }
+
+    ngx_add_timer(&hb->event, (ngx_msec_t) delay);
 }
 
 

@@ -278,6 +278,8 @@ typedef struct {
     unsigned                         zero:1;      /* beat at zero delay once */
     unsigned                         failed:1;
     unsigned                         legacy:1;    /* no remaining_ttl_ms */
+    unsigned                         begun:1;
+    unsigned                         beginning:1;
     unsigned                         stopped:1;
 } ngx_http_cycles_heartbeat_t;
 

@@ -154,6 +154,28 @@ def test_kept_at_the_server(server, provider):
         assert wanted - 0.5 <= time <= wanted + 3 * gateway.SCALE, times
 
 
+def test_first_beat_of_a_long_lease(nginx, provider):
+    """It has no timer in its first second, and comes in time."""
+
+    with Ledger({'tenant:acme': BUDGET}) as who:
+        ng = who.attach(nginx(**who.gateway(provider, location='''
+            cycles_ttl 4s;
+        ''')))
+        streams = [Stream(ng, provider) for _ in range(3)]
+        begun = who.records()[0].time
+        streams.pop(1).finish()
+
+        def beats():
+            return [rec for rec in who.records() if rec.kind == 'extend']
+
+        wait_until(lambda: len(beats()) >= 2, 20)
+        assert beats()[0].time - begun >= 1900
+        for stream in streams:
+            stream.finish()
+        assert who.audit()['expired'] == 0
+        assert len({rec.id for rec in beats()}) == 2
+
+
 def test_short_requests_do_not_beat(server, provider):
     ng, who, cycles = server()
     for _ in range(5):
