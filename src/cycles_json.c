@@ -111,10 +111,35 @@ cycles_json_key(cycles_json_t *js, const void *name, size_t len)
 static void
 cycles_json_name(cycles_json_t *js, const char *name)
 {
-    cycles_json_next(js);
-    cycles_json_char(js, '"');
-    cycles_json_raw(js, name, strlen(name));
-    cycles_json_raw(js, "\":", 2);
+    size_t          len;
+    unsigned char  *p;
+
+    len = strlen(name);
+
+    if (js->len > js->size || js->size - js->len < len + 4) {
+        cycles_json_next(js);
+        cycles_json_char(js, '"');
+        cycles_json_raw(js, name, len);
+        cycles_json_raw(js, "\":", 2);
+        return;
+    }
+
+    /* it fits, with a comma */
+
+    p = js->buf + js->len;
+
+    if (js->last != '{' && js->last != '[') {
+        *p++ = ',';
+    }
+
+    *p++ = '"';
+    memcpy(p, name, len);
+    p += len;
+    *p++ = '"';
+    *p++ = ':';
+
+    js->len = (size_t) (p - js->buf);
+    js->last = ':';
 }
 
 

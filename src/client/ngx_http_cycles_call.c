@@ -18,7 +18,7 @@
 #define NGX_HTTP_CYCLES_CALL_POOL     16384
 
 /* attempts that have ended and are kept for those that follow, and how long */
-#define NGX_HTTP_CYCLES_MAX_KEPT      32
+#define NGX_HTTP_CYCLES_MAX_KEPT      64
 #define NGX_HTTP_CYCLES_KEPT_TIME     1000
 
 /* buffers for replies up to this size are kept with them */

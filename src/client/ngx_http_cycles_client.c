@@ -15,6 +15,9 @@
 /* a buffer for what a body is before its length is known */
 #define NGX_HTTP_CYCLES_BODY           4096
 
+/* the longest path without an id */
+#define NGX_HTTP_CYCLES_PATH           (sizeof("/v1/reservations//release") - 1)
+
 
 /* one operation; what it sends stays the same over its tries */
 
@@ -475,28 +478,29 @@ ngx_int_t
 ngx_http_cycles_client_uri(ngx_pool_t *pool, cycles_op_t op, ngx_str_t *id,
     ngx_http_cycles_call_t *call)
 {
-    size_t         len, encoded;
+    size_t         size;
     u_char        *p;
     cycles_str_t   s;
 
     s.len = id->len;
     s.data = id->data;
 
-    len = cycles_path(NULL, 0, op, s, 0);
-    encoded = cycles_path(NULL, 0, op, s, 1);
+    /* no byte takes more than three when it is encoded */
 
-    p = ngx_pnalloc(pool, len + encoded);
+    size = NGX_HTTP_CYCLES_PATH + id->len * 3;
+
+    p = ngx_pnalloc(pool, size + NGX_HTTP_CYCLES_PATH + id->len);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
-    call->uri.len = cycles_path(p, len, op, s, 0);
-    call->uri.data = p;
-
-    p += len;
-
-    call->unparsed_uri.len = cycles_path(p, encoded, op, s, 1);
+    call->unparsed_uri.len = cycles_path(p, size, op, s, 1);
     call->unparsed_uri.data = p;
+
+    p += call->unparsed_uri.len;
+
+    call->uri.len = cycles_path(p, NGX_HTTP_CYCLES_PATH + id->len, op, s, 0);
+    call->uri.data = p;
 
     return NGX_OK;
 }
