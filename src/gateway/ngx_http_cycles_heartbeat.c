@@ -130,7 +130,7 @@ ngx_http_cycles_heartbeat_beat(ngx_event_t *ev)
     }
 
     if (!hb->failed && cycles_uuid(rsv->extend_key.data) != 0) {
-        ngx_http_cycles_heartbeat_give_up(ctx, "getrandom() failed");
+        ngx_http_cycles_heartbeat_give_up(ctx, "RAND_bytes() failed");
         return;
     }
 

@@ -445,8 +445,8 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     }
 
     if (cycles_uuid(p) != 0) {
-        ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
-                      "getrandom() failed");
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "RAND_bytes() failed");
         return NGX_ERROR;
     }
 
@@ -611,8 +611,8 @@ ngx_http_cycles_set_trace(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         }
 
         if (cycles_traceparent(rsv->traceparent.data) != 0) {
-            ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno,
-                          "getrandom() failed");
+            ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                          "RAND_bytes() failed");
             return NGX_ERROR;
         }
     }

@@ -19,10 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <openssl/rand.h>
 
 #include "cycles_ledger_core.h"
 
@@ -736,8 +737,6 @@ cycles_ledger_owner(cycles_ledger_t *ledger, int fd)
 int
 cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id)
 {
-    size_t          want;
-    ssize_t         n;
     uint32_t        left;
     unsigned char  *page;
 
@@ -745,17 +744,11 @@ cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id)
     memcpy(&left, page, sizeof(left));
 
     if (left < 16) {
-        want = ledger->random_kept ? CYCLES_RANDOM_SIZE - 16 : 16;
+        left = ledger->random_kept ? CYCLES_RANDOM_SIZE - 16 : 16;
 
-        do {
-            n = getrandom(page + 16, want, 0);
-        } while (n == -1 && errno == EINTR);
-
-        if (n < 16) {
+        if (RAND_bytes(page + 16, (int) left) != 1) {
             return -1;
         }
-
-        left = n & ~15;
     }
 
     memcpy(id, page + left, 16);
