@@ -30,8 +30,6 @@ typedef struct {
     const unsigned char  *text;
     const unsigned char  *last;
     size_t                len;            /* of all of it */
-    uint32_t              open;           /* the innermost container */
-    uint32_t              depth;
 } cycles_tree_reader_t;
 
 
@@ -39,11 +37,9 @@ typedef struct {
 
 static const unsigned char *cycles_tree_read(cycles_tree_reader_t *rd,
     const unsigned char *p);
-static void cycles_tree_begin(cycles_tree_reader_t *rd, cycles_node_t *node,
-    cycles_tree_type_t type);
-static void cycles_tree_end(cycles_tree_reader_t *rd);
 static int cycles_tree_grow(cycles_tree_t *tree);
-static int cycles_tree_twice(cycles_node_t *open, const cycles_str_t *name);
+static int cycles_tree_named(const cycles_node_t *open,
+    const cycles_str_t *name);
 static const unsigned char *cycles_tree_string(cycles_tree_reader_t *rd,
     const unsigned char *p, cycles_str_t *text);
 static const unsigned char *cycles_tree_escaped(cycles_tree_reader_t *rd,
@@ -84,8 +80,6 @@ cycles_tree_parse(cycles_tree_t *tree, const unsigned char *text, size_t len)
     rd.text = text;
     rd.last = text + len;
     rd.len = len;
-    rd.open = CYCLES_TREE_NONE;
-    rd.depth = 0;
 
     end = cycles_tree_read(&rd, text);
 
@@ -147,7 +141,7 @@ cycles_tree_skip(const unsigned char *p, const unsigned char *last)
 
 /* behind its first quote; nearly none has anything to look at */
 
-static inline const unsigned char *
+cycles_scan_inline const unsigned char *
 cycles_tree_quoted(cycles_tree_reader_t *rd, const unsigned char *p,
     cycles_str_t *text)
 {
@@ -163,6 +157,34 @@ cycles_tree_quoted(cycles_tree_reader_t *rd, const unsigned char *p,
     text->len = (size_t) (end - p);
 
     return end + 1;
+}
+
+
+/* only of names with the same length and ends there may be two */
+
+static inline int
+cycles_tree_twice(cycles_node_t *open, const cycles_str_t *name)
+{
+    unsigned  first, last;
+    uint64_t  bit;
+
+    if (open->count == CYCLES_TREE_MEMBERS) {
+        return 1;
+    }
+
+    /* of an empty one they are its quotes */
+
+    first = name->data[0];
+    last = name->data[(ptrdiff_t) name->len - 1];
+    bit = (uint64_t) 1 << ((first * 7 + last * 3 + name->len) & 63);
+
+    if (open->u.names & bit) {
+        return cycles_tree_named(open, name);
+    }
+
+    open->u.names |= bit;
+
+    return 0;
 }
 
 
@@ -192,26 +214,17 @@ cycles_tree_name(cycles_tree_reader_t *rd, const unsigned char *p,
 }
 
 
+/* one that is no container */
+
 static inline const unsigned char *
 cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
     cycles_node_t *node)
 {
-    node->span = 1;
-    node->count = 0;
-
     switch (*p) {
 
     case '"':
         node->type = CYCLES_TREE_STRING;
         return cycles_tree_quoted(rd, p + 1, &node->u.text);
-
-    case '{':
-        cycles_tree_begin(rd, node, CYCLES_TREE_OBJECT);
-        return p + 1;
-
-    case '[':
-        cycles_tree_begin(rd, node, CYCLES_TREE_ARRAY);
-        return p + 1;
 
     case 't':
         node->type = CYCLES_TREE_TRUE;
@@ -231,127 +244,128 @@ cycles_tree_value(cycles_tree_reader_t *rd, const unsigned char *p,
 }
 
 
-/* closes what ends behind a value, up to where the next one is due */
-
-static inline const unsigned char *
-cycles_tree_between(cycles_tree_reader_t *rd, const unsigned char *p)
-{
-    cycles_tree_type_t  type;
-
-    while (rd->open != CYCLES_TREE_NONE) {
-
-        p = cycles_tree_skip(p, rd->last);
-
-        if (p == rd->last) {
-            return NULL;
-        }
-
-        if (*p == ',') {
-            return rd->open != rd->tree->n - 1 ? p + 1 : NULL;
-        }
-
-        type = rd->tree->nodes[rd->open].type;
-
-        if (*p == (type == CYCLES_TREE_OBJECT ? '}' : ']')) {
-            cycles_tree_end(rd);
-            p++;
-            continue;
-        }
-
-        /* or it has just begun */
-
-        return rd->open == rd->tree->n - 1 ? p : NULL;
-    }
-
-    return p;
-}
-
+/* while a container is open, its span is the one around it */
 
 static const unsigned char *
 cycles_tree_read(cycles_tree_reader_t *rd, const unsigned char *p)
 {
-    cycles_node_t  *node, *open;
-    cycles_tree_t  *tree;
+    size_t                n;
+    uint32_t              open, depth;
+    cycles_node_t        *nodes, *node, *in;
+    cycles_tree_t        *tree;
+    const unsigned char  *last;
 
     tree = rd->tree;
+    nodes = tree->nodes;
+    last = rd->last;
 
-    do {
-        if (tree->n == tree->size && cycles_tree_grow(tree) != 0) {
-            return NULL;
-        }
+    n = 0;
+    open = CYCLES_TREE_NONE;
+    depth = 0;
+    in = NULL;
 
-        node = &tree->nodes[tree->n];
-        node->name.len = 0;
-        node->name.data = NULL;
+    for ( ;; ) {
 
-        p = cycles_tree_skip(p, rd->last);
+        if (n == tree->size) {
 
-        if (rd->open != CYCLES_TREE_NONE) {
-            open = &tree->nodes[rd->open];
-
-            if (open->type == CYCLES_TREE_OBJECT) {
-                p = cycles_tree_name(rd, p, open, &node->name);
-
-                if (p == NULL) {
-                    return NULL;
-                }
+            if (cycles_tree_grow(tree) != 0) {
+                return NULL;
             }
 
-            open->count++;
+            nodes = tree->nodes;
+            in = open == CYCLES_TREE_NONE ? NULL : &nodes[open];
         }
 
-        if (p == rd->last || rd->depth == CYCLES_TREE_DEPTH) {
+        node = &nodes[n];
+        p = cycles_tree_skip(p, last);
+
+        if (in && in->type == CYCLES_TREE_OBJECT) {
+            p = cycles_tree_name(rd, p, in, &node->name);
+
+            if (p == NULL) {
+                return NULL;
+            }
+
+        } else {
+            node->name.len = 0;
+            node->name.data = NULL;
+        }
+
+        if (p == last || depth == CYCLES_TREE_DEPTH) {
             return NULL;
         }
 
-        tree->n++;
-
-        p = cycles_tree_value(rd, p, node);
-
-        if (p == NULL) {
-            return NULL;
+        if (in) {
+            in->count++;
         }
 
-        p = cycles_tree_between(rd, p);
+        node->count = 0;
 
-        if (p == NULL) {
-            return NULL;
+        if (*p == '{' || *p == '[') {
+            node->type = *p == '{' ? CYCLES_TREE_OBJECT : CYCLES_TREE_ARRAY;
+            node->u.names = 0;
+            node->span = open;
+
+            open = (uint32_t) n++;
+            in = node;
+            depth++;
+
+            p = cycles_tree_skip(p + 1, last);
+
+            if (p == last) {
+                return NULL;
+            }
+
+            if (*p != '}' && *p != ']') {
+                continue;
+            }
+
+        } else {
+            node->span = 1;
+            n++;
+
+            p = cycles_tree_value(rd, p, node);
+
+            if (p == NULL) {
+                return NULL;
+            }
         }
 
-    } while (rd->open != CYCLES_TREE_NONE);
+        /* closes what ends here, up to where the next value is due */
 
-    return cycles_tree_skip(p, rd->last);
-}
+        while (in) {
 
+            p = cycles_tree_skip(p, last);
 
-/* while it is open, span is the container around it */
+            if (p == last) {
+                return NULL;
+            }
 
-static void
-cycles_tree_begin(cycles_tree_reader_t *rd, cycles_node_t *node,
-    cycles_tree_type_t type)
-{
-    node->type = type;
-    node->u.names = 0;
-    node->span = rd->open;
+            if (*p == ',') {
+                p++;
+                break;
+            }
 
-    rd->open = (uint32_t) (node - rd->tree->nodes);
-    rd->depth++;
-}
+            if (*p != (in->type == CYCLES_TREE_OBJECT ? '}' : ']')) {
+                return NULL;
+            }
 
+            p++;
+            depth--;
 
-static void
-cycles_tree_end(cycles_tree_reader_t *rd)
-{
-    uint32_t        around;
-    cycles_node_t  *node;
+            open = in->span;
+            in->span = (uint32_t) (node + 1 - in);
+            in = open == CYCLES_TREE_NONE ? NULL : &nodes[open];
+        }
 
-    node = &rd->tree->nodes[rd->open];
+        if (in == NULL) {
+            break;
+        }
+    }
 
-    around = node->span;
-    node->span = (uint32_t) (rd->tree->n - rd->open);
+    tree->n = n;
 
-    rd->open = around;
-    rd->depth--;
+    return cycles_tree_skip(p, last);
 }
 
 
@@ -385,27 +399,11 @@ cycles_tree_grow(cycles_tree_t *tree)
 }
 
 
-/* only of names with the same length and ends there may be two */
-
 static int
-cycles_tree_twice(cycles_node_t *open, const cycles_str_t *name)
+cycles_tree_named(const cycles_node_t *open, const cycles_str_t *name)
 {
-    unsigned        i, first, last;
-    uint64_t        bit;
-    cycles_node_t  *node;
-
-    if (open->count == CYCLES_TREE_MEMBERS) {
-        return 1;
-    }
-
-    first = name->len ? name->data[0] : 0;
-    last = name->len ? name->data[name->len - 1] : 0;
-    bit = (uint64_t) 1 << ((first * 7 + last * 3 + name->len) & 63);
-
-    if ((open->u.names & bit) == 0) {
-        open->u.names |= bit;
-        return 0;
-    }
+    unsigned              i;
+    const cycles_node_t  *node;
 
     node = open + 1;
 
