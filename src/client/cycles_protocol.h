@@ -121,7 +121,7 @@ typedef struct {
  * reply->id, also in rs->id when it fits there.
  * CYCLES_REPLY_REJECTED: a denial, with its code, reason and details in rs.
  * So is any 4xx, and a live 200 with the decision DENY.
- * CYCLES_REPLY_RETRY: an outage; rs is zero.
+ * CYCLES_REPLY_RETRY: an outage; rs is cleared.
  * The other verdicts are not used.
  *
  * Absent from the reply: reserved is the estimate; expires_at_ms and
@@ -129,6 +129,7 @@ typedef struct {
  * rs->caps point into rs->caps_text: rs must not be copied.
  */
 
+void cycles_reserved_clear(cycles_reserved_t *rs);
 cycles_verdict_t cycles_parse_reserve(unsigned status,
     const unsigned char *body, size_t len, const cycles_reserve_t *rq,
     cycles_reserved_t *rs, cycles_reply_t *reply);

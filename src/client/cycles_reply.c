@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #endif
 
+#include <stddef.h>
 #include <string.h>
 #include <jansson.h>
 
@@ -75,6 +76,23 @@ cycles_member(const cycles_node_t *object, const char *name)
 }
 
 
+/* but for two texts that have lengths, and are most of it */
+
+void
+cycles_reserved_clear(cycles_reserved_t *rs)
+{
+    memset(rs, 0, offsetof(cycles_reserved_t, scope_path));
+
+    rs->scope_path[0] = '\0';
+    rs->scope_path_len = 0;
+
+    memset(&rs->caps, 0, sizeof(cycles_caps_t));
+    memset(&rs->denial, 0, sizeof(cycles_denial_t));
+
+    rs->record = 0;
+}
+
+
 cycles_verdict_t
 cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
     const cycles_reserve_t *rq, cycles_reserved_t *rs, cycles_reply_t *reply)
@@ -84,7 +102,7 @@ cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
     cycles_verdict_t      verdict;
     const cycles_node_t  *root;
 
-    memset(rs, 0, sizeof(cycles_reserved_t));
+    cycles_reserved_clear(rs);
     memset(reply, 0, sizeof(cycles_reply_t));
 
     root = cycles_load(&tree, body, len, reply);
@@ -94,7 +112,7 @@ cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
         cycles_tree_free(&tree);
 
         if (rc != 0) {
-            memset(rs, 0, sizeof(cycles_reserved_t));
+            cycles_reserved_clear(rs);
             reply->id[0] = '\0';
             return CYCLES_REPLY_RETRY;
         }
@@ -112,7 +130,7 @@ cycles_parse_reserve(unsigned status, const unsigned char *body, size_t len,
      */
 
     if (verdict == CYCLES_REPLY_RETRY && status != 429) {
-        memset(rs, 0, sizeof(cycles_reserved_t));
+        cycles_reserved_clear(rs);
         return CYCLES_REPLY_RETRY;
     }
 

@@ -108,7 +108,7 @@ ngx_http_cycles_client_reserve(ngx_http_cycles_reservation_t *rsv)
     ngx_http_cycles_client_t  *client;
     ngx_http_cycles_server_t  *server;
 
-    ngx_memzero(rsv->reserved, sizeof(cycles_reserved_t));
+    cycles_reserved_clear(rsv->reserved);
     ngx_str_null(&rsv->id);
     ngx_str_null(&rsv->request_id);
     ngx_str_null(&rsv->trace_id);
