@@ -41,6 +41,7 @@ typedef enum {
 
 static ngx_uint_t ngx_http_cycles_can_hold_back(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
+static void ngx_http_cycles_settle_key(ngx_http_cycles_reservation_t *rsv);
 static void ngx_http_cycles_settle_tried(
     ngx_http_cycles_reservation_t *rsv);
 static ngx_int_t ngx_http_cycles_decide(ngx_http_request_t *r,
@@ -144,13 +145,7 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     ctx->settlement = NGX_HTTP_CYCLES_PENDING;
 
-    if (cycles_uuid(rsv->settle_key.data) != 0) {
-
-        /* keys are by operation: the one of the reserve is as good */
-
-        rsv->settle_key.len = rsv->terms.idempotency_key.len;
-        rsv->settle_key.data = rsv->terms.idempotency_key.data;
-    }
+    ngx_http_cycles_settle_key(rsv);
 
     rsv->clock = ngx_http_cycles_clock();
     rsv->settle_tried = ngx_http_cycles_can_hold_back(r, ctx)
@@ -165,6 +160,26 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         ctx->held_back = 1;
         r->connection->write->delayed = 1;
     }
+}
+
+
+/*
+ * The UUID that was made for the reserve precedes this one: with another last
+ * digit it is as good as a new one, and takes no random bytes.
+ */
+
+static void
+ngx_http_cycles_settle_key(ngx_http_cycles_reservation_t *rsv)
+{
+    u_char  *key, *digit;
+
+    key = rsv->settle_key.data;
+
+    ngx_memcpy(key, key - CYCLES_UUID_LEN, CYCLES_UUID_LEN);
+
+    digit = key + CYCLES_UUID_LEN - 1;
+
+    *digit = (*digit == '9') ? 'a' : (*digit == 'f') ? '0' : *digit + 1;
 }
 
 

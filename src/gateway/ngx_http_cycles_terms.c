@@ -453,7 +453,7 @@ ngx_http_cycles_set_keys(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     rsv->terms.idempotency_key.data = p;
     rsv->terms.idempotency_key.len = CYCLES_UUID_LEN;
 
-    /* written for each beat, and for the settlement */
+    /* written for each beat, and for the settlement, from the one before it */
 
     rsv->settle_key.data = p + CYCLES_UUID_LEN;
     rsv->settle_key.len = CYCLES_UUID_LEN;
