@@ -612,6 +612,8 @@ ngx_http_cycles_ledger_several(ngx_http_cycles_ledger_t *l,
         }
 
         failed = (cycles_ledger_apart(l->core, &written) != 0);
+
+        ngx_http_cycles_clock_stop();
     }
 
     while (!ngx_queue_empty(calls)) {
@@ -660,6 +662,8 @@ ngx_http_cycles_ledger_several(ngx_http_cycles_ledger_t *l,
             rsv->settle_done(rsv);
         }
     }
+
+    ngx_http_cycles_clock_go_on();
 }
 
 

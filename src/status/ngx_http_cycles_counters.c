@@ -32,6 +32,8 @@ static ngx_http_cycles_slice_t  ngx_http_cycles_no_slice;
 ngx_http_cycles_slice_t     *ngx_http_cycles_slice =
                                  &ngx_http_cycles_no_slice;
 ngx_http_cycles_counters_t  *ngx_http_cycles_counters;
+
+static uint64_t              ngx_http_cycles_stopped;    /* 0: it goes on */
 ngx_uint_t                   ngx_http_cycles_by_tenant;
 
 
@@ -366,9 +368,27 @@ ngx_http_cycles_clock(void)
 {
     struct timespec  ts;
 
+    if (ngx_http_cycles_stopped) {
+        return ngx_http_cycles_stopped;
+    }
+
     if (clock_gettime(CLOCK_MONOTONIC, &ts) == -1) {
         return 0;
     }
 
     return (uint64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+
+void
+ngx_http_cycles_clock_stop(void)
+{
+    ngx_http_cycles_stopped = ngx_http_cycles_clock();
+}
+
+
+void
+ngx_http_cycles_clock_go_on(void)
+{
+    ngx_http_cycles_stopped = 0;
 }

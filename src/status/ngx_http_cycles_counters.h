@@ -357,6 +357,11 @@ const uint64_t *ngx_http_cycles_bounds(ngx_http_cycles_histogram_e which,
 
 uint64_t ngx_http_cycles_clock(void);
 
+/* the same time for many who are told of it at once, until it goes on */
+
+void ngx_http_cycles_clock_stop(void);
+void ngx_http_cycles_clock_go_on(void);
+
 
 /* ngx_http_cycles_labels.c */
 
