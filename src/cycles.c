@@ -188,7 +188,6 @@ cycles_utf8_length(const unsigned char *s, size_t n)
 int
 cycles_uuid(unsigned char *p)
 {
-    char           *text;
     unsigned char  *r;
 
     r = cycles_random(16);
@@ -200,17 +199,26 @@ cycles_uuid(unsigned char *p)
     r[6] = (r[6] & 0x0f) | 0x40;
     r[8] = (r[8] & 0x3f) | 0x80;
 
-    text = cycles_hex_write(r, 4, (char *) p);
-    *text++ = '-';
-    text = cycles_hex_write(r + 4, 2, text);
-    *text++ = '-';
-    text = cycles_hex_write(r + 6, 2, text);
-    *text++ = '-';
-    text = cycles_hex_write(r + 8, 2, text);
-    *text++ = '-';
-    (void) cycles_hex_write(r + 10, 6, text);
+    cycles_uuid_write(r, (char *) p);
 
     return 0;
+}
+
+
+void
+cycles_uuid_write(const unsigned char *bytes, char *text)
+{
+    char  hex[32];
+
+    (void) cycles_hex_write(bytes, 16, hex);
+
+    memcpy(text, hex, 8);
+    memcpy(text + 9, hex + 8, 4);
+    memcpy(text + 14, hex + 12, 4);
+    memcpy(text + 19, hex + 16, 4);
+    memcpy(text + 24, hex + 20, 12);
+
+    text[8] = text[13] = text[18] = text[23] = '-';
 }
 
 
@@ -241,10 +249,41 @@ cycles_traceparent(unsigned char *p)
 }
 
 
+#if defined(__SSE2__)
+
+static inline void
+cycles_hex_write_8(const unsigned char *bytes, char *text)
+{
+    __m128i  b, digits, letters;
+
+    b = _mm_loadl_epi64((const __m128i *) bytes);
+    b = _mm_unpacklo_epi8(_mm_srli_epi16(b, 4), b);
+    b = _mm_and_si128(b, _mm_set1_epi8(0x0f));
+
+    digits = _mm_add_epi8(b, _mm_set1_epi8('0'));
+    letters = _mm_and_si128(_mm_cmpgt_epi8(b, _mm_set1_epi8(9)),
+                            _mm_set1_epi8('a' - '9' - 1));
+
+    _mm_storeu_si128((__m128i *) text, _mm_add_epi8(digits, letters));
+}
+
+#endif
+
+
 char *
 cycles_hex_write(const unsigned char *bytes, size_t n, char *text)
 {
     static const char  hex[] = "0123456789abcdef";
+
+#if defined(__SSE2__)
+
+    for (/* void */ ; n >= 8; n -= 8) {
+        cycles_hex_write_8(bytes, text);
+        bytes += 8;
+        text += 16;
+    }
+
+#endif
 
     while (n--) {
         *text++ = hex[*bytes >> 4];

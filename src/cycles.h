@@ -227,6 +227,10 @@ size_t cycles_utf8_char(const unsigned char *s, size_t n);
 
 char *cycles_hex_write(const unsigned char *bytes, size_t n, char *text);
 
+/* 16 bytes as CYCLES_UUID_LEN characters, not zero-terminated */
+
+void cycles_uuid_write(const unsigned char *bytes, char *text);
+
 /*
  * A random UUIDv4 (RFC 9562) of 36 characters, not zero-terminated.  Random
  * bytes are taken from the kernel in batches that a fork does not share.

@@ -159,15 +159,7 @@ cycles_id_parse(cycles_str_t text, uint8_t *id)
 void
 cycles_id_print(const uint8_t *id, char *text)
 {
-    size_t             i;
-    static const char  hex[] = "0123456789abcdef";
-
-    for (i = 0; i < 16; i++) {
-        text[cycles_id_digits[i]] = hex[id[i] >> 4];
-        text[cycles_id_digits[i] + 1] = hex[id[i] & 0x0f];
-    }
-
-    text[8] = text[13] = text[18] = text[23] = '-';
+    cycles_uuid_write(id, text);
     text[CYCLES_UUID_LEN] = '\0';
 }
 

@@ -14,6 +14,43 @@
 #define N  200
 
 
+/* all bytes, in texts of all lengths */
+
+static void
+test_hex(void)
+{
+    char           text[128], want[128];
+    size_t         n, k;
+    unsigned       i, wrong;
+    unsigned char  bytes[48];
+
+    for (wrong = 0, i = 0; i < 256; i++) {
+        for (n = 0; n <= sizeof(bytes); n++) {
+
+            for (k = 0; k < n; k++) {
+                bytes[k] = (unsigned char) (i + 37 * k);
+                snprintf(want + 2 * k, 3, "%02x", bytes[k]);
+            }
+
+            memset(text, '#', sizeof(text));
+            wrong += cycles_hex_write(bytes, n, text) != text + 2 * n;
+            wrong += memcmp(text, want, 2 * n) != 0 || text[2 * n] != '#';
+        }
+    }
+
+    is_int(wrong, 0, "hexadecimal digits of all bytes, and no more of them");
+
+    for (k = 0; k < 16; k++) {
+        bytes[k] = (unsigned char) (k * 17);
+    }
+
+    memset(text, '#', sizeof(text));
+    cycles_uuid_write(bytes, text);
+    ok(memcmp(text, "00112233-4455-6677-8899-aabbccddeeff#", 37) == 0,
+       "a UUID: %.36s", text);
+}
+
+
 int
 main(void)
 {
@@ -90,6 +127,8 @@ main(void)
     ok(good, "%d trace parents, of which no id is zero", N);
     is_int(same, 0, "none of them twice");
     }
+
+    test_hex();
 
     return done_testing();
 }
