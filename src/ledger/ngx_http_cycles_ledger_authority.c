@@ -41,7 +41,6 @@
 
 
 typedef struct {
-    ngx_http_cycles_ledger_wait_t    wait;
     ngx_http_cycles_reservation_t   *reservation;
     ngx_http_cycles_ledger_look_up_t  *look_up;
     ngx_queue_t                      queue;       /* of a turn, or failed */
@@ -50,6 +49,8 @@ typedef struct {
     unsigned                         queued:1;    /* in this turn */
     unsigned                         failed:1;    /* has been logged */
     unsigned                         last_tries:8;
+
+    ngx_http_cycles_ledger_wait_t    wait;        /* last: with sync=always */
 } ngx_http_cycles_ledger_call_t;
 
 
@@ -129,7 +130,7 @@ const ngx_http_cycles_authority_ops_t  ngx_http_cycles_ledger_ops = {
     ngx_http_cycles_ledger_extend,
     ngx_http_cycles_ledger_settle,
     ngx_http_cycles_ledger_leave,
-    1008
+    952
 };
 
 
@@ -335,21 +336,29 @@ ngx_http_cycles_ledger_found(void *data, ngx_int_t error)
 static ngx_http_cycles_ledger_call_t *
 ngx_http_cycles_ledger_call(ngx_http_cycles_reservation_t *rsv)
 {
+    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
 
     if (rsv->call_data) {
         return rsv->call_data;
     }
 
-    call = ngx_pcalloc(rsv->pool, sizeof(ngx_http_cycles_ledger_call_t));
+    l = rsv->authority->data;
+
+    call = ngx_pcalloc(rsv->pool,
+                       (l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS)
+                       ? sizeof(ngx_http_cycles_ledger_call_t)
+                       : offsetof(ngx_http_cycles_ledger_call_t, wait));
     if (call == NULL) {
         return NULL;
     }
 
     call->reservation = rsv;
 
-    call->wait.handler = ngx_http_cycles_ledger_finish;
-    call->wait.data = call;
+    if (l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS) {
+        call->wait.handler = ngx_http_cycles_ledger_finish;
+        call->wait.data = call;
+    }
 
     rsv->call_data = call;
 
@@ -392,12 +401,16 @@ ngx_http_cycles_ledger_complain(ngx_http_cycles_ledger_t *l)
 static void
 ngx_http_cycles_ledger_abandon(ngx_http_cycles_reservation_t *rsv)
 {
+    ngx_http_cycles_ledger_t       *l;
     ngx_http_cycles_ledger_call_t  *call;
 
+    l = rsv->authority->data;
     call = rsv->call_data;
 
     if (call) {
-        ngx_http_cycles_ledger_wait_cancel(&call->wait);
+        if (l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS) {
+            ngx_http_cycles_ledger_wait_cancel(&call->wait);
+        }
 
         if (call->queued) {
             ngx_queue_remove(&call->queue);
