@@ -16,6 +16,14 @@
 #include "ngx_http_cycles_pieces.h"
 
 
+/*
+ * The size of a block of a request's pool, which it is nearly: what many that
+ * came at once give back serves these.
+ */
+
+#define NGX_HTTP_CYCLES_ANSWER                                                \
+    ngx_max(sizeof(cycles_reserved_t), 4096)
+
 #define NGX_HTTP_CYCLES_GROW      128
 #define NGX_HTTP_CYCLES_GROW_MAX  2048
 
@@ -40,7 +48,7 @@ ngx_http_cycles_create_reservation(ngx_http_cycles_authority_t *authority)
     }
 
     rsv->reserved = ngx_http_cycles_piece(&ngx_http_cycles_answers,
-                                          sizeof(cycles_reserved_t));
+                                          NGX_HTTP_CYCLES_ANSWER);
     if (rsv->reserved == NULL) {
         ngx_http_cycles_destroy_reservation(rsv);
         return NULL;
