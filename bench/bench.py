@@ -194,14 +194,16 @@ class Bench:
         pids = gateway.pids()
         before, woken = cpu_us(pids), gateways.wakeups(pids)
         result = self.load(scenario, gateway.port, provider, **options)
+        during, woken = cpu_us(pids) - before, gateways.wakeups(pids) - woken
+        gateway.rest()
         cpu = cpu_us(pids) - before
         n = result['requests']
         return {'rps': n / result['seconds'], 'cpu_us': cpu / n,
-                'gateway_busy': cpu / 1e6 / result['seconds'],
+                'gateway_busy': during / 1e6 / result['seconds'],
                 'load_busy': (1 - result['blank_turns'] / result['turns']),
                 'p50_us': result['p50_us'], 'p99_us': result['p99_us'],
                 'ttfb_us': result['ttfb_p50_us'],
-                'wakeups': (gateways.wakeups(pids) - woken) / n,
+                'wakeups': woken / n,
                 'rss_mb': gateways.rss_kb(pids) / 1024,
                 'broken': result['broken']}
 

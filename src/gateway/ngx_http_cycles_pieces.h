@@ -21,7 +21,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define NGX_HTTP_CYCLES_PIECES  0
 #else
-#define NGX_HTTP_CYCLES_PIECES  32
+#define NGX_HTTP_CYCLES_PIECES  256
 #endif
 
 
