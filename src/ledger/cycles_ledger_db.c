@@ -38,9 +38,7 @@ static int cycles_db_pragma(sqlite3 *db, const char *name, int64_t *value);
 
 /* what the subject and the action of a request become */
 
-#define CYCLES_DB_REQUEST                                                     \
-    "  tenant_id TEXT NOT NULL,"                                              \
-    "  idempotency_key TEXT NOT NULL,"                                        \
+#define CYCLES_DB_SUBJECT                                                     \
     "  scope_path TEXT NOT NULL,"                                             \
     "  subject_tenant TEXT,"                                                  \
     "  subject_workspace TEXT,"                                               \
@@ -53,6 +51,11 @@ static int cycles_db_pragma(sqlite3 *db, const char *name, int64_t *value);
     "  action_name TEXT NOT NULL,"                                            \
     "  action_tags TEXT,"                                                     \
     "  unit TEXT NOT NULL,"
+
+#define CYCLES_DB_REQUEST                                                     \
+    "  tenant_id TEXT NOT NULL,"                                              \
+    "  idempotency_key TEXT NOT NULL,"                                        \
+    CYCLES_DB_SUBJECT
 
 #define CYCLES_DB_METRICS                                                     \
     "  tokens_input INTEGER,"                                                 \
@@ -185,18 +188,7 @@ static const char  cycles_db_schema[] =
     "  idempotency_key TEXT NOT NULL,"
     "  key_hash INTEGER NOT NULL,"
     "  digest BLOB NOT NULL,"
-    "  scope_path TEXT NOT NULL,"
-    "  subject_tenant TEXT,"
-    "  subject_workspace TEXT,"
-    "  subject_app TEXT,"
-    "  subject_workflow TEXT,"
-    "  subject_agent TEXT,"
-    "  subject_toolset TEXT,"
-    "  subject_dimensions TEXT,"
-    "  action_kind TEXT NOT NULL,"
-    "  action_name TEXT NOT NULL,"
-    "  action_tags TEXT,"
-    "  unit TEXT NOT NULL,"
+    CYCLES_DB_SUBJECT
     "  trace_id TEXT,"
     "  created_at_ms INTEGER NOT NULL,"
     "  overage_policy TEXT NOT NULL,"
@@ -244,18 +236,7 @@ static const char  cycles_db_schema[] =
     "  created_to_ms INTEGER NOT NULL,"
     "  finalized_to_ms INTEGER NOT NULL,"
     "  tenant_id TEXT NOT NULL,"
-    "  scope_path TEXT NOT NULL,"
-    "  subject_tenant TEXT,"
-    "  subject_workspace TEXT,"
-    "  subject_app TEXT,"
-    "  subject_workflow TEXT,"
-    "  subject_agent TEXT,"
-    "  subject_toolset TEXT,"
-    "  subject_dimensions TEXT,"
-    "  action_kind TEXT NOT NULL,"
-    "  action_name TEXT NOT NULL,"
-    "  action_tags TEXT,"
-    "  unit TEXT NOT NULL,"
+    CYCLES_DB_SUBJECT
     "  overage_policy TEXT NOT NULL,"
     "  decision TEXT NOT NULL,"
     "  ttl_ms INTEGER NOT NULL,"
