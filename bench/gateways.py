@@ -21,6 +21,10 @@ RICH = 10 ** 16
 # a second, and some more: records go into ledger.db that often
 FOLDS_WITHIN = 1.2
 
+# a turn of the event loop that stays in the cache, see docs/performance.md
+
+EVENTS = 'use epoll; epoll_events 32;'
+
 HTTP = '''
     access_log off;
     keepalive_requests 1000000;
@@ -178,7 +182,7 @@ class Ours:
             main=main + affinity, http=HTTP + http, server=PROXY + server,
             workers=workers, files=files, provider=provider,
             log_level='warn', zone=zone, connections=32768,
-            log_variables=(), **kw,
+            log_variables=(), events=EVENTS, **kw,
             **dict({'mode': 'on', 'sync': 'interval', 'buffering': 'on'},
                    **variables))
         self.port = self.nginx.port
