@@ -107,9 +107,10 @@ class Daemon(Nginx):
         wait_until(lambda: not running(pid), what='nginx to end')
 
     def kill9_of(self, pid):
-        """A master and all its processes at once."""
+        """A master and all its processes at once; the master first, for it
+        would make new workers in the place of the ones that die."""
 
-        pids = [p for p in children(pid) if p not in self.pids] + [pid]
+        pids = [pid] + [p for p in children(pid) if p not in self.pids]
         self.killed = True
         self.allow += [r'process %d exited on signal 9' % p for p in pids]
         for p in pids:
