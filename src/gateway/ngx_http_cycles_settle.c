@@ -112,6 +112,7 @@ ngx_http_cycles_settle(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     /* the answer to the last beat may be in their place */
 
+    rsv->actual = 0;
     ngx_memzero(&rsv->metrics, sizeof(cycles_metrics_t));
     ngx_str_null(&rsv->settle_metadata);
     ngx_str_null(&rsv->reason);
