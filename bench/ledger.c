@@ -349,6 +349,7 @@ pair(cycles_ledger_t *l, uint64_t n)
     rq.metrics.tokens_output = 161;
     rq.metrics.latency_ms = 800;
     rq.metrics.model_version = text("gpt-4o-mini");
+    rq.fresh_key = !client_keys;
 
     if (cycles_ledger_commit(l, text(rs.id), &rq, &st, now_ms())
         != CYCLES_OK)

@@ -29,6 +29,18 @@ typedef struct {
 } cycles_random_t;
 
 
+/* which bytes the value of a subject may have */
+
+static const unsigned char  cycles_subject_bytes[256] = {
+    ['-'] = 1, ['.'] = 1, ['_'] = 1,
+    ['0'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['A'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['N'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['a'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    ['n'] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+};
+
+
 static int cycles_name_find(const char *const *names, int n,
     const unsigned char *name, size_t len);
 static unsigned char *cycles_random(size_t n);
@@ -150,25 +162,18 @@ cycles_code_find(const unsigned char *name, size_t len)
 int
 cycles_subject_value_ok(const unsigned char *value, size_t len)
 {
-    size_t         i;
-    unsigned char  ch;
+    size_t    i;
+    unsigned  ok;
 
     if (len == 0 || len > CYCLES_MAX_SUBJECT_VALUE) {
         return 0;
     }
 
-    for (i = 0; i < len; i++) {
-        ch = value[i];
-
-        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
-              || (ch >= '0' && ch <= '9')
-              || ch == '_' || ch == '.' || ch == '-'))
-        {
-            return 0;
-        }
+    for (ok = 1, i = 0; i < len; i++) {
+        ok &= cycles_subject_bytes[value[i]];
     }
 
-    return 1;
+    return ok;
 }
 
 

@@ -136,6 +136,7 @@ ngx_http_cycles_api_commit(ngx_http_request_t *r,
     rq.actual = ctx->rq.amount;
     rq.metrics = ctx->rq.metrics;
     rq.metadata = ctx->rq.metadata;
+    rq.fresh_key = 0;
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
 
@@ -183,6 +184,7 @@ ngx_http_cycles_api_release(ngx_http_request_t *r,
     rq.idempotency_key = ctx->rq.idempotency_key;
     rq.reason = ctx->rq.reason;
     rq.admin = ctx->admin;
+    rq.fresh_key = 0;
     rq.trace_id = ngx_http_cycles_api_str(ctx->trace_id,
                                           CYCLES_API_TRACE_LEN);
 

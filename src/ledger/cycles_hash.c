@@ -13,10 +13,13 @@
 
 
 static void cycles_crc32c_init(void);
-static uint64_t cycles_load64(const unsigned char *p);
-static void cycles_store64(uint8_t *p, uint64_t n);
-static uint64_t cycles_rotate(uint64_t n, unsigned bits);
-static inline void cycles_siphash_rounds(uint64_t *v, unsigned rounds);
+static inline uint64_t cycles_load64(const unsigned char *p);
+static inline void cycles_store64(uint8_t *p, uint64_t n);
+static inline uint64_t cycles_rotate(uint64_t n, unsigned bits);
+static inline void cycles_siphash_begin(uint64_t *v, const uint8_t *key);
+static inline void cycles_siphash_last(uint64_t *state,
+    const unsigned char *p, size_t n, uint64_t all, cycles_digest_t *digest);
+static inline void cycles_siphash_round(uint64_t *v);
 static inline void cycles_siphash_word(uint64_t *v, uint64_t word);
 static void cycles_siphash_words(cycles_siphash_t *h, const unsigned char *p,
     size_t n);
@@ -39,6 +42,15 @@ cycles_crc32c_by_instruction(uint32_t crc, const unsigned char *p, size_t len)
     uint64_t  sum;
 
     sum = (uint32_t) ~crc;
+
+    while (len >= 32) {
+        sum = __builtin_ia32_crc32di(sum, cycles_load64(p));
+        sum = __builtin_ia32_crc32di(sum, cycles_load64(p + 8));
+        sum = __builtin_ia32_crc32di(sum, cycles_load64(p + 16));
+        sum = __builtin_ia32_crc32di(sum, cycles_load64(p + 24));
+        p += 32;
+        len -= 32;
+    }
 
     while (len >= 8) {
         sum = __builtin_ia32_crc32di(sum, cycles_load64(p));
@@ -144,15 +156,7 @@ cycles_crc32c_init(void)
 void
 cycles_siphash_init(cycles_siphash_t *h, const uint8_t *key)
 {
-    uint64_t  k0, k1;
-
-    k0 = cycles_load64(key);
-    k1 = cycles_load64(key + 8);
-
-    h->v[0] = k0 ^ 0x736f6d6570736575ULL;
-    h->v[1] = k1 ^ 0x646f72616e646f6dULL ^ 0xee;
-    h->v[2] = k0 ^ 0x6c7967656e657261ULL;
-    h->v[3] = k1 ^ 0x7465646279746573ULL;
+    cycles_siphash_begin(h->v, key);
 
     h->total = 0;
     h->n = 0;
@@ -210,23 +214,73 @@ cycles_siphash_int(cycles_siphash_t *h, uint64_t n)
 void
 cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest)
 {
-    uint64_t  tail;
+    cycles_siphash_last(h->v, h->bytes, h->n, h->total, digest);
+}
 
-    tail = 0;
-    memcpy(&tail, h->bytes + (h->n & ~(size_t) 7), h->n & 7);
 
-    cycles_siphash_words(h, h->bytes, h->n / 8);
-    cycles_siphash_word(h->v, cycles_load64((unsigned char *) &tail)
-                              | h->total << 56);
+void
+cycles_siphash(const uint8_t *key, const void *data, size_t len,
+    cycles_digest_t *digest)
+{
+    uint64_t  v[4];
 
-    h->v[2] ^= 0xee;
-    cycles_siphash_rounds(h->v, 4);
-    cycles_store64(digest->bytes, h->v[0] ^ h->v[1] ^ h->v[2] ^ h->v[3]);
+    cycles_siphash_begin(v, key);
+    cycles_siphash_last(v, data, len, len, digest);
+}
 
-    h->v[1] ^= 0xdd;
-    cycles_siphash_rounds(h->v, 4);
-    cycles_store64(digest->bytes + 8,
-                   h->v[0] ^ h->v[1] ^ h->v[2] ^ h->v[3]);
+
+static inline void
+cycles_siphash_begin(uint64_t *v, const uint8_t *key)
+{
+    uint64_t  k0, k1;
+
+    k0 = cycles_load64(key);
+    k1 = cycles_load64(key + 8);
+
+    v[0] = k0 ^ 0x736f6d6570736575ULL;
+    v[1] = k1 ^ 0x646f72616e646f6dULL ^ 0xee;
+    v[2] = k0 ^ 0x6c7967656e657261ULL;
+    v[3] = k1 ^ 0x7465646279746573ULL;
+}
+
+
+/* the last n bytes of all */
+
+static inline void
+cycles_siphash_last(uint64_t *state, const unsigned char *p, size_t n,
+    uint64_t all, cycles_digest_t *digest)
+{
+    uint64_t       v[4];
+    unsigned       i;
+    unsigned char  tail[8];
+
+    memcpy(v, state, sizeof(v));
+
+    for ( /* void */ ; n >= 8; n -= 8, p += 8) {
+        cycles_siphash_word(v, cycles_load64(p));
+    }
+
+    memset(tail, 0, sizeof(tail));
+
+    for (i = 0; i < n; i++) {
+        tail[i] = p[i];
+    }
+
+    cycles_siphash_word(v, cycles_load64(tail) | all << 56);
+
+    v[2] ^= 0xee;
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
+    cycles_store64(digest->bytes, v[0] ^ v[1] ^ v[2] ^ v[3]);
+
+    v[1] ^= 0xdd;
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
+    cycles_store64(digest->bytes + 8, v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
 
@@ -249,40 +303,39 @@ static inline void
 cycles_siphash_word(uint64_t *v, uint64_t word)
 {
     v[3] ^= word;
-    cycles_siphash_rounds(v, 2);
+    cycles_siphash_round(v);
+    cycles_siphash_round(v);
     v[0] ^= word;
 }
 
 
 static inline void
-cycles_siphash_rounds(uint64_t *v, unsigned rounds)
+cycles_siphash_round(uint64_t *v)
 {
-    while (rounds--) {
-        v[0] += v[1];
-        v[1] = cycles_rotate(v[1], 13) ^ v[0];
-        v[0] = cycles_rotate(v[0], 32);
+    v[0] += v[1];
+    v[1] = cycles_rotate(v[1], 13) ^ v[0];
+    v[0] = cycles_rotate(v[0], 32);
 
-        v[2] += v[3];
-        v[3] = cycles_rotate(v[3], 16) ^ v[2];
+    v[2] += v[3];
+    v[3] = cycles_rotate(v[3], 16) ^ v[2];
 
-        v[0] += v[3];
-        v[3] = cycles_rotate(v[3], 21) ^ v[0];
+    v[0] += v[3];
+    v[3] = cycles_rotate(v[3], 21) ^ v[0];
 
-        v[2] += v[1];
-        v[1] = cycles_rotate(v[1], 17) ^ v[2];
-        v[2] = cycles_rotate(v[2], 32);
-    }
+    v[2] += v[1];
+    v[1] = cycles_rotate(v[1], 17) ^ v[2];
+    v[2] = cycles_rotate(v[2], 32);
 }
 
 
-static uint64_t
+static inline uint64_t
 cycles_rotate(uint64_t n, unsigned bits)
 {
     return (n << bits) | (n >> (64 - bits));
 }
 
 
-static uint64_t
+static inline uint64_t
 cycles_load64(const unsigned char *p)
 {
     uint64_t  n;
@@ -297,7 +350,7 @@ cycles_load64(const unsigned char *p)
 }
 
 
-static void
+static inline void
 cycles_store64(uint8_t *p, uint64_t n)
 {
 #if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)

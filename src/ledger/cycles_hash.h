@@ -52,5 +52,10 @@ void cycles_siphash_int(cycles_siphash_t *h, uint64_t n);
 
 void cycles_siphash_final(cycles_siphash_t *h, cycles_digest_t *digest);
 
+/* the same of what is in one piece */
+
+void cycles_siphash(const uint8_t *key, const void *data, size_t len,
+    cycles_digest_t *digest);
+
 
 #endif /* _CYCLES_HASH_H_INCLUDED_ */

@@ -831,11 +831,7 @@ static void
 cycles_id_mask(cycles_ledger_t *ledger, const uint8_t *id,
     cycles_digest_t *mask)
 {
-    cycles_siphash_t  h;
-
-    cycles_siphash_init(&h, ledger->shm->uuid);
-    cycles_siphash_update(&h, id, CYCLES_ID_RANDOM);
-    cycles_siphash_final(&h, mask);
+    cycles_siphash(ledger->shm->uuid, id, CYCLES_ID_RANDOM, mask);
 }
 
 

@@ -211,6 +211,7 @@ typedef struct {
     cycles_metrics_t       metrics;
     cycles_str_t           metadata;
     cycles_str_t           trace_id;
+    unsigned               fresh_key:1;   /* as in a reserve */
 } cycles_commit_t;
 
 
@@ -222,7 +223,8 @@ typedef struct {
     cycles_str_t           idempotency_key;
     cycles_str_t           reason;
     cycles_str_t           trace_id;
-    unsigned               admin;         /* the operator, on behalf */
+    unsigned               admin:1;       /* the operator, on behalf */
+    unsigned               fresh_key:1;
 } cycles_release_t;
 
 

@@ -353,7 +353,6 @@ cycles_budget_create_locked(cycles_ledger_t *ledger,
     const cycles_budget_def_t *def, cycles_show_t *show, int64_t now)
 {
     cycles_code_t     code;
-    cycles_budget_t   none;
     cycles_record_t  *rec;
     cycles_tenant_t  *tenant;
 
@@ -374,17 +373,14 @@ cycles_budget_create_locked(cycles_ledger_t *ledger,
 
     rec = &ledger->record;
 
-    memset(&none, 0, sizeof(cycles_budget_t));
-    none.id = ledger->shm->budgets.n + 1;
-
     rec->type = CYCLES_RECORD_BUDGET;
-    rec->def_id = none.id;
+    rec->def_id = ledger->shm->budgets.n + 1;
     rec->budget = *def;
     rec->budget.created_ms = now;
     cycles_period_begin(ledger, &rec->budget.period, NULL, now);
 
     rec->neffects = 0;
-    cycles_effect_add(rec, &none, 0, 0, 0);
+    cycles_effect_new(rec, rec->def_id);
 
     code = cycles_admin_done(cycles_definition_commit(ledger, rec, now), show,
                              rec);

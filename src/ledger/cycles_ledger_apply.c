@@ -13,6 +13,11 @@
 #include "cycles_ledger_core.h"
 
 
+/* of a payload whose key is never repeated */
+
+static const cycles_digest_t  cycles_no_digest;
+
+
 static int cycles_apply_effects(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static int cycles_apply_reserve(cycles_ledger_t *ledger,
@@ -141,6 +146,14 @@ cycles_record_apply(cycles_ledger_t *ledger, const cycles_record_t *rec,
 }
 
 
+static inline cycles_budget_t *
+cycles_effect_budget(cycles_ledger_t *ledger, const cycles_effect_t *effect)
+{
+    return effect->at ? effect->at
+                      : cycles_budget_by_id(ledger, effect->budget);
+}
+
+
 static int
 cycles_apply_effects(cycles_ledger_t *ledger, const cycles_record_t *rec)
 {
@@ -149,14 +162,14 @@ cycles_apply_effects(cycles_ledger_t *ledger, const cycles_record_t *rec)
     const cycles_effect_t  *effect;
 
     for (i = 0; i < rec->neffects; i++) {
-        if (cycles_budget_by_id(ledger, rec->effects[i].budget) == NULL) {
+        if (cycles_effect_budget(ledger, &rec->effects[i]) == NULL) {
             return -1;
         }
     }
 
     for (i = 0; i < rec->neffects; i++) {
         effect = &rec->effects[i];
-        budget = cycles_budget_by_id(ledger, effect->budget);
+        budget = cycles_effect_budget(ledger, effect);
 
         if (__builtin_add_overflow(budget->reserved, effect->reserved,
                                    &budget->reserved)
@@ -231,7 +244,9 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
                           rec->key, &cell->key);
     }
 
-    tenant = cycles_tenant_find(ledger, rec->owner.data, rec->owner.len);
+    tenant = rec->owner_at ? rec->owner_at
+                           : cycles_tenant_find(ledger, rec->owner.data,
+                                                rec->owner.len);
 
     if (tenant) {
         cell->tenant = cycles_memory_ref(ledger, tenant);
@@ -273,15 +288,17 @@ cycles_apply_settle(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->settle_record = rec->seq;
     cell->charged = rec->charged;
 
-    if (rec->type == CYCLES_RECORD_COMMIT) {
-        cell->status = CYCLES_COMMITTED;
-        cycles_key_digest(ledger, "commit", rec->id, 16, rec->key,
-                          &cell->settle_key);
+    cell->status = (rec->type == CYCLES_RECORD_COMMIT) ? CYCLES_COMMITTED
+                                                       : CYCLES_RELEASED;
 
-    } else {
-        cell->status = CYCLES_RELEASED;
-        cycles_key_digest(ledger, "release", rec->id, 16, rec->key,
-                          &cell->settle_key);
+    /* nobody asks again with a key that is never repeated: zeros are no key */
+
+    if (memcmp(&rec->digest, &cycles_no_digest, sizeof(cycles_digest_t))
+        != 0)
+    {
+        cycles_key_digest(ledger, (rec->type == CYCLES_RECORD_COMMIT)
+                                  ? "commit" : "release",
+                          rec->id, 16, rec->key, &cell->settle_key);
     }
 
     cycles_heap_remove(ledger, cell);

@@ -116,7 +116,14 @@ typedef enum {
 } cycles_record_type_t;
 
 
-/* what an operation does to one budget; over_limit is the state after it */
+typedef struct cycles_budget_s  cycles_budget_t;
+typedef struct cycles_tenant_s  cycles_tenant_t;
+
+
+/*
+ * What an operation does to one budget; over_limit is the state after it.  at:
+ * where the budget is, if it is known: not in a record that has been read.
+ */
 
 typedef struct {
     uint32_t              budget;
@@ -124,6 +131,7 @@ typedef struct {
     int64_t               reserved;
     int64_t               spent;
     int64_t               debt;
+    cycles_budget_t      *at;
 } cycles_effect_t;
 
 
@@ -150,7 +158,8 @@ typedef struct {
 
     uint8_t               id[16];         /* reservation or event */
     cycles_digest_t       digest;         /* of the payload */
-    cycles_str_t          owner;          /* the tenant whose key it is */
+    cycles_str_t          owner;          /* the tenant whose key it is, */
+    cycles_tenant_t      *owner_at;       /* and of a reserve, where it is */
     cycles_str_t          key;
     cycles_str_t          trace_id;
     cycles_str_t          metadata;
@@ -237,7 +246,7 @@ typedef struct {
 } cycles_text_t;
 
 
-typedef struct {
+struct cycles_budget_s {
     cycles_ref_t          next;           /* in its bucket */
     uint32_t              hash;
     uint32_t              id;
@@ -267,10 +276,10 @@ typedef struct {
     int64_t               created_ms;
     int64_t               updated_ms;
     unsigned char         scope[];
-} cycles_budget_t;
+};
 
 
-typedef struct {
+struct cycles_tenant_s {
     cycles_ref_t          next;
     uint32_t              id;
     cycles_text_t         name;
@@ -288,7 +297,7 @@ typedef struct {
     int64_t               suspended_ms;
     int64_t               closed_ms;
     cycles_digest_t       declared;
-} cycles_tenant_t;
+};
 
 
 typedef struct {
@@ -596,12 +605,72 @@ uint64_t cycles_ledger_id_seq(cycles_ledger_t *ledger, const uint8_t *id);
 
 /* cycles_ledger_memory.c */
 
-void cycles_memory_init(cycles_ledger_t *ledger);
-void *cycles_memory_at(cycles_ledger_t *ledger, cycles_ref_t ref);
-cycles_ref_t cycles_memory_ref(cycles_ledger_t *ledger, const void *p);
-cycles_ref_t *cycles_memory_bucket(cycles_ledger_t *ledger,
-    const cycles_table_t *table, uint64_t hash);
+static inline void *
+cycles_memory_at(cycles_ledger_t *ledger, cycles_ref_t ref)
+{
+    return ledger->base + (uint64_t) ref * CYCLES_GRANULE;
+}
 
+
+static inline cycles_ref_t
+cycles_memory_ref(cycles_ledger_t *ledger, const void *p)
+{
+    return (cycles_ref_t) (((const unsigned char *) p - ledger->base)
+                           / CYCLES_GRANULE);
+}
+
+
+static inline cycles_ref_t *
+cycles_memory_bucket(cycles_ledger_t *ledger, const cycles_table_t *table,
+    uint64_t hash)
+{
+    return (cycles_ref_t *) (void *) (ledger->base + table->offset)
+           + (hash & table->mask);
+}
+
+
+/* never wraps, whatever the operator did to the limits */
+
+static inline int64_t
+cycles_remaining(int64_t allocated, int64_t reserved, int64_t spent,
+    int64_t debt)
+{
+    int64_t  n;
+
+    n = allocated - spent;
+
+    if (__builtin_sub_overflow(n, reserved, &n)
+        || __builtin_sub_overflow(n, debt, &n))
+    {
+        return INT64_MIN;
+    }
+
+    return n;
+}
+
+
+static inline int64_t
+cycles_budget_remaining(const cycles_budget_t *budget)
+{
+    return cycles_remaining(budget->allocated, budget->reserved,
+                            budget->spent, budget->debt);
+}
+
+
+/*
+ * FNV-1a: byte by byte, so that one pass over a path gives the hashes of all
+ * its prefixes.  Scopes are declared by the operator: nobody else can choose
+ * what is in the table.
+ */
+
+static inline uint32_t
+cycles_scope_hash(uint32_t hash, unsigned char ch)
+{
+    return (hash ^ ch) * 16777619;
+}
+
+
+void cycles_memory_init(cycles_ledger_t *ledger);
 cycles_ref_t cycles_defs_alloc(cycles_ledger_t *ledger, size_t size);
 void cycles_defs_release(cycles_ledger_t *ledger, cycles_ref_t ref,
     size_t size);
@@ -626,7 +695,6 @@ cycles_cell_t *cycles_heap_min(cycles_ledger_t *ledger, int64_t *when);
 unsigned cycles_heap_due(cycles_ledger_t *ledger, int64_t now,
     cycles_cell_t **cells, unsigned max);
 
-uint32_t cycles_scope_hash(uint32_t hash, unsigned char ch);
 uint32_t cycles_scope_hash_str(cycles_str_t str);
 cycles_budget_t *cycles_budget_find(cycles_ledger_t *ledger,
     const char *scope, size_t len, uint32_t hash, int unit);
@@ -636,9 +704,6 @@ void *cycles_directory_at(cycles_ledger_t *ledger,
     const cycles_directory_t *directory, uint32_t id);
 uint32_t cycles_directory_add(cycles_ledger_t *ledger,
     cycles_directory_t *directory, const void *p);
-int64_t cycles_budget_remaining(const cycles_budget_t *budget);
-int64_t cycles_remaining(int64_t allocated, int64_t reserved, int64_t spent,
-    int64_t debt);
 cycles_tenant_t *cycles_tenant_find(cycles_ledger_t *ledger,
     const unsigned char *id, size_t len);
 cycles_tenant_t *cycles_cell_tenant(cycles_ledger_t *ledger,
@@ -818,11 +883,13 @@ const char *cycles_reserve_namespace(unsigned decide);
 int cycles_expire_due(cycles_ledger_t *ledger, int64_t now);
 void cycles_holds_add(cycles_ledger_t *ledger, cycles_record_t *rec,
     const cycles_cell_t *cell);
+void cycles_denial_init(cycles_denial_t *denial);
 void cycles_denial_fill(cycles_denial_t *denial,
     const cycles_budget_t *budget, int64_t requested);
 int64_t cycles_least_remaining(cycles_budget_t *const *budgets, unsigned n);
-void cycles_effect_add(cycles_record_t *rec, const cycles_budget_t *budget,
+void cycles_effect_add(cycles_record_t *rec, cycles_budget_t *budget,
     int64_t reserved, int64_t spent, int64_t debt);
+void cycles_effect_new(cycles_record_t *rec, uint32_t budget);
 cycles_code_t cycles_ledger_no_space(cycles_ledger_t *ledger);
 
 

@@ -25,7 +25,7 @@ static cycles_record_t *cycles_define_budget(cycles_ledger_t *ledger,
 static int cycles_define_boundary(cycles_ledger_t *ledger,
     const cycles_budget_def_t *def, int64_t now);
 static void cycles_define_limits(cycles_record_t *rec,
-    const cycles_budget_t *budget);
+    cycles_budget_t *budget);
 static cycles_record_t *cycles_define_api_key(cycles_ledger_t *ledger,
     const cycles_key_def_t *def, int64_t now);
 static void cycles_declared_api_key(cycles_ledger_t *ledger,
@@ -262,7 +262,7 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
     int64_t now)
 {
     cycles_record_t      *rec;
-    cycles_budget_t      *budget, none;
+    cycles_budget_t      *budget;
     cycles_tenant_t      *tenant;
     cycles_declared_t     before;
     cycles_budget_def_t  *to;
@@ -283,11 +283,8 @@ cycles_define_budget(cycles_ledger_t *ledger, const cycles_budget_def_t *def,
     rec->neffects = 0;
 
     if (budget == NULL) {
-        memset(&none, 0, sizeof(cycles_budget_t));
-        none.id = ledger->shm->budgets.n + 1;
-
-        rec->def_id = none.id;
-        cycles_effect_add(rec, &none, 0, 0, 0);
+        rec->def_id = ledger->shm->budgets.n + 1;
+        cycles_effect_new(rec, rec->def_id);
 
         *to = *def;
         to->created_ms = now;
@@ -368,7 +365,7 @@ cycles_define_boundary(cycles_ledger_t *ledger,
  */
 
 static void
-cycles_define_limits(cycles_record_t *rec, const cycles_budget_t *budget)
+cycles_define_limits(cycles_record_t *rec, cycles_budget_t *budget)
 {
     int64_t               repaid;
     cycles_effect_t      *effect;

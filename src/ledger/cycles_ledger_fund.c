@@ -22,7 +22,7 @@ static int cycles_funding_ok(const cycles_funding_t *rq);
 static cycles_code_t cycles_fund_locked(cycles_ledger_t *ledger,
     const cycles_funding_t *rq, const cycles_digest_t *digest,
     const uint8_t *id, cycles_funded_t *rs, int64_t now);
-static cycles_code_t cycles_fund_decide(const cycles_budget_t *budget,
+static cycles_code_t cycles_fund_decide(cycles_budget_t *budget,
     const cycles_funding_t *rq, cycles_record_t *rec);
 
 
@@ -188,7 +188,7 @@ cycles_fund_locked(cycles_ledger_t *ledger, const cycles_funding_t *rq,
 /* fills in what it does, in the record: all of it fits, or nothing is done */
 
 static cycles_code_t
-cycles_fund_decide(const cycles_budget_t *budget, const cycles_funding_t *rq,
+cycles_fund_decide(cycles_budget_t *budget, const cycles_funding_t *rq,
     cycles_record_t *rec)
 {
     int64_t   allocated, spent, debt, repaid, used;

@@ -142,29 +142,6 @@ cycles_directory_init(cycles_ledger_t *ledger, cycles_directory_t *directory,
 }
 
 
-void *
-cycles_memory_at(cycles_ledger_t *ledger, cycles_ref_t ref)
-{
-    return ledger->base + (uint64_t) ref * CYCLES_GRANULE;
-}
-
-
-cycles_ref_t
-cycles_memory_ref(cycles_ledger_t *ledger, const void *p)
-{
-    return ((const unsigned char *) p - ledger->base) / CYCLES_GRANULE;
-}
-
-
-cycles_ref_t *
-cycles_memory_bucket(cycles_ledger_t *ledger, const cycles_table_t *table,
-    uint64_t hash)
-{
-    return (cycles_ref_t *) (void *) (ledger->base + table->offset)
-           + (hash & table->mask);
-}
-
-
 /* definitions are given back rarely, when they are changed */
 
 cycles_ref_t
@@ -761,19 +738,6 @@ cycles_heap_down(cycles_ledger_t *ledger, uint32_t i)
 }
 
 
-/*
- * FNV-1a: byte by byte, so that one pass over a path gives the hashes of all
- * its prefixes.  Scopes are declared by the operator: nobody else can choose
- * what is in the table.
- */
-
-uint32_t
-cycles_scope_hash(uint32_t hash, unsigned char ch)
-{
-    return (hash ^ ch) * 16777619;
-}
-
-
 uint32_t
 cycles_scope_hash_str(cycles_str_t str)
 {
@@ -896,34 +860,6 @@ cycles_directory_add(cycles_ledger_t *ledger, cycles_directory_t *directory,
     directory->n = n + 1;
 
     return n + 1;
-}
-
-
-int64_t
-cycles_budget_remaining(const cycles_budget_t *budget)
-{
-    return cycles_remaining(budget->allocated, budget->reserved,
-                            budget->spent, budget->debt);
-}
-
-
-/* never wraps, whatever the operator did to the limits */
-
-int64_t
-cycles_remaining(int64_t allocated, int64_t reserved, int64_t spent,
-    int64_t debt)
-{
-    int64_t  n;
-
-    n = allocated - spent;
-
-    if (__builtin_sub_overflow(n, reserved, &n)
-        || __builtin_sub_overflow(n, debt, &n))
-    {
-        return INT64_MIN;
-    }
-
-    return n;
 }
 
 

@@ -398,6 +398,7 @@ cycles_kept_reservation(cycles_ledger_t *ledger, sqlite3_stmt *st,
     rec = &ledger->record;
 
     rec->type = CYCLES_RECORD_RESERVE;
+    rec->owner_at = NULL;
     rec->fresh_key = sqlite3_column_int(st, CYCLES_KEPT_FRESH);
     rec->policy = cycles_column_policy(st, CYCLES_KEPT_POLICY);
     rec->decision = cycles_column_name(st, CYCLES_KEPT_DECISION,

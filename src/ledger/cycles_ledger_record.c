@@ -67,7 +67,9 @@ static void cycles_write_action(cycles_out_t *out,
 static void cycles_write_effects(cycles_out_t *out,
     const cycles_record_t *rec);
 
-static inline void cycles_out_bytes(cycles_out_t *out, const void *p,
+static inline unsigned char *cycles_out_room(cycles_out_t *out, size_t len);
+static inline void cycles_put16(unsigned char *p, unsigned n);
+static inline void cycles_out_bytes(cycles_out_t *out, const void *bytes,
     size_t len);
 static inline void cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size);
 static void cycles_out_str(cycles_out_t *out, cycles_str_t str);
@@ -188,18 +190,28 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
 static void
 cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
 {
+    unsigned char  *p;
+
     cycles_write_head(out, rec);
     cycles_out_str(out, rec->owner);
-    cycles_out_int(out, rec->unit, 1);
-    cycles_out_int(out, rec->policy, 1);
-    cycles_out_int(out, rec->decision, 1);
-    cycles_out_int(out, rec->fresh_key ? CYCLES_FRESH_KEY : 0, 1);
-    cycles_out_int(out, rec->caps_from, 4);
-    cycles_out_int(out, rec->amount, 8);
-    cycles_out_int(out, rec->remaining, 8);
-    cycles_out_int(out, rec->ttl_ms, 8);
-    cycles_out_int(out, rec->grace_ms, 8);
-    cycles_out_int(out, rec->expires_at_ms, 8);
+
+    p = cycles_out_room(out, 48);
+
+    if (p == NULL) {
+        return;
+    }
+
+    p[0] = rec->unit;
+    p[1] = rec->policy;
+    p[2] = rec->decision;
+    p[3] = rec->fresh_key ? CYCLES_FRESH_KEY : 0;
+    cycles_put32(p + 4, rec->caps_from);
+    cycles_put64(p + 8, rec->amount);
+    cycles_put64(p + 16, rec->remaining);
+    cycles_put64(p + 24, rec->ttl_ms);
+    cycles_put64(p + 32, rec->grace_ms);
+    cycles_put64(p + 40, rec->expires_at_ms);
+
     cycles_write_subject(out, rec->subject);
     cycles_write_action(out, rec->action);
     cycles_write_effects(out, rec);
@@ -212,7 +224,8 @@ cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
 static void
 cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
 {
-    unsigned  flags;
+    unsigned        flags;
+    unsigned char  *p;
 
     flags = rec->texts_omitted ? CYCLES_TEXTS_OMITTED : 0;
 
@@ -232,13 +245,20 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
         cycles_write_action(out, rec->action);
     }
 
-    cycles_out_int(out, rec->unit, 1);
-    cycles_out_int(out, rec->policy, 1);
-    cycles_out_int(out, flags, 1);
-    cycles_out_int(out, 0, 1);
-    cycles_out_int(out, rec->amount, 8);
-    cycles_out_int(out, rec->charged, 8);
-    cycles_out_int(out, rec->remaining, 8);
+    p = cycles_out_room(out, 28);
+
+    if (p == NULL) {
+        return;
+    }
+
+    p[0] = rec->unit;
+    p[1] = rec->policy;
+    p[2] = flags;
+    p[3] = 0;
+    cycles_put64(p + 4, rec->amount);
+    cycles_put64(p + 12, rec->charged);
+    cycles_put64(p + 20, rec->remaining);
+
     cycles_write_effects(out, rec);
 
     if (rec->type == CYCLES_RECORD_RELEASE) {
@@ -246,9 +266,16 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
         return;
     }
 
-    cycles_out_int(out, rec->metrics.tokens_input, 8);
-    cycles_out_int(out, rec->metrics.tokens_output, 8);
-    cycles_out_int(out, rec->metrics.latency_ms, 8);
+    p = cycles_out_room(out, 24);
+
+    if (p == NULL) {
+        return;
+    }
+
+    cycles_put64(p, rec->metrics.tokens_input);
+    cycles_put64(p + 8, rec->metrics.tokens_output);
+    cycles_put64(p + 16, rec->metrics.latency_ms);
+
     cycles_out_str(out, rec->metrics.model_version);
     cycles_out_text(out, rec->metrics.custom);
 
@@ -487,8 +514,17 @@ cycles_write_status(cycles_out_t *out, const cycles_record_t *rec)
 static void
 cycles_write_head(cycles_out_t *out, const cycles_record_t *rec)
 {
-    cycles_out_bytes(out, rec->id, 16);
-    cycles_out_bytes(out, rec->digest.bytes, 16);
+    unsigned char  *p;
+
+    p = cycles_out_room(out, 32);
+
+    if (p == NULL) {
+        return;
+    }
+
+    memcpy(p, rec->id, 16);
+    memcpy(p + 16, rec->digest.bytes, 16);
+
     cycles_out_str(out, rec->key);
     cycles_out_str(out, rec->trace_id);
 }
@@ -539,25 +575,62 @@ static void
 cycles_write_effects(cycles_out_t *out, const cycles_record_t *rec)
 {
     unsigned                i;
+    unsigned char          *p;
     const cycles_effect_t  *effect;
 
-    cycles_out_int(out, rec->neffects, 2);
+    p = cycles_out_room(out, 2 + rec->neffects * 32);
+
+    if (p == NULL) {
+        return;
+    }
+
+    cycles_put16(p, rec->neffects);
+    p += 2;
 
     for (i = 0; i < rec->neffects; i++) {
         effect = &rec->effects[i];
 
-        cycles_out_int(out, effect->budget, 4);
-        cycles_out_int(out, effect->over_limit ? CYCLES_EFFECT_OVER_LIMIT
-                                               : 0, 4);
-        cycles_out_int(out, effect->reserved, 8);
-        cycles_out_int(out, effect->spent, 8);
-        cycles_out_int(out, effect->debt, 8);
+        cycles_put32(p, effect->budget);
+        cycles_put32(p + 4, effect->over_limit ? CYCLES_EFFECT_OVER_LIMIT
+                                               : 0);
+        cycles_put64(p + 8, effect->reserved);
+        cycles_put64(p + 16, effect->spent);
+        cycles_put64(p + 24, effect->debt);
+        p += 32;
     }
 }
 
 
+/* where so many bytes are to be written, NULL: there is no room for them */
+
+static inline unsigned char *
+cycles_out_room(cycles_out_t *out, size_t len)
+{
+    unsigned char  *p;
+
+    p = out->p;
+
+    if (len > (size_t) (out->end - p)) {
+        out->failed = 1;
+        return NULL;
+    }
+
+    out->p = p + len;
+
+    return p;
+}
+
+
 static inline void
-cycles_out_bytes(cycles_out_t *out, const void *p, size_t len)
+cycles_put16(unsigned char *p, unsigned n)
+{
+    p[0] = (unsigned char) n;
+    p[1] = (unsigned char) (n >> 8);
+}
+
+
+static inline void
+cycles_out_bytes(cycles_out_t *out, const void *bytes, size_t len)
 {
     if (len > (size_t) (out->end - out->p)) {
         out->failed = 1;
@@ -565,7 +638,7 @@ cycles_out_bytes(cycles_out_t *out, const void *p, size_t len)
     }
 
     if (len) {
-        memcpy(out->p, p, len);
+        memcpy(out->p, bytes, len);
         out->p += len;
     }
 }
@@ -584,13 +657,24 @@ cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size)
 static void
 cycles_out_str(cycles_out_t *out, cycles_str_t str)
 {
+    unsigned char  *p;
+
     if (str.len > UINT16_MAX) {
         out->failed = 1;
         return;
     }
 
-    cycles_out_int(out, str.len, 2);
-    cycles_out_bytes(out, str.data, str.len);
+    p = cycles_out_room(out, 2 + str.len);
+
+    if (p == NULL) {
+        return;
+    }
+
+    cycles_put16(p, str.len);
+
+    if (str.len) {
+        memcpy(p + 2, str.data, str.len);
+    }
 }
 
 
@@ -715,6 +799,7 @@ cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
 {
     cycles_read_head(in, rec);
     rec->owner = cycles_in_str(in);
+    rec->owner_at = NULL;
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
     rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);
@@ -1157,6 +1242,7 @@ cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
         effect->reserved = cycles_in_int(in, 8);
         effect->spent = cycles_in_int(in, 8);
         effect->debt = cycles_in_int(in, 8);
+        effect->at = NULL;
     }
 }
 

@@ -66,7 +66,7 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     memset(rs, 0, offsetof(cycles_reserved_t, scope_path));
     rs->scope_path_len = 0;
     memset(&rs->caps, 0, sizeof(cycles_caps_t));
-    memset(&rs->denial, 0, sizeof(cycles_denial_t));
+    cycles_denial_init(&rs->denial);
     rs->record = 0;
     rs->remaining = CYCLES_NOT_KNOWN;
 
@@ -357,6 +357,16 @@ cycles_reserve_decide(cycles_budget_t *const *budgets, unsigned n,
 }
 
 
+/* without its scope, which is long, and empty */
+
+void
+cycles_denial_init(cycles_denial_t *denial)
+{
+    memset((unsigned char *) denial + offsetof(cycles_denial_t, scope_len), 0,
+           sizeof(cycles_denial_t) - offsetof(cycles_denial_t, scope_len));
+}
+
+
 void
 cycles_denial_fill(cycles_denial_t *denial, const cycles_budget_t *budget,
     int64_t requested)
@@ -466,6 +476,7 @@ cycles_record_request(cycles_record_t *rec, const cycles_reserving_t *r,
     memcpy(rec->id, r->id, 16);
     rec->digest = r->digest;
     rec->owner = r->scopes.tenant;
+    rec->owner_at = r->tenant;
     rec->key = r->rq->idempotency_key;
     rec->trace_id = r->rq->trace_id;
     rec->subject = &r->rq->subject;
@@ -495,7 +506,7 @@ cycles_ledger_no_space(cycles_ledger_t *ledger)
  */
 
 void
-cycles_effect_add(cycles_record_t *rec, const cycles_budget_t *budget,
+cycles_effect_add(cycles_record_t *rec, cycles_budget_t *budget,
     int64_t reserved, int64_t spent, int64_t debt)
 {
     cycles_effect_t  *effect;
@@ -507,6 +518,7 @@ cycles_effect_add(cycles_record_t *rec, const cycles_budget_t *budget,
     effect->reserved = reserved;
     effect->spent = spent;
     effect->debt = debt;
+    effect->at = budget;
 
     if (effect->spent > INT64_MAX - budget->spent) {
         effect->spent = INT64_MAX - budget->spent;
@@ -515,6 +527,20 @@ cycles_effect_add(cycles_record_t *rec, const cycles_budget_t *budget,
     if (effect->debt > INT64_MAX - budget->debt) {
         effect->debt = INT64_MAX - budget->debt;
     }
+}
+
+
+/* none, on a budget that the record makes */
+
+void
+cycles_effect_new(cycles_record_t *rec, uint32_t budget)
+{
+    cycles_effect_t  *effect;
+
+    effect = &rec->effects[rec->neffects++];
+
+    memset(effect, 0, sizeof(cycles_effect_t));
+    effect->budget = budget;
 }
 
 

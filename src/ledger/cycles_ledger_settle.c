@@ -28,7 +28,11 @@ static const cycles_metrics_t  cycles_no_metrics = {
 };
 
 
+static void cycles_commit_digest(cycles_ledger_t *ledger,
+    const cycles_commit_t *rq, cycles_digest_t *digest);
 static void cycles_settled_init(cycles_settled_t *rs);
+static void cycles_release_digest(cycles_ledger_t *ledger,
+    const cycles_release_t *rq, cycles_digest_t *digest);
 static cycles_code_t cycles_commit_locked(cycles_ledger_t *ledger,
     const uint8_t *id, const cycles_commit_t *rq,
     const cycles_digest_t *digest, cycles_settled_t *rs, int64_t now);
@@ -61,17 +65,15 @@ static cycles_code_t cycles_charge_excess(cycles_record_t *rec,
 static int64_t cycles_positive(int64_t n);
 static int cycles_settle_write(cycles_ledger_t *ledger,
     cycles_record_t *rec, int64_t now);
-static int64_t cycles_remaining_after(cycles_ledger_t *ledger,
-    const cycles_record_t *rec);
+static int64_t cycles_remaining_after(const cycles_record_t *rec);
 
 
 cycles_code_t
 cycles_ledger_commit(cycles_ledger_t *ledger, cycles_str_t id,
     const cycles_commit_t *rq, cycles_settled_t *rs, int64_t now)
 {
-    uint8_t           bin[16];
-    cycles_digest_t   digest;
-    cycles_siphash_t  h;
+    uint8_t          bin[16];
+    cycles_digest_t  digest;
 
     cycles_settled_init(rs);
 
@@ -88,12 +90,7 @@ cycles_ledger_commit(cycles_ledger_t *ledger, cycles_str_t id,
         return rs->code;
     }
 
-    cycles_digest_begin(ledger, &h, "commit");
-    cycles_digest_int(&h, rq->unit);
-    cycles_digest_int(&h, rq->actual);
-    cycles_digest_metrics(&h, &rq->metrics);
-    cycles_digest_str(&h, rq->metadata);
-    cycles_siphash_final(&h, &digest);
+    cycles_commit_digest(ledger, rq, &digest);
 
     if (cycles_ledger_enter(ledger) != 0) {
         rs->code = CYCLES_INTERNAL_ERROR;
@@ -108,10 +105,37 @@ cycles_ledger_commit(cycles_ledger_t *ledger, cycles_str_t id,
 }
 
 
+/* that of a key which is never repeated need not be known again */
+
+static void
+cycles_commit_digest(cycles_ledger_t *ledger, const cycles_commit_t *rq,
+    cycles_digest_t *digest)
+{
+    cycles_siphash_t  h;
+
+    if (rq->fresh_key) {
+        memset(digest, 0, sizeof(cycles_digest_t));
+        return;
+    }
+
+    cycles_digest_begin(ledger, &h, "commit");
+    cycles_digest_int(&h, rq->unit);
+    cycles_digest_int(&h, rq->actual);
+    cycles_digest_metrics(&h, &rq->metrics);
+    cycles_digest_str(&h, rq->metadata);
+    cycles_siphash_final(&h, digest);
+}
+
+
+/* without the texts, which are long, and empty as they are */
+
 static void
 cycles_settled_init(cycles_settled_t *rs)
 {
-    memset(rs, 0, sizeof(cycles_settled_t));
+    memset(rs, 0, offsetof(cycles_settled_t, event_id));
+    rs->event_id[0] = '\0';
+    cycles_denial_init(&rs->denial);
+    rs->record = 0;
     rs->remaining = CYCLES_NOT_KNOWN;
 }
 
@@ -260,9 +284,8 @@ cycles_code_t
 cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
     const cycles_release_t *rq, cycles_settled_t *rs, int64_t now)
 {
-    uint8_t           bin[16];
-    cycles_digest_t   digest;
-    cycles_siphash_t  h;
+    uint8_t          bin[16];
+    cycles_digest_t  digest;
 
     cycles_settled_init(rs);
 
@@ -279,9 +302,7 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
         return rs->code;
     }
 
-    cycles_digest_begin(ledger, &h, "release");
-    cycles_digest_str(&h, rq->reason);
-    cycles_siphash_final(&h, &digest);
+    cycles_release_digest(ledger, rq, &digest);
 
     if (cycles_ledger_enter(ledger) != 0) {
         rs->code = CYCLES_INTERNAL_ERROR;
@@ -293,6 +314,23 @@ cycles_ledger_release(cycles_ledger_t *ledger, cycles_str_t id,
     cycles_ledger_leave(ledger);
 
     return rs->code;
+}
+
+
+static void
+cycles_release_digest(cycles_ledger_t *ledger, const cycles_release_t *rq,
+    cycles_digest_t *digest)
+{
+    cycles_siphash_t  h;
+
+    if (rq->fresh_key) {
+        memset(digest, 0, sizeof(cycles_digest_t));
+        return;
+    }
+
+    cycles_digest_begin(ledger, &h, "release");
+    cycles_digest_str(&h, rq->reason);
+    cycles_siphash_final(&h, digest);
 }
 
 
@@ -365,7 +403,7 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
         cycles_effect_add(rec, budgets[i], -cell->estimate, 0, 0);
     }
 
-    rec->remaining = cycles_remaining_after(ledger, rec);
+    rec->remaining = cycles_remaining_after(rec);
 
     if (cycles_settle_write(ledger, rec, now) != 0) {
         return CYCLES_INTERNAL_ERROR;
@@ -752,7 +790,7 @@ cycles_charge(cycles_ledger_t *ledger, cycles_charge_t *charge,
 
     if (code == CYCLES_OK) {
         rec->charged = rs->charged;
-        rec->remaining = cycles_remaining_after(ledger, rec);
+        rec->remaining = cycles_remaining_after(rec);
         rs->remaining = rec->remaining;
     }
 
@@ -914,20 +952,19 @@ cycles_settle_write(cycles_ledger_t *ledger, cycles_record_t *rec,
 /* least over the scopes when the effects have been applied */
 
 static int64_t
-cycles_remaining_after(cycles_ledger_t *ledger, const cycles_record_t *rec)
+cycles_remaining_after(const cycles_record_t *rec)
 {
-    int64_t           least, n;
-    unsigned          i;
-    cycles_budget_t   after;
+    int64_t                 least, n;
+    unsigned                i;
+    const cycles_effect_t  *effect;
 
     for (least = INT64_MAX, i = 0; i < rec->neffects; i++) {
-        after = *cycles_budget_by_id(ledger, rec->effects[i].budget);
+        effect = &rec->effects[i];
 
-        after.reserved += rec->effects[i].reserved;
-        after.spent += rec->effects[i].spent;
-        after.debt += rec->effects[i].debt;
-
-        n = cycles_budget_remaining(&after);
+        n = cycles_remaining(effect->at->allocated,
+                             effect->at->reserved + effect->reserved,
+                             effect->at->spent + effect->spent,
+                             effect->at->debt + effect->debt);
 
         if (n < least) {
             least = n;

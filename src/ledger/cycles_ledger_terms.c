@@ -9,19 +9,34 @@
 
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "cycles_ledger_core.h"
 
 
-static unsigned char cycles_lower(unsigned char ch);
+/* what a level's value has before it in a path */
+
+typedef struct {
+    unsigned char         len;
+    unsigned char         text[15];
+} cycles_label_t;
+
+
+static const cycles_label_t  cycles_labels[CYCLES_LEVELS] = {
+    { 7, "tenant:" },
+    { 10, "workspace:" },
+    { 4, "app:" },
+    { 9, "workflow:" },
+    { 6, "agent:" },
+    { 8, "toolset:" }
+};
+
+
+static inline unsigned char cycles_lower(unsigned char ch);
 static inline int cycles_hex(unsigned char ch);
 static int cycles_str_cmp(cycles_str_t a, cycles_str_t b);
-
-
-/* where in its text a byte of an id is */
-
-static const uint8_t  cycles_id_digits[16] = {
-    0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34
-};
 
 
 int
@@ -132,8 +147,7 @@ cycles_denial_find(cycles_str_t name)
 int
 cycles_id_parse(cycles_str_t text, uint8_t *id)
 {
-    int                   high, low, bad;
-    size_t                i;
+    unsigned char         digits[32];
     const unsigned char  *p;
 
     p = text.data;
@@ -144,15 +158,13 @@ cycles_id_parse(cycles_str_t text, uint8_t *id)
         return -1;
     }
 
-    for (bad = 0, i = 0; i < 16; i++) {
-        high = cycles_hex(p[cycles_id_digits[i]]);
-        low = cycles_hex(p[cycles_id_digits[i] + 1]);
+    memcpy(digits, p, 8);
+    memcpy(digits + 8, p + 9, 4);
+    memcpy(digits + 12, p + 14, 4);
+    memcpy(digits + 16, p + 19, 4);
+    memcpy(digits + 20, p + 24, 12);
 
-        bad |= high | low;
-        id[i] = (uint8_t) ((unsigned) high << 4 | low);
-    }
-
-    return (bad < 0) ? -1 : 0;
+    return cycles_hex_read(digits, 16, id);
 }
 
 
@@ -164,6 +176,47 @@ cycles_id_print(const uint8_t *id, char *text)
 }
 
 
+#if defined(__SSE2__)
+
+static inline int
+cycles_hex_read_8(const unsigned char *text, uint8_t *bytes)
+{
+    __m128i  t, digits, letters, is_digit, is_letter, n;
+
+    t = _mm_loadu_si128((const __m128i *) text);
+
+    /* as unsigned: what is below wraps, and is too large as well */
+
+    digits = _mm_sub_epi8(t, _mm_set1_epi8('0'));
+    is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digits, _mm_set1_epi8(9)), digits);
+
+    letters = _mm_sub_epi8(_mm_or_si128(t, _mm_set1_epi8(0x20)),
+                           _mm_set1_epi8('a'));
+    is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letters, _mm_set1_epi8(5)),
+                               letters);
+
+    if (_mm_movemask_epi8(_mm_or_si128(is_digit, is_letter)) != 0xffff) {
+        return -1;
+    }
+
+    n = _mm_or_si128(_mm_and_si128(is_digit, digits),
+                     _mm_andnot_si128(is_digit,
+                                      _mm_add_epi8(letters,
+                                                   _mm_set1_epi8(10))));
+
+    /* the first digit of two is the low byte of 16 bits, and the high half */
+
+    n = _mm_or_si128(_mm_slli_epi16(n, 4), _mm_srli_epi16(n, 8));
+    n = _mm_and_si128(n, _mm_set1_epi16(0xff));
+
+    _mm_storel_epi64((__m128i *) bytes, _mm_packus_epi16(n, n));
+
+    return 0;
+}
+
+#endif
+
+
 /* n bytes, which have 2n digits */
 
 int
@@ -172,7 +225,19 @@ cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes)
     int     high, low;
     size_t  i;
 
-    for (i = 0; i < n; i++) {
+    i = 0;
+
+#if defined(__SSE2__)
+
+    for ( /* void */ ; i + 8 <= n; i += 8) {
+        if (cycles_hex_read_8(text + 2 * i, bytes + i) != 0) {
+            return -1;
+        }
+    }
+
+#endif
+
+    for ( /* void */ ; i < n; i++) {
         high = cycles_hex(text[2 * i]);
         low = cycles_hex(text[2 * i + 1]);
 
@@ -203,7 +268,7 @@ cycles_hex(unsigned char ch)
 }
 
 
-static unsigned char
+static inline unsigned char
 cycles_lower(unsigned char ch)
 {
     return (ch >= 'A' && ch <= 'Z') ? (ch | 0x20) : ch;
@@ -214,12 +279,13 @@ void
 cycles_scopes_derive(const cycles_subject_t *subject,
     cycles_scopes_t *scopes)
 {
-    char          *p, *start;
-    size_t         i;
-    unsigned       level;
-    uint32_t       hash;
-    const char    *name;
-    cycles_str_t   value;
+    char                  *p;
+    size_t                 i;
+    unsigned               level;
+    uint32_t               hash;
+    cycles_str_t           value;
+    unsigned char          ch;
+    const cycles_label_t  *label;
 
     p = scopes->path;
     hash = CYCLES_HASH_INIT;
@@ -235,17 +301,19 @@ cycles_scopes_derive(const cycles_subject_t *subject,
             continue;
         }
 
-        start = p;
-
         if (scopes->n) {
             *p++ = '/';
+            hash = cycles_scope_hash(hash, '/');
         }
 
-        for (name = cycles_level_name(level); *name; name++) {
-            *p++ = *name;
-        }
+        label = &cycles_labels[level];
 
-        *p++ = ':';
+        memcpy(p, label->text, sizeof(label->text));
+        p += label->len;
+
+        for (i = 0; i < label->len; i++) {
+            hash = cycles_scope_hash(hash, label->text[i]);
+        }
 
         if (level == CYCLES_TENANT) {
             scopes->tenant.len = value.len;
@@ -253,11 +321,9 @@ cycles_scopes_derive(const cycles_subject_t *subject,
         }
 
         for (i = 0; i < value.len; i++) {
-            *p++ = cycles_lower(value.data[i]);
-        }
-
-        while (start < p) {
-            hash = cycles_scope_hash(hash, *start++);
+            ch = cycles_lower(value.data[i]);
+            hash = cycles_scope_hash(hash, ch);
+            *p++ = ch;
         }
 
         scopes->prefix[scopes->n].len = p - scopes->path;

@@ -821,6 +821,7 @@ ngx_http_cycles_ledger_commit(ngx_http_cycles_ledger_t *l,
     rq.metrics = rsv->metrics;
     rq.metadata = ngx_http_cycles_ledger_str(&rsv->settle_metadata);
     rq.trace_id = rsv->terms.trace_id;
+    rq.fresh_key = 1;
 
     cycles_ledger_commit(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
                          &rs, ngx_http_cycles_ledger_now());
@@ -875,6 +876,7 @@ ngx_http_cycles_ledger_release(ngx_http_cycles_ledger_t *l,
     rq.reason = ngx_http_cycles_ledger_str(&rsv->reason);
     rq.trace_id = rsv->terms.trace_id;
     rq.admin = 0;
+    rq.fresh_key = 1;
 
     cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id), &rq,
                           &rs, ngx_http_cycles_ledger_now());
@@ -1203,6 +1205,7 @@ ngx_http_cycles_ledger_finish(ngx_http_cycles_ledger_wait_t *wait,
         rq.reason.len = sizeof("not_durable") - 1;
         rq.trace_id = rsv->terms.trace_id;
         rq.admin = 0;
+        rq.fresh_key = 1;
 
         cycles_ledger_release(l->core, ngx_http_cycles_ledger_str(&rsv->id),
                               &rq, &settled, ngx_http_cycles_ledger_now());

@@ -263,6 +263,7 @@ reservation(cycles_ledger_t *l, unsigned i, char *id)
     default:
         commit = led_commit_rq(rnd(10) ? key : "a \"key\"", rnd(150));
         commit.trace_id = str(rnd(3) ? trace : "");
+        commit.fresh_key = (rnd(3) != 0);
         commit.metrics.model_version = str(models[rnd(3)]);
         commit.metrics.tokens_input = rnd(5) ? (int64_t) rnd(1000) : -1;
         commit.metrics.tokens_output = rnd(5) ? (int64_t) rnd(1000) : -1;

@@ -1150,6 +1150,65 @@ test_fresh(void)
 }
 
 
+/* a settlement with such a key is no answer to anybody who has it */
+
+static void
+test_fresh_settlement(void)
+{
+    char              id[3][40];
+    unsigned          i, round;
+    cycles_code_t     code;
+    cycles_ledger_t  *l;
+    cycles_commit_t   commit;
+    cycles_release_t  release;
+
+    l = led_fresh("tenant:a 1000 0");
+
+    for (i = 0; i < 3; i++) {
+        led_reserve(l, "a", i ? (i == 1 ? "k1" : "k2") : "k0", 10, T0);
+        strcpy(id[i], led_rs.id);
+    }
+
+    commit = led_commit_rq("c", 4);
+    commit.fresh_key = 1;
+    is_int(cycles_ledger_commit(l, str(id[0]), &commit, &led_st, T0),
+           CYCLES_OK, "commit");
+
+    memset(&release, 0, sizeof(release));
+    release.idempotency_key = str("c");
+    release.fresh_key = 1;
+    is_int(cycles_ledger_release(l, str(id[1]), &release, &led_st, T0),
+           CYCLES_OK, "release");
+
+    is_int(led_commit(l, id[2], "c", 4, T0), CYCLES_OK, "another's commit");
+
+    for (round = 0; round < 4; round++) {
+        is_int(led_commit(l, id[0], "c", 4, T0), CYCLES_RESERVATION_FINALIZED,
+               "round %u, the commit", round);
+
+        do {
+            code = cycles_ledger_commit(l, str(id[0]), &commit, &led_st, T0);
+        } while (led_look_up(l, code) == 0);
+
+        is_int(code, CYCLES_RESERVATION_FINALIZED, "by whomever");
+        is_int(led_release(l, id[1], "c", T0), CYCLES_RESERVATION_FINALIZED,
+               "the release");
+        is_int(led_commit(l, id[2], "c", 4, T0), CYCLES_OK, "the other one");
+
+        if (round == 1) {
+            is_int(fold(l), 0, "into the tables");
+        }
+
+        cycles_ledger_close(l);
+        l = led_open();
+    }
+
+    is_int(fold(l), 0, "into the tables");
+    is_int(compare(l), 0, "sums");
+    cycles_ledger_close(l);
+}
+
+
 int
 main(void)
 {
@@ -1165,6 +1224,7 @@ main(void)
     test_part();
     test_filter();
     test_fresh();
+    test_fresh_settlement();
     test_start();
     test_refused();
 
