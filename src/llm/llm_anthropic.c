@@ -177,7 +177,7 @@ const llm_member_t  llm_messages_delta[] = {
 
 const llm_member_t  llm_messages_start[] = {
     llm_leaf("model", LLM_MODEL, 0),
-    { "usage", 5, LLM_USAGE, LLM_WALK_OBJECT, LLM_USAGE_EARLY,
+    { llm_member_name("usage"), LLM_USAGE, LLM_WALK_OBJECT, LLM_USAGE_EARLY,
       llm_messages_usage, NULL, NULL },
     llm_members_end
 };
@@ -205,8 +205,8 @@ static const llm_member_t  llm_messages_reply_members[] = {
              llm_messages_reply_block),
     llm_node("message", LLM_PLAIN, LLM_WALK_OBJECT, llm_messages_start),
     llm_node("usage", LLM_USAGE, LLM_WALK_OBJECT, llm_messages_usage),
-    { "amazon-bedrock-invocationMetrics", 32, LLM_USAGE, LLM_WALK_OBJECT,
-      LLM_USAGE_LAST, llm_messages_metrics, NULL, NULL },
+    { llm_member_name("amazon-bedrock-invocationMetrics"), LLM_USAGE,
+      LLM_WALK_OBJECT, LLM_USAGE_LAST, llm_messages_metrics, NULL, NULL },
     llm_leaf("input_tokens", LLM_COUNTED, 0),
     llm_leaf("error", LLM_FAILURE, 0),
     llm_members_end

@@ -353,8 +353,8 @@ static const llm_member_t  llm_invoke_reply_members[] = {
     llm_node("message", LLM_FAILURE_TEXT, LLM_WALK_OBJECT,
              llm_messages_start),
     llm_node("usage", LLM_USAGE, LLM_WALK_OBJECT, llm_converse_usage),
-    { "amazon-bedrock-invocationMetrics", 32, LLM_USAGE, LLM_WALK_OBJECT,
-      LLM_USAGE_LAST, llm_messages_metrics, NULL, NULL },
+    { llm_member_name("amazon-bedrock-invocationMetrics"), LLM_USAGE,
+      LLM_WALK_OBJECT, LLM_USAGE_LAST, llm_messages_metrics, NULL, NULL },
     llm_leaf("error", LLM_FAILURE, 0),
 
     llm_node("contentBlockDelta", LLM_PLAIN, LLM_WALK_OBJECT,

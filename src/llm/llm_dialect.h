@@ -216,18 +216,18 @@ typedef struct {
 /* a member that is no more than a value, or only leads to other members */
 
 #define llm_leaf(name, kind, slot)                                            \
-    { name, sizeof(name) - 1, kind, 0, slot, NULL, NULL, NULL }
+    { llm_member_name(name), kind, 0, slot, NULL, NULL, NULL }
 
 #define llm_node(name, kind, flags, members)                                  \
-    { name, sizeof(name) - 1, kind, flags, 0, members, NULL, NULL }
+    { llm_member_name(name), kind, flags, 0, members, NULL, NULL }
 
 #define llm_list(name, kind, slot, members)                                   \
-    { name, sizeof(name) - 1, kind, LLM_WALK_ARRAY, slot, members, NULL, NULL }
+    { llm_member_name(name), kind, LLM_WALK_ARRAY, slot, members, NULL, NULL }
 
 /* a member that may be there only once, and what its value must be */
 
 #define llm_fact(name, kind, slot, flags, members, must)                      \
-    { name, sizeof(name) - 1, kind, flags, slot, members,                     \
+    { llm_member_name(name), kind, flags, slot, members,                      \
       "member \"" name "\" is there twice",                                   \
       "member \"" name "\" must be " must }
 

@@ -56,6 +56,8 @@ llm_json_init(llm_json_t *js, int strict)
     js->key = 0;
     js->started = 0;
     js->utf8.left = 0;
+    js->stack = 0;
+    js->deep = 0;
 }
 
 
@@ -663,15 +665,21 @@ llm_json_whole(const unsigned char *text, size_t len)
 
     value = 0;
 
-    for (i = 0; i < len && i < 15 && text[i] >= '0' && text[i] <= '9'; i++) {
-        value = value * 10 + (text[i] - '0');
+    if (len <= 15) {
+
+        /* most of them are no more than digits */
+
+        for (i = 0; i < len && (unsigned char) (text[i] - '0') < 10; i++) {
+            value = value * 10 + (text[i] - '0');
+        }
+
+        if (i == len) {
+            return value;
+        }
+
+        value = 0;
     }
 
-    if (i == len) {
-        return value;
-    }
-
-    value = 0;
     zeros = 0;
     shift = 0;
     point = 0;

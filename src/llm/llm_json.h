@@ -84,7 +84,8 @@ typedef struct {
     unsigned char         digits;
     signed char           event;          /* of what was read slowly */
     llm_utf8_t            utf8;
-    unsigned char         stack[LLM_JSON_DEPTH / 8];
+    uint64_t              stack;
+    uint64_t              deep;           /* what has no room in it */
     unsigned char         buffer[LLM_JSON_TEXT];
 } llm_json_t;
 

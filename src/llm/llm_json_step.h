@@ -28,8 +28,8 @@ typedef enum {
     sw_value_or_end,
     sw_key_or_end,
     sw_key,
-    sw_colon,
     sw_next,
+    sw_colon,
     sw_done,
     sw_string,
     sw_escape,
@@ -218,28 +218,30 @@ llm_json_word(llm_json_t *js, const unsigned char **pos,
 }
 
 
+/* a bit for each container that is open, the innermost one lowest */
+
+typedef char  llm_json_stack_t[(LLM_JSON_DEPTH == 128) ? 1 : -1];
+
+
 llm_json_inline int
 llm_json_open(llm_json_t *js, int array)
 {
-    unsigned       level;
-    unsigned char  bit;
-
     if (js->depth == LLM_JSON_DEPTH) {
         return llm_json_fail(js, "the body is nested too deeply");
     }
 
-    level = js->depth++;
-    bit = (unsigned char) (1 << (level % 8));
+    if (js->depth++ >= 64) {
+        js->deep = js->deep << 1 | js->stack >> 63;
+    }
 
+    js->stack = js->stack << 1 | (unsigned) array;
     js->array = (unsigned char) array;
 
     if (array) {
-        js->stack[level / 8] |= bit;
         js->state = sw_value_or_end;
         return LLM_JSON_ARRAY;
     }
 
-    js->stack[level / 8] &= (unsigned char) ~bit;
     js->state = sw_key_or_end;
 
     return LLM_JSON_OBJECT;
@@ -249,18 +251,17 @@ llm_json_open(llm_json_t *js, int array)
 llm_json_inline int
 llm_json_close(llm_json_t *js, int array)
 {
-    unsigned  level;
-
     if (js->array != array) {
         return llm_json_fail(js, llm_json_syntax);
     }
 
     js->empty = (js->state != sw_next);
-    js->depth--;
+    js->stack >>= 1;
+    js->array = js->stack & 1;
 
-    if (js->depth) {
-        level = js->depth - 1;
-        js->array = (js->stack[level / 8] >> (level % 8)) & 1;
+    if (--js->depth >= 64) {
+        js->stack |= js->deep << 63;
+        js->deep >>= 1;
     }
 
     llm_json_after(js);

@@ -71,35 +71,38 @@ static int64_t llm_reply_add(int64_t sum, int64_t count);
 void
 llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
 {
-    int                   event;
+    int                   event, seen;
     llm_walk_t           *w;
-    const unsigned char  *last;
+    const unsigned char  *last, *guard;
 
     w = &rp->walk;
     last = p + n;
+    guard = llm_walk_guard(p, last);
+
+    if (rp->broken) {
+        return;
+    }
+
+    seen = 0;
 
     llm_json_begin(&w->json, p);
 
-    while (!rp->broken) {
+    for ( ;; ) {
 
-        event = llm_walk_event(w, &p, last);
-        w->json.offset = llm_json_position(&w->json, p);
+        event = llm_walk_event(w, &p, guard, last);
 
-        if (event == LLM_JSON_AGAIN) {
-            return;
+        if (event <= LLM_JSON_AGAIN) {
+            break;
         }
 
-        if (event == LLM_JSON_ERROR
-            || (w->depth == 0
-                && event != LLM_JSON_OBJECT_END
-                && event != LLM_JSON_ARRAY_END))
+        if (w->depth == 0
+            && event != LLM_JSON_OBJECT_END && event != LLM_JSON_ARRAY_END)
         {
-            rp->unreadable = 1;
-            rp->broken = 1;
-            return;
+            event = LLM_JSON_ERROR;
+            break;
         }
 
-        rp->object = 1;
+        seen = 1;
 
         if (w->member) {
             llm_reply_value(rp, event);
@@ -107,6 +110,17 @@ llm_reply_json(llm_reply_t *rp, const unsigned char *p, size_t n)
         } else if (rp->format == LLM_REPLY_SSE) {
             llm_repeat_ignored(&rp->u.repeat, p);
         }
+    }
+
+    w->json.offset = llm_json_position(&w->json, p);
+
+    if (seen) {
+        rp->object = 1;
+    }
+
+    if (event == LLM_JSON_ERROR) {
+        rp->unreadable = 1;
+        rp->broken = 1;
     }
 }
 

@@ -104,7 +104,7 @@ int
 llm_request_feed(llm_request_t *rq, const unsigned char *p, size_t n)
 {
     int                   event;
-    const unsigned char  *last;
+    const unsigned char  *last, *guard;
 
     if (rq->error) {
         return LLM_ERROR;
@@ -123,12 +123,13 @@ llm_request_feed(llm_request_t *rq, const unsigned char *p, size_t n)
     }
 
     last = p + n;
+    guard = llm_walk_guard(p, last);
 
     llm_json_begin(&rq->walk.json, p);
 
     while (!rq->broken) {
 
-        event = llm_walk_event(&rq->walk, &p, last);
+        event = llm_walk_event(&rq->walk, &p, guard, last);
         rq->walk.json.offset = llm_json_position(&rq->walk.json, p);
 
         if (event == LLM_JSON_AGAIN) {

@@ -66,7 +66,7 @@ static const llm_member_t  llm_responses_members[] = {
     llm_fact("service_tier", LLM_TIER, 10, 0, NULL, "a string"),
     llm_fact("background", LLM_BACKGROUND, 11, 0, NULL, "true or false"),
     llm_leaf("previous_response_id", LLM_STATE, LLM_STATE_TURN),
-    { "conversation", sizeof("conversation") - 1, LLM_STATE, LLM_WALK_OBJECT,
+    { llm_member_name("conversation"), LLM_STATE, LLM_WALK_OBJECT,
       LLM_STATE_TURN, llm_responses_conversation, NULL, NULL },
     llm_leaf("prompt", LLM_STATE, 0),
     llm_leaf("agent_id", LLM_STATE, 0),

@@ -52,17 +52,17 @@ static const llm_member_t  llm_sse_choice[] = {
 
 
 static const llm_member_t  llm_sse_members[] = {
-    { "choices", 7, LLM_CHOICE, LLM_WALK_ARRAY, 0, llm_sse_choice, NULL,
-      NULL },
-    { "usage", 5, LLM_USAGE, 0, 0, NULL, NULL, NULL },
-    { "error", 5, LLM_FAILURE, 0, 0, NULL, NULL, NULL },
+    { llm_member_name("choices"), LLM_CHOICE, LLM_WALK_ARRAY, 0,
+      llm_sse_choice, NULL, NULL },
+    { llm_member_name("usage"), LLM_USAGE, 0, 0, NULL, NULL, NULL },
+    { llm_member_name("error"), LLM_FAILURE, 0, 0, NULL, NULL, NULL },
     llm_members_end
 };
 
 
 static const llm_member_t  llm_sse_root =
-    { "event", 5, LLM_PLAIN, LLM_WALK_OBJECT, 0, llm_sse_members, NULL,
-      NULL };
+    { llm_member_name("event"), LLM_PLAIN, LLM_WALK_OBJECT, 0,
+      llm_sse_members, NULL, NULL };
 
 
 static const unsigned char  llm_sse_joint[] = { '\n' };

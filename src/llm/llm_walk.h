@@ -30,6 +30,7 @@ typedef struct llm_member_s  llm_member_t;
 
 struct llm_member_s {
     const char           *name;
+    uint64_t              word;           /* its first eight bytes */
     unsigned char         len;
     unsigned char         kind;           /* what its value means */
     unsigned char         flags;
@@ -39,7 +40,28 @@ struct llm_member_s {
     const char           *wrong;          /* sentence for a wrong type */
 };
 
-#define llm_members_end  { NULL, 0, 0, 0, 0, NULL, NULL, NULL }
+#define llm_members_end  { NULL, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+
+/* the word and the length of a name; what it is too short for is zero */
+
+#if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+#define LLM_WALK_SHIFT(i)  (8 * (i))
+#else
+#define LLM_WALK_SHIFT(i)  (56 - 8 * (i))
+#endif
+
+#define llm_member_byte(name, i)                                              \
+    ((uint64_t) (sizeof(name) > (i) + 1                                       \
+                 ? (unsigned char) (name)[sizeof(name) > (i) ? (i) : 0] : 0)  \
+     << LLM_WALK_SHIFT(i))
+
+#define llm_member_word(name)                                                 \
+    llm_member_byte(name, 0) | llm_member_byte(name, 1)                       \
+    | llm_member_byte(name, 2) | llm_member_byte(name, 3)                     \
+    | llm_member_byte(name, 4) | llm_member_byte(name, 5)                     \
+    | llm_member_byte(name, 6) | llm_member_byte(name, 7)
+
+#define llm_member_name(name)  name, llm_member_word(name), sizeof(name) - 1
 
 
 typedef struct {
