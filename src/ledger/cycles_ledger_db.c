@@ -235,19 +235,16 @@ static const char  cycles_db_schema[] =
     "  created_from_ms INTEGER NOT NULL,"
     "  created_to_ms INTEGER NOT NULL,"
     "  finalized_to_ms INTEGER NOT NULL,"
-    "  tenant_id TEXT NOT NULL,"
-    CYCLES_DB_SUBJECT
-    "  overage_policy TEXT NOT NULL,"
-    "  decision TEXT NOT NULL,"
-    "  ttl_ms INTEGER NOT NULL,"
-    "  grace_period_ms INTEGER NOT NULL,"
-    "  budgets TEXT NOT NULL,"
-    "  model_version TEXT,"
-    "  digests BLOB NOT NULL,"
-    "  rows TEXT NOT NULL);"
+    "  tenants BLOB NOT NULL,"
+    "  actions TEXT NOT NULL,"
+    "  requests TEXT NOT NULL,"
+    "  rows TEXT NOT NULL,"
+    "  names BLOB NOT NULL);"
 
-    "CREATE INDEX reservation_bundles_tenant ON reservation_bundles"
-    "  (tenant_id, created_to_ms);"
+    /* all that a list has to know to find its bundles */
+
+    "CREATE INDEX reservation_bundles_list ON reservation_bundles"
+    "  (created_to_ms, created_from_ms, tenants);"
 
     "CREATE VIEW reservations AS SELECT * FROM reservation_rows UNION ALL "
     CYCLES_BUNDLE_VIEW ";"

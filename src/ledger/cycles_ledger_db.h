@@ -135,36 +135,61 @@ typedef enum {
 
 
 /*
- * The reservations of bundles, with the columns of reservation_rows: r has
- * the values of one in the rows of a bundle b.  Programs that know nothing of
- * us see them by way of json_each(), cycles_bundle() is faster.
+ * The reservations of bundles, with the columns of reservation_rows.  Programs
+ * that know nothing of us see them by way of json_each(): q is a request of
+ * the bundle, a its action, v the values of a row, n its number in the bundle.
+ * The table-valued function cycles_bundle() tells the same, and is faster.
  */
 
-#define CYCLES_BUNDLE_JSON(n)   "r.value ->> " #n
-#define CYCLES_BUNDLE_VALUE(n)  "r.c" #n
+#define CYCLES_BUNDLE_HEX(at, n)                                              \
+    "lower(hex(substr(b.names, 48 * b.n + " #at ", " #n ")))"
 
-#define CYCLES_BUNDLE_SELECT(v)                                               \
-    "SELECT " v(0) ", " v(1) ", b.tenant_id, " v(2) ", 0, zeroblob(16),"      \
-    " b.scope_path, b.subject_tenant, b.subject_workspace, b.subject_app,"    \
-    " b.subject_workflow, b.subject_agent, b.subject_toolset,"                \
-    " b.subject_dimensions, b.action_kind, b.action_name, b.action_tags,"     \
-    " b.unit, " v(3) ", " v(4) ", b.overage_policy, b.decision, " v(5) ","    \
-    " " v(6) ", " v(7) ", " v(7) ", b.ttl_ms, b.grace_period_ms, 1, NULL,"    \
-    " b.budgets, " v(8) ", " v(9) ", " v(10) ","                              \
-    " substr(b.digests, 16 * r.key + 1, 16), " v(11) ", " v(12) ","           \
-    " " v(13) ", " v(14) ", NULL, " v(15) ", " v(16) ", " v(17) ","           \
-    " b.model_version, NULL, 0, 0, 'COMMITTED', 0, NULL, NULL, NULL, NULL,"   \
-    " NULL, NULL"
+#define CYCLES_BUNDLE_ID(a, b, c, d, e)                                       \
+    CYCLES_BUNDLE_HEX(a, 4) " || '-' || " CYCLES_BUNDLE_HEX(b, 2)             \
+    " || '-' || " CYCLES_BUNDLE_HEX(c, 2) " || '-' || "                       \
+    CYCLES_BUNDLE_HEX(d, 2) " || '-' || " CYCLES_BUNDLE_HEX(e, 6)
 
-#define CYCLES_BUNDLE_VALUES  18
+#define CYCLES_BUNDLE_LEVEL(name, n)                                          \
+    " || coalesce('/" name ":' || lower(b.q ->> " #n "), '')"
+
+#define CYCLES_BUNDLE_TRACE_ID                                                \
+    "coalesce(b.v ->> 13, nullif(" CYCLES_BUNDLE_HEX(33, 16) ","              \
+    " '00000000000000000000000000000000'))"
+
+#define CYCLES_BUNDLE_UNTIL                                                   \
+    "b.created_from_ms + (b.v ->> 1) + (b.a ->> 6)"
 
 #define CYCLES_BUNDLE_VIEW                                                    \
-    CYCLES_BUNDLE_SELECT(CYCLES_BUNDLE_JSON)                                  \
-    " FROM reservation_bundles AS b, json_each(b.rows) AS r"
+    "SELECT b.first_seq + (b.v ->> 0), " CYCLES_BUNDLE_ID(1, 5, 7, 9, 11)     \
+    ", coalesce(b.q ->> 4, lower(b.q ->> 6)),"                                \
+    " coalesce(b.v ->> 12, " CYCLES_BUNDLE_ID(17, 21, 23, 25, 27) "),"        \
+    " 0, zeroblob(16), substr(''"                                             \
+    CYCLES_BUNDLE_LEVEL("tenant", 6) CYCLES_BUNDLE_LEVEL("workspace", 7)      \
+    CYCLES_BUNDLE_LEVEL("app", 8) CYCLES_BUNDLE_LEVEL("workflow", 9)          \
+    CYCLES_BUNDLE_LEVEL("agent", 10) CYCLES_BUNDLE_LEVEL("toolset", 11)       \
+    ", 2), b.q ->> 6, b.q ->> 7, b.q ->> 8, b.q ->> 9, b.q ->> 10,"           \
+    " b.q ->> 11, b.q ->> 5, b.a ->> 0, b.a ->> 1, b.a ->> 2, b.a ->> 3, "    \
+    CYCLES_BUNDLE_TRACE_ID ", b.created_from_ms + (b.v ->> 1), b.a ->> 4,"    \
+    " b.a ->> 5, b.v ->> 2, (b.q ->> 2) + (b.v ->> 3), "                      \
+    CYCLES_BUNDLE_UNTIL ", " CYCLES_BUNDLE_UNTIL ", b.a ->> 6, b.a ->> 7, 1," \
+    " NULL, b.q ->> 3, b.created_from_ms + (b.v ->> 1) + (b.v ->> 4),"        \
+    " b.first_seq + (b.v ->> 0) + (b.v ->> 5),"                               \
+    " coalesce(b.v ->> 14, substr(" CYCLES_BUNDLE_ID(17, 21, 23, 25, 27) ","  \
+    " 1, 35) || substr('123456789abcdef0', instr('0123456789ABCDEF',"         \
+    " substr(hex(substr(b.names, 48 * b.n + 32, 1)), 2)), 1)),"               \
+    " zeroblob(16), CASE b.v ->> 15 WHEN 0 THEN NULL"                         \
+    " ELSE coalesce(b.v ->> 15, " CYCLES_BUNDLE_TRACE_ID ") END,"             \
+    " (b.q ->> 2) + (b.v ->> 3) + (b.v ->> 6), b.v ->> 7,"                    \
+    " coalesce(b.v ->> 11, b.v ->> 7), NULL, b.v ->> 8, b.v ->> 9,"           \
+    " b.v ->> 10, b.a ->> 8, NULL, 0, 0, 'COMMITTED', 0, NULL, NULL, NULL,"   \
+    " NULL, NULL, NULL FROM (SELECT b.first_seq, b.created_from_ms, b.names," \
+    " q.value AS q, b.actions -> (q.value ->> 1) AS a, r.value AS v,"         \
+    " (q.value ->> 0) + r.key AS n FROM reservation_bundles AS b,"            \
+    " json_each(b.requests) AS q, json_each(b.rows -> q.key) AS r) AS b"
 
 #define CYCLES_BUNDLE_FAST                                                    \
-    CYCLES_BUNDLE_SELECT(CYCLES_BUNDLE_VALUE)                                 \
-    " FROM reservation_bundles AS b, cycles_bundle(b.rows) AS r"
+    "SELECT r.* FROM reservation_bundles AS b, cycles_bundle(b.first_seq,"    \
+    " b.created_from_ms, b.actions, b.requests, b.rows, b.names) AS r"
 
 
 /*
@@ -176,7 +201,7 @@ typedef enum {
     "(SELECT * FROM reservation_rows WHERE seq = ?1 UNION ALL "               \
     CYCLES_BUNDLE_FAST " WHERE b.first_seq <= ?1"                             \
     " AND b.first_seq > ?1 - " CYCLES_STRING(CYCLES_FOLD_BATCH)               \
-    " AND b.last_seq >= ?1 AND r.c0 = ?1)"
+    " AND b.last_seq >= ?1 AND r.seq = ?1)"
 
 
 /* what memory knows of a reservation; what it is read FROM follows */
@@ -316,19 +341,121 @@ typedef struct {
 
 /* reservations that are one row of the tables, see cycles_ledger_bundle.c */
 
-#define CYCLES_BUNDLE_ROWS  128
-#define CYCLES_BUNDLE_TEXT  65536
+#define CYCLES_BUNDLE_ROWS     128
+#define CYCLES_BUNDLE_TEXT     65536
+
+/* of a row at most: 12 numbers and four texts of 256 */
+#define CYCLES_BUNDLE_ROW      1408
+
+/* that are compared with the next one */
+#define CYCLES_BUNDLE_ACTIONS  8
+
+/* what tells requests from one another, at most */
+#define CYCLES_BUNDLE_SHAPE    2048
+
+/* of the filter of tenants, in bytes */
+#define CYCLES_BUNDLE_FILTER   (2 * CYCLES_BUNDLE_ROWS)
+
+
+/* values of a row, in their order */
+
+typedef enum {
+    CYCLES_BUNDLE_SEQ = 0,
+    CYCLES_BUNDLE_CREATED,
+    CYCLES_BUNDLE_ESTIMATE,
+    CYCLES_BUNDLE_REMAINING,
+    CYCLES_BUNDLE_FINALIZED,
+    CYCLES_BUNDLE_SETTLE_SEQ,
+    CYCLES_BUNDLE_SETTLE_REMAINING,
+    CYCLES_BUNDLE_ACTUAL,
+    CYCLES_BUNDLE_TOKENS_INPUT,
+    CYCLES_BUNDLE_TOKENS_OUTPUT,
+    CYCLES_BUNDLE_LATENCY,
+    CYCLES_BUNDLE_CHARGED,
+    CYCLES_BUNDLE_KEY,
+    CYCLES_BUNDLE_TRACE,
+    CYCLES_BUNDLE_SETTLE_KEY,
+    CYCLES_BUNDLE_SETTLE_TRACE,
+    CYCLES_BUNDLE_VALUES
+} cycles_bundle_value_t;
+
+/* the last of them are texts that are no UUIDs, or not what they mostly are */
+
+#define CYCLES_BUNDLE_TEXTS  (CYCLES_BUNDLE_VALUES - CYCLES_BUNDLE_KEY)
+
+
+/* in "names", for each row */
 
 typedef struct {
-    unsigned            n;                /* so far, 0: nothing is set */
-    uint64_t            first_seq;
-    uint64_t            last_seq;
-    int64_t             created_from_ms;
-    int64_t             created_to_ms;
-    int64_t             finalized_to_ms;
-    cycles_digest_t     digests[CYCLES_BUNDLE_ROWS];
-    cycles_json_t       rows;
-    unsigned char       text[CYCLES_BUNDLE_TEXT];
+    uint8_t               id[16];
+    uint8_t               key[16];        /* a UUID */
+    uint8_t               trace[16];      /* zeroes: none */
+} cycles_bundle_names_t;
+
+
+/* a reservation that may be in a bundle; what its texts point to stays */
+
+typedef struct {
+    cycles_bundle_names_t  names;
+    uint64_t              seq;
+    int64_t               created_at_ms;
+    int64_t               estimate;
+    int64_t               remaining;
+    uint64_t              settle_seq;
+    int64_t               finalized_at_ms;
+    int64_t               settle_remaining;
+    int64_t               actual;
+    int64_t               charged;
+    int64_t               tokens_input;
+    int64_t               tokens_output;
+    int64_t               latency_ms;
+    const unsigned char  *texts[CYCLES_BUNDLE_TEXTS];
+    uint16_t              lens[CYCLES_BUNDLE_TEXTS];
+    unsigned              settle_untraced;
+} cycles_bundle_row_t;
+
+
+/* what requests have in common, see cycles_bundle_shape() */
+
+typedef struct {
+    const unsigned char  *key;
+    uint16_t              len;
+    uint16_t              action_len;     /* the action is its first part */
+} cycles_bundle_shape_t;
+
+
+typedef struct {
+    const cycles_bundle_shape_t  *shape;
+    cycles_str_t                  model;
+} cycles_bundle_action_t;
+
+
+typedef struct {
+    unsigned              n;              /* so far, 0: nothing is set */
+    uint64_t              first_seq;
+    uint64_t              last_seq;
+    int64_t               created_from_ms;
+    int64_t               created_to_ms;
+    int64_t               finalized_to_ms;
+
+    const cycles_bundle_row_t  *rows[CYCLES_BUNDLE_ROWS];
+    cycles_bundle_names_t       names[CYCLES_BUNDLE_ROWS];
+
+    /* of each request: its first row, what "remaining" counts from, whose */
+
+    unsigned              nrequests;
+    unsigned              starts[CYCLES_BUNDLE_ROWS];
+    int64_t               bases[CYCLES_BUNDLE_ROWS];
+    uint64_t              owners[CYCLES_BUNDLE_ROWS];
+
+    unsigned              nactions;
+    cycles_bundle_action_t  known[CYCLES_BUNDLE_ACTIONS];
+
+    cycles_json_t         requests;
+    cycles_json_t         actions;
+    unsigned char         requests_text[CYCLES_BUNDLE_TEXT];
+    unsigned char         actions_text[CYCLES_BUNDLE_TEXT];
+    unsigned char         text[CYCLES_BUNDLE_ROWS * CYCLES_BUNDLE_ROW];
 } cycles_bundle_t;
 
 
@@ -393,12 +520,10 @@ int cycles_fold_record(cycles_folder_t *f, const cycles_record_t *rec,
 int cycles_fold_reservation(cycles_folder_t *f, const cycles_record_t *rec,
     const cycles_record_t *commit);
 
-/* parts of a row: the scope, subject, action and unit; the budgets */
+/* of a cycles_subject_t and a cycles_action_t, as JSON */
 
-int cycles_fold_subject(cycles_folder_t *f, cycles_bind_t *b,
-    const cycles_record_t *rec);
-int cycles_fold_budgets(cycles_folder_t *f, cycles_bind_t *b,
-    const cycles_record_t *rec);
+void cycles_write_dimensions(cycles_json_t *js, const void *data);
+void cycles_write_tags(cycles_json_t *js, const void *data);
 
 /* CYCLES_HELD_ROWS of them that have no caps, in one statement */
 
@@ -419,32 +544,65 @@ sqlite3_stmt *cycles_fold_statement(cycles_folder_t *f,
 int cycles_fold_run(cycles_folder_t *f, sqlite3_stmt *st, int changes);
 
 
-/* cycles_ledger_bundle.c: reservations that are alike */
+/* cycles_ledger_bundle.c: reservations that tell little that is their own */
 
 /* whether it may be in a bundle, by what its reserve, or its commit, says */
 
 int cycles_bundle_takes_reserve(const cycles_record_t *reserve);
 int cycles_bundle_takes_commit(const cycles_record_t *commit);
 
-/* those in one bundle have the same digest, and the same model */
+/*
+ * cycles_bundle_shape() writes what tells the request from others, and how
+ * much of that is its action: CYCLES_BUNDLE_SHAPE at most, 0: it is too long.
+ * cycles_bundle_shape_ok(): whether bundles may have such requests.
+ */
 
-void cycles_bundle_digest(cycles_folder_t *f, const cycles_record_t *reserve,
-    cycles_digest_t *digest);
+size_t cycles_bundle_shape(const cycles_record_t *reserve, unsigned char *key,
+    size_t *action_len);
+int cycles_bundle_shape_ok(const cycles_record_t *reserve);
 
-/* in the order of their numbers; writes the bundle when it is full */
+/* what is its own; 0: there is something in it that no bundle has */
 
-int cycles_bundle_add(cycles_folder_t *f, cycles_bundle_t *bundle,
-    const cycles_record_t *reserve, const cycles_record_t *commit);
+int cycles_bundle_reserve(cycles_bundle_row_t *row,
+    const cycles_record_t *reserve);
+int cycles_bundle_commit(cycles_bundle_row_t *row,
+    const cycles_record_t *commit);
 
-/* with the last one that was added; -1: the database has failed */
+/* texts of the record in buf are in a copy of it now */
 
-int cycles_bundle_write(cycles_folder_t *f, cycles_bundle_t *bundle,
-    const cycles_record_t *reserve, const cycles_record_t *commit);
+void cycles_bundle_move(cycles_bundle_row_t *row, const unsigned char *buf,
+    size_t len, const unsigned char *copy);
+
+/*
+ * A bundle is empty when "n" is 0.  cycles_bundle_request() begins a request,
+ * whose first row is to be added, and then those that have the same shape and
+ * model, unless it is full.  cycles_bundle_write() leaves it empty; -1: the
+ * database has failed.
+ */
+
+int cycles_bundle_full(const cycles_bundle_t *bundle);
+void cycles_bundle_request(cycles_bundle_t *bundle,
+    const cycles_bundle_shape_t *shape, const cycles_record_t *reserve,
+    const cycles_record_t *commit, const cycles_bundle_row_t *row);
+void cycles_bundle_add(cycles_bundle_t *bundle,
+    const cycles_bundle_row_t *row);
+int cycles_bundle_write(cycles_folder_t *f, cycles_bundle_t *bundle);
+
+/* whether a bundle may have reservations of a tenant, by its filter */
+
+uint64_t cycles_bundle_hash(const unsigned char *tenant, size_t len);
+int cycles_bundle_has(const unsigned char *filter, size_t size,
+    uint64_t tenant);
+
+/* makes the last digit of a key the one of its settlement's */
+
+void cycles_bundle_next_digit(char *digit);
 
 
 /*
  * cycles_ledger_bundle_rows.c: makes the table-valued function
- * cycles_bundle(rows) known to a connection; an error code of SQLite.
+ * cycles_bundle(), and cycles_has(tenants, tenant), known to a connection; an
+ * error code of SQLite.
  */
 
 int cycles_bundle_module(sqlite3 *db);

@@ -4,8 +4,8 @@
  *
  * Most reservations are settled soon.  Their records are held until the end
  * of the batch, so that such a one is one row that is written once, and not
- * one that is made, found again and changed; and those that are alike are a
- * bundle.
+ * one that is made, found again and changed; and most of those are a part of
+ * a bundle, those of the same request behind one another.
  */
 
 
@@ -28,11 +28,14 @@
 #define CYCLES_HELD_SLOTS    (2 * CYCLES_HELD_RECORDS)
 #define CYCLES_HELD_BYTES    (8 * 1024 * 1024)
 
-/* fewer of a kind are rows */
+/* fewer are rows */
 #define CYCLES_HELD_BUNDLE   4
 
-/* that go into a bundle, in a tenth of a ms */
-#define CYCLES_HELD_TURN     64
+/*
+ * Slots that are looked at for a shape or a kind: those who choose what is in
+ * a request must not make this slow.  One that is not found is a new one.
+ */
+#define CYCLES_HELD_PROBES   16
 
 
 /* where its records are in the bytes; a length of 0: there is none */
@@ -43,19 +46,25 @@ typedef struct {
     uint32_t            reserve_len;
     uint32_t            commit;
     uint32_t            commit_len;
-    unsigned            may_bundle;
-    cycles_digest_t     digest;           /* see cycles_bundle_digest() */
     uint32_t            model;
-    uint32_t            model_len;
+    uint16_t            model_len;
+    uint16_t            shape;            /* its number, 0: in no bundle */
     uint16_t            kind;             /* its number, 0: none */
     uint16_t            next;             /* of its kind, 0: the last one */
+    cycles_bundle_row_t row;              /* if it has a shape */
 } cycles_held_record_t;
 
 
-/* reservations that may be in one bundle, by the numbers of their records */
+typedef struct {
+    uint32_t               hash;
+    unsigned               ok;            /* bundles have it */
+    cycles_bundle_shape_t  key;
+} cycles_held_shape_t;
+
+
+/* what has the same shape and model, by the numbers of the records */
 
 typedef struct {
-    unsigned            n;
     uint16_t            first;
     uint16_t            last;
 } cycles_held_kind_t;
@@ -63,20 +72,25 @@ typedef struct {
 
 struct cycles_held_s {
     unsigned               n;
+    unsigned               nshapes;
     unsigned               nkinds;
     size_t                 used;
     uint16_t               slots[CYCLES_HELD_SLOTS];    /* 0: free */
+    uint16_t               shape_slots[CYCLES_HELD_SLOTS];
     uint16_t               kind_slots[CYCLES_HELD_SLOTS];
-    cycles_held_record_t   records[CYCLES_HELD_RECORDS];
+    cycles_held_shape_t    shapes[CYCLES_HELD_RECORDS + 1];
     cycles_held_kind_t     kinds[CYCLES_HELD_RECORDS + 1];
     cycles_held_row_t      rows[CYCLES_HELD_ROWS + 1];
     cycles_bundle_t        bundle;
+    cycles_held_record_t   records[CYCLES_HELD_RECORDS];
     unsigned char          bytes[CYCLES_HELD_BYTES];
 };
 
 
 static uint16_t *cycles_held_slot(cycles_held_t *held, const uint8_t *id);
-static void cycles_held_sort(cycles_held_t *held);
+static unsigned cycles_held_shape(cycles_held_t *held,
+    const cycles_record_t *rec);
+static unsigned cycles_held_sort(cycles_held_t *held);
 static uint16_t *cycles_held_kind_slot(cycles_held_t *held,
     const cycles_held_record_t *record);
 static int cycles_held_write_kind(cycles_folder_t *f,
@@ -96,6 +110,7 @@ cycles_held_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     const unsigned char *buf, size_t len)
 {
     uint16_t              *slot;
+    unsigned char         *copy;
     cycles_held_t         *held;
     cycles_held_record_t  *record;
 
@@ -106,7 +121,7 @@ cycles_held_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     held = f->held;
 
     if (held == NULL || held->n == CYCLES_HELD_RECORDS
-        || len > CYCLES_HELD_BYTES - held->used)
+        || len + CYCLES_BUNDLE_SHAPE > CYCLES_HELD_BYTES - held->used)
     {
         return 0;
     }
@@ -120,21 +135,84 @@ cycles_held_reserve(cycles_folder_t *f, const cycles_record_t *rec,
     record = &held->records[held->n++];
     *slot = (uint16_t) held->n;
 
+    copy = held->bytes + held->used;
+
     memcpy(record->id, rec->id, 16);
-    memcpy(held->bytes + held->used, buf, len);
+    memcpy(copy, buf, len);
 
     record->reserve = (uint32_t) held->used;
     record->reserve_len = (uint32_t) len;
     record->commit_len = 0;
-    record->may_bundle = cycles_bundle_takes_reserve(rec);
-
-    if (record->may_bundle) {
-        cycles_bundle_digest(f, rec, &record->digest);
-    }
+    record->shape = 0;
 
     held->used += len;
 
+    if (cycles_bundle_takes_reserve(rec)
+        && cycles_bundle_reserve(&record->row, rec))
+    {
+        cycles_bundle_move(&record->row, buf, len, copy);
+        record->shape = (uint16_t) cycles_held_shape(held, rec);
+    }
+
     return 1;
+}
+
+
+/* 0: it has none that bundles have */
+
+static unsigned
+cycles_held_shape(cycles_held_t *held, const cycles_record_t *rec)
+{
+    size_t                len, action_len;
+    uint32_t              hash;
+    unsigned              i, n;
+    uint16_t             *slot;
+    unsigned char        *key;
+    cycles_held_shape_t  *shape;
+
+    key = held->bytes + held->used;
+    len = cycles_bundle_shape(rec, key, &action_len);
+
+    if (len == 0) {
+        return 0;
+    }
+
+    hash = cycles_crc32c(0, key, len);
+    slot = NULL;
+
+    for (i = 0; i < CYCLES_HELD_PROBES; i++) {
+        slot = &held->shape_slots[(hash + i) % CYCLES_HELD_SLOTS];
+
+        if (*slot == 0) {
+            break;
+        }
+
+        shape = &held->shapes[*slot];
+
+        if (shape->hash == hash && shape->key.len == len
+            && memcmp(shape->key.key, key, len) == 0)
+        {
+            return shape->ok ? *slot : 0;
+        }
+    }
+
+    n = ++held->nshapes;
+
+    if (i < CYCLES_HELD_PROBES) {
+        *slot = (uint16_t) n;
+    }
+
+    shape = &held->shapes[n];
+
+    shape->hash = hash;
+    shape->ok = cycles_bundle_shape_ok(rec);
+    shape->key.key = key;
+    shape->key.len = (uint16_t) len;
+    shape->key.action_len = (uint16_t) action_len;
+
+    held->used += len;
+
+    return shape->ok ? n : 0;
 }
 
 
@@ -146,6 +224,7 @@ cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
 {
     uint16_t               slot;
     cycles_str_t           model;
+    unsigned char         *copy;
     cycles_held_t         *held;
     cycles_held_record_t  *record;
 
@@ -169,22 +248,30 @@ cycles_held_commit(cycles_folder_t *f, const cycles_record_t *rec,
         return cycles_held_write_one(f, record);
     }
 
-    memcpy(held->bytes + held->used, buf, len);
+    copy = held->bytes + held->used;
+    memcpy(copy, buf, len);
 
     record->commit = (uint32_t) held->used;
     record->commit_len = (uint32_t) len;
 
     held->used += len;
 
-    if (!cycles_bundle_takes_commit(rec)) {
-        record->may_bundle = 0;
+    if (record->shape == 0) {
+        return 1;
     }
 
-    if (record->may_bundle) {
-        model = rec->metrics.model_version;
-        record->model = record->commit + (uint32_t) (model.data - buf);
-        record->model_len = (uint32_t) model.len;
+    if (!cycles_bundle_takes_commit(rec)
+        || !cycles_bundle_commit(&record->row, rec))
+    {
+        record->shape = 0;
+        return 1;
     }
+
+    cycles_bundle_move(&record->row, buf, len, copy);
+
+    model = rec->metrics.model_version;
+    record->model = record->commit + (uint32_t) (model.data - buf);
+    record->model_len = (uint16_t) model.len;
 
     return 1;
 }
@@ -211,7 +298,7 @@ cycles_held_write(cycles_folder_t *f, const uint8_t *id)
 int
 cycles_held_write_all(cycles_folder_t *f)
 {
-    unsigned             i, k, n;
+    unsigned             i, k, n, bundled;
     cycles_held_t       *held;
     cycles_held_row_t   *row;
     cycles_held_kind_t  *kind;
@@ -222,7 +309,8 @@ cycles_held_write_all(cycles_folder_t *f)
         return 0;
     }
 
-    cycles_held_sort(held);
+    held->bundle.n = 0;
+    bundled = (cycles_held_sort(held) >= CYCLES_HELD_BUNDLE);
 
     for (n = 0, i = 0; i < held->n; i++) {
 
@@ -230,9 +318,8 @@ cycles_held_write_all(cycles_folder_t *f)
             continue;
         }
 
-        kind = &held->kinds[held->records[i].kind];
-
-        if (held->records[i].kind && kind->n >= CYCLES_HELD_BUNDLE) {
+        if (held->records[i].kind && bundled) {
+            kind = &held->kinds[held->records[i].kind];
 
             if (kind->first == i + 1
                 && cycles_held_write_kind(f, kind) != 0)
@@ -277,31 +364,38 @@ cycles_held_write_all(cycles_folder_t *f)
         }
     }
 
+    if (cycles_bundle_write(f, &held->bundle) != 0) {
+        return -1;
+    }
+
     cycles_held_forget(f);
 
     return 0;
 }
 
 
-/* what is alike becomes a list, in the order of the records */
+/*
+ * What may be in bundles, which is counted, becomes a list for each kind, in
+ * the order of the records.
+ */
 
-static void
+static unsigned
 cycles_held_sort(cycles_held_t *held)
 {
     uint16_t              *slot;
-    unsigned               i;
+    unsigned               i, n;
     cycles_held_kind_t    *kind;
     cycles_held_record_t  *record;
 
     held->nkinds = 0;
     memset(held->kind_slots, 0, sizeof(held->kind_slots));
 
-    for (i = 0; i < held->n; i++) {
+    for (n = 0, i = 0; i < held->n; i++) {
         record = &held->records[i];
         record->kind = 0;
         record->next = 0;
 
-        if (!record->may_bundle || record->reserve_len == 0
+        if (record->shape == 0 || record->reserve_len == 0
             || record->commit_len == 0)
         {
             continue;
@@ -309,84 +403,104 @@ cycles_held_sort(cycles_held_t *held)
 
         slot = cycles_held_kind_slot(held, record);
 
-        if (*slot == 0) {
-            *slot = (uint16_t) ++held->nkinds;
-
-            kind = &held->kinds[*slot];
-            kind->n = 0;
-            kind->first = (uint16_t) (i + 1);
+        if (slot && *slot) {
+            record->kind = *slot;
+            kind = &held->kinds[record->kind];
+            held->records[kind->last - 1].next = (uint16_t) (i + 1);
 
         } else {
-            kind = &held->kinds[*slot];
-            held->records[kind->last - 1].next = (uint16_t) (i + 1);
+            record->kind = (uint16_t) ++held->nkinds;
+            kind = &held->kinds[record->kind];
+            kind->first = (uint16_t) (i + 1);
         }
 
-        record->kind = *slot;
+        if (slot) {
+            *slot = record->kind;
+        }
+
         kind->last = (uint16_t) (i + 1);
-        kind->n++;
+        n++;
     }
+
+    return n;
 }
+
+
+/* of its kind, or a free one, or NULL */
 
 
 static uint16_t *
 cycles_held_kind_slot(cycles_held_t *held, const cycles_held_record_t *record)
 {
     size_t                       i;
-    uint64_t                     hash;
+    uint16_t                    *slot;
+    uint32_t                     hash;
     const cycles_held_record_t  *first;
 
-    memcpy(&hash, record->digest.bytes, sizeof(hash));
+    hash = cycles_crc32c(record->shape, held->bytes + record->model,
+                         record->model_len);
 
-    for (i = hash % CYCLES_HELD_SLOTS; held->kind_slots[i];
-         i = (i + 1) % CYCLES_HELD_SLOTS)
-    {
-        first = &held->records[held->kinds[held->kind_slots[i]].first - 1];
+    for (i = 0; i < CYCLES_HELD_PROBES; i++) {
+        slot = &held->kind_slots[(hash + i) % CYCLES_HELD_SLOTS];
 
-        if (memcmp(&first->digest, &record->digest, sizeof(cycles_digest_t))
-            == 0
+        if (*slot == 0) {
+            return slot;
+        }
+
+        first = &held->records[held->kinds[*slot].first - 1];
+
+        if (first->shape == record->shape
             && first->model_len == record->model_len
             && memcmp(held->bytes + first->model,
                       held->bytes + record->model, record->model_len) == 0)
         {
-            break;
+            return slot;
         }
     }
 
-    return &held->kind_slots[i];
+    return NULL;
 }
 
 
 static int
 cycles_held_write_kind(cycles_folder_t *f, const cycles_held_kind_t *kind)
 {
-    unsigned               n;
+    unsigned               n, begun;
     cycles_held_t         *held;
+    cycles_bundle_t       *bundle;
     cycles_held_row_t     *row;
     cycles_held_record_t  *record;
 
     held = f->held;
+    bundle = &held->bundle;
     row = &held->rows[CYCLES_HELD_ROWS];
-    held->bundle.n = 0;
+    begun = 0;
 
     for (n = kind->first; n; n = record->next) {
         record = &held->records[n - 1];
 
-        if (cycles_held_read(held, record, row) != 0
-            || cycles_bundle_add(f, &held->bundle, &row->reserve,
-                                 &row->commit)
-               != 0)
-        {
-            return -1;
-        }
+        if (cycles_bundle_full(bundle)) {
 
-        if (held->bundle.n % CYCLES_HELD_TURN == 0) {
+            if (cycles_bundle_write(f, bundle) != 0) {
+                return -1;
+            }
+
             cycles_fold_give_way(f);
+            begun = 0;
         }
-    }
 
-    if (held->bundle.n) {
-        return cycles_bundle_write(f, &held->bundle, &row->reserve,
-                                   &row->commit);
+        if (!begun) {
+
+            if (cycles_held_read(held, record, row) != 0) {
+                return -1;
+            }
+
+            cycles_bundle_request(bundle, &held->shapes[record->shape].key,
+                                  &row->reserve, &row->commit, &record->row);
+            begun = 1;
+        }
+
+        cycles_bundle_add(bundle, &record->row);
     }
 
     return 0;
@@ -399,7 +513,9 @@ cycles_held_forget(cycles_folder_t *f)
     if (f->held && f->held->n) {
         f->held->n = 0;
         f->held->used = 0;
+        f->held->nshapes = 0;
         memset(f->held->slots, 0, sizeof(f->held->slots));
+        memset(f->held->shape_slots, 0, sizeof(f->held->shape_slots));
     }
 }
 
@@ -409,15 +525,15 @@ cycles_held_forget(cycles_folder_t *f)
 void
 cycles_held_rest(cycles_folder_t *f)
 {
-    uintptr_t  first, last, bundle;
+    uintptr_t  first, last, page;
 
     if (f->held == NULL) {
         return;
     }
 
-    bundle = (uintptr_t) sysconf(_SC_PAGESIZE);
-    first = ((uintptr_t) f->held->bytes + bundle - 1) & ~(bundle - 1);
-    last = ((uintptr_t) f->held->bytes + CYCLES_HELD_BYTES) & ~(bundle - 1);
+    page = (uintptr_t) sysconf(_SC_PAGESIZE);
+    first = ((uintptr_t) f->held->records + page - 1) & ~(page - 1);
+    last = ((uintptr_t) f->held->bytes + CYCLES_HELD_BYTES) & ~(page - 1);
 
     (void) madvise((void *) first, last - first, MADV_DONTNEED);
 }

@@ -58,6 +58,7 @@ static sqlite3_stmt *cycles_list_prepare(const cycles_query_t *q);
 static sqlite3_stmt *cycles_list_statement(const cycles_query_t *q,
     cycles_sql_t *sql);
 static void cycles_list_from(const cycles_query_t *q, cycles_sql_t *sql);
+static int cycles_list_bundled(const cycles_list_t *list);
 static void cycles_list_bundles(const cycles_query_t *q, cycles_sql_t *sql);
 static void cycles_list_where(const cycles_query_t *q, cycles_sql_t *sql);
 static void cycles_sql_add(cycles_sql_t *sql, const char *fmt, ...)
@@ -252,7 +253,7 @@ cycles_list_bound(cycles_query_t *q)
 
     q->bounded = 0;
 
-    if (q->list->sort != CYCLES_BY_CREATED) {
+    if (q->list->sort != CYCLES_BY_CREATED || !cycles_list_bundled(q->list)) {
         return 0;
     }
 
@@ -399,7 +400,18 @@ static void
 cycles_list_from(const cycles_query_t *q, cycles_sql_t *sql)
 {
     cycles_sql_add(sql, "(SELECT * FROM reservation_rows WHERE tenant_id ="
-                   " ?1 UNION ALL " CYCLES_BUNDLE_FAST);
+                   " ?1");
+
+    if (!cycles_list_bundled(q->list)) {
+        cycles_sql_add(sql, ")");
+        return;
+    }
+
+    /* the index has all that tells which bundles they are */
+
+    cycles_sql_add(sql, " UNION ALL " CYCLES_BUNDLE_FAST
+                   " WHERE r.tenant_id = ?1 AND b.first_seq IN"
+                   " (SELECT b.first_seq FROM reservation_bundles AS b");
     cycles_list_bundles(q, sql);
 
     if (q->bounded) {
@@ -408,7 +420,17 @@ cycles_list_from(const cycles_query_t *q, cycles_sql_t *sql)
                             : " AND b.created_to_ms > ?23");
     }
 
-    cycles_sql_add(sql, ")");
+    cycles_sql_add(sql, "))");
+}
+
+
+/* what bundles have is committed, and has a key that nobody knows */
+
+static int
+cycles_list_bundled(const cycles_list_t *list)
+{
+    return (list->status == -1 || list->status == CYCLES_COMMITTED)
+           && list->idempotency_key.len == 0;
 }
 
 
@@ -417,7 +439,7 @@ cycles_list_from(const cycles_query_t *q, cycles_sql_t *sql)
 static void
 cycles_list_bundles(const cycles_query_t *q, cycles_sql_t *sql)
 {
-    cycles_sql_add(sql, " WHERE b.tenant_id = ?1");
+    cycles_sql_add(sql, " WHERE cycles_has(b.tenants, ?1)");
 
     if (q->after && q->list->sort == CYCLES_BY_CREATED) {
         cycles_sql_add(sql, q->list->ascending

@@ -57,6 +57,8 @@ static int cycles_fold_effects(cycles_folder_t *f,
     const cycles_record_t *rec);
 static int cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     const cycles_record_t *rec, const char *operation, unsigned fresh);
+static int cycles_fold_subject(cycles_folder_t *f, cycles_bind_t *b,
+    const cycles_record_t *rec);
 static void cycles_fold_committed(cycles_bind_t *b,
     const cycles_record_t *rec);
 static void cycles_fold_metrics(cycles_bind_t *b,
@@ -75,8 +77,6 @@ static void cycles_fold_id(cycles_folder_t *f, cycles_bind_t *b,
     const uint8_t *id);
 static void cycles_fold_copy(cycles_folder_t *f, cycles_bind_t *b,
     const void *p, size_t len);
-static void cycles_write_dimensions(cycles_json_t *js, const void *data);
-static void cycles_write_tags(cycles_json_t *js, const void *data);
 static void cycles_write_budgets(cycles_json_t *js, const void *data);
 static void cycles_write_permissions(cycles_json_t *js, const void *data);
 static void cycles_bind_policy(cycles_bind_t *b, unsigned policy);
@@ -262,7 +262,7 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
 
     /* CYCLES_FOLD_BUNDLE */
     "INSERT OR FAIL INTO reservation_bundles VALUES (?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ?, ?)",
 
     /* CYCLES_FOLD_COMMITTED */
     "UPDATE reservation_rows SET status = 'COMMITTED', finalized_at_ms = ?,"
@@ -819,14 +819,6 @@ cycles_fold_reserved(cycles_folder_t *f, cycles_bind_t *b,
     cycles_bind_int(b, rec->fresh_key);
     cycles_bind_opt_str(b, rec->metadata);
 
-    return cycles_fold_budgets(f, b, rec);
-}
-
-
-int
-cycles_fold_budgets(cycles_folder_t *f, cycles_bind_t *b,
-    const cycles_record_t *rec)
-{
     return cycles_bind_json(f, b, cycles_write_budgets, rec);
 }
 
@@ -1123,7 +1115,7 @@ cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
 }
 
 
-int
+static int
 cycles_fold_subject(cycles_folder_t *f, cycles_bind_t *b,
     const cycles_record_t *rec)
 {
@@ -1277,7 +1269,7 @@ cycles_fold_copy(cycles_folder_t *f, cycles_bind_t *b, const void *p,
 }
 
 
-static void
+void
 cycles_write_dimensions(cycles_json_t *js, const void *data)
 {
     unsigned                 i;
@@ -1295,7 +1287,7 @@ cycles_write_dimensions(cycles_json_t *js, const void *data)
 }
 
 
-static void
+void
 cycles_write_tags(cycles_json_t *js, const void *data)
 {
     unsigned                i;

@@ -10,14 +10,21 @@
 
 #include <stdarg.h>
 
+#include "ledger/cycles_ledger_db.h"
 #include "ledger_db.h"
 
 
-/* of all kinds, and then of two kinds */
-#define RESERVATIONS  600
+/* of all kinds, then of two kinds, then of one tenant after the other */
+#define RESERVATIONS  900
 #define ALIKE         1000
+#define TURNS         300
+#define TENANTS       40
 
 #define LISTS         60
+
+/* reservations in a bundle */
+#define IN_BUNDLE     "(SELECT sum(json_array_length(value))"                \
+                      " FROM json_each(rows))"
 
 
 /* a text that grows */
@@ -52,10 +59,10 @@ text_add(text_t *t, const char *fmt, ...)
 }
 
 
-/* all that the view shows, with the types of its values */
+/* all that the view shows, or a query, with the types of its values */
 
 static char *
-dump(cycles_ledger_t *l)
+dump(cycles_ledger_t *l, const char *sql)
 {
     int            i;
     char          *value;
@@ -67,8 +74,7 @@ dump(cycles_ledger_t *l)
     db = cycles_ledger_database(l, led_err, sizeof(led_err));
 
     if (db == NULL
-        || sqlite3_prepare_v2(db, "SELECT * FROM reservations ORDER BY seq",
-                              -1, &st, NULL) != SQLITE_OK)
+        || sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK)
     {
         printf("# %s\n", db ? sqlite3_errmsg(db) : led_err);
         exit(2);
@@ -147,13 +153,15 @@ lists(cycles_ledger_t *l)
     cycles_code_t    code;
     cycles_cursor_t  next;
 
+    static const char *tenants[] = { "a", "a", "a", "b", "t7", "" };
+
     memset(&t, 0, sizeof(t));
     seed = led_seed;
     led_seed = 4711;
 
     for (i = 0; i < LISTS; i++) {
         memset(&list, 0, sizeof(list));
-        list.tenant = str(rnd(4) ? "a" : "b");
+        list.tenant = str(tenants[rnd(6)]);
         list.status = rnd(3) ? -1 : (int) rnd(4);
         list.sort = i % 3 ? CYCLES_BY_CREATED : rnd(CYCLES_BY_STATUS + 1);
         list.ascending = rnd(2);
@@ -208,25 +216,104 @@ lists(cycles_ledger_t *l)
 }
 
 
-/* most are alike; each tenth is something else */
+/* keys as nginx makes them, and that of the settlement; or others */
+
+static void
+keys(char *key, char *settle, size_t size)
+{
+    char  *digit;
+
+    snprintf(key, size, "%08x-aaaa-4bbb-8ccc-%012x", (unsigned) rnd(1u << 31),
+             (unsigned) rnd(1u << 31));
+    snprintf(settle, size, "%s", key);
+
+    digit = settle + strlen(settle) - 1;
+    *digit = (*digit == '9') ? 'a' : (*digit == 'f') ? '0' : *digit + 1;
+
+    switch (rnd(16)) {
+
+    case 0:
+        key[3] = 'A';
+        break;
+
+    case 1:
+        snprintf(key, size, "%s", "a \"key\"");
+        break;
+
+    case 2:
+        snprintf(key, size, "key-%u", (unsigned) rnd(1000));
+        break;
+
+    case 3:
+        snprintf(settle, size, "%s", key);
+        break;
+
+    case 4:
+        snprintf(settle, size, "%s", "a \"key\"");
+        break;
+
+    case 5:
+        snprintf(settle, size, "settle-%u", (unsigned) rnd(1000));
+        break;
+
+    case 6:
+        key[35] = '\0';
+        break;
+
+    default:
+        break;
+    }
+}
+
+
+/* most are much alike; some are something else */
 
 static void
 reservation(cycles_ledger_t *l, unsigned i, char *id)
 {
-    char              key[64], trace[40];
-    cycles_pair_t     team;
+    char              key[64], settle[64], subject[64], trace[64], other[64];
+    cycles_pair_t     pairs[2];
+    cycles_str_t      tags[2];
     cycles_commit_t   commit;
     cycles_reserve_t  rq;
 
-    static const char *subjects[] = { "a//x", "a//x", "a", "b//y" };
-    static const char *models[] = { "gpt-4o", "gpt-4o-mini", "" };
+    static const char *subjects[] = {
+        "a//x", "a//x", "a", "b//y", "A//X", "b/w/x/f/g/s", "/w", "rich"
+    };
+    static const char *models[] = { "gpt-4o", "gpt-4o-mini", "", "\303\244" };
+    static const char *names[] = {
+        "openai:gpt-4o", "a \"name\"", "\303\266", "a\\b"
+    };
+    static const char *traces[] = {
+        "", "0123456789abcdef0123456789abcdef",
+        "0123456789ABCDEF0123456789ABCDEF", "00000000000000000000000000000000",
+        "short", "a \"trace\""
+    };
 
-    snprintf(key, sizeof(key), "key-%u", i);
+    keys(key, settle, sizeof(key));
     snprintf(trace, sizeof(trace), "%032u", i);
+    snprintf(other, sizeof(other), "%s", trace);
+    snprintf(subject, sizeof(subject), "%s", subjects[rnd(8)]);
 
-    rq = led_reserve_rq(subjects[rnd(4)], key, 1 + rnd(100));
-    rq.fresh_key = (rnd(10) != 0);
-    rq.trace_id = str(rnd(10) ? trace : "");
+    if (rnd(3) == 0) {
+        snprintf(subject, sizeof(subject), "t%u", (unsigned) rnd(TENANTS));
+    }
+
+    if (rnd(4) == 0) {
+        snprintf(trace, sizeof(trace), "%s", traces[rnd(6)]);
+    }
+
+    if (rnd(4) == 0) {
+        snprintf(other, sizeof(other), "%s", traces[rnd(6)]);
+    }
+
+    if (rnd(10) == 0) {
+        snprintf(key, sizeof(key), "given-%u", i);
+    }
+
+    rq = led_reserve_rq(subject, key, 1 + rnd(100));
+    rq.fresh_key = (key[0] != 'g');
+    rq.trace_id = str(trace);
 
     if (rnd(12) == 0) {
         rq.metadata = str("{\"a\":1}");
@@ -237,13 +324,33 @@ reservation(cycles_ledger_t *l, unsigned i, char *id)
     }
 
     if (rnd(12) == 0) {
-        rq.subject.ndimensions = 1;
-        rq.subject.dimensions = &team;
-        team.key = str("team");
-        team.value = str(rnd(2) ? "red" : "blue");
+        rq.subject.ndimensions = 1 + rnd(2);
+        rq.subject.dimensions = pairs;
+        pairs[0].key = str("team");
+        pairs[0].value = str(rnd(2) ? "red" : "bl}],[{ue");
+        pairs[1].key = str("what");
+        pairs[1].value = str(rnd(2) ? "a \"value\"" : "plain");
     }
 
-    led_do_reserve(l, &rq, T0 + i / 2);
+    if (rnd(12) == 0) {
+        rq.action.ntags = 1 + rnd(2);
+        rq.action.tags = tags;
+        tags[0] = str("]],[[");
+        tags[1] = str(rnd(2) ? "a \"tag\"" : "");
+    }
+
+    if (rnd(8) == 0) {
+        rq.action.name = str(names[rnd(4)]);
+    }
+
+    if (rnd(12) == 0) {
+        rq.action.kind = str("tool");
+    }
+
+    if (led_do_reserve(l, &rq, T0 + i / 2) != CYCLES_OK) {
+        printf("# reserve %u for %s failed\n", i, subject);
+    }
+
     strcpy(id, led_rs.id);
 
     switch (rnd(20)) {
@@ -261,10 +368,10 @@ reservation(cycles_ledger_t *l, unsigned i, char *id)
         /* fall through */
 
     default:
-        commit = led_commit_rq(rnd(10) ? key : "a \"key\"", rnd(150));
-        commit.trace_id = str(rnd(3) ? trace : "");
-        commit.fresh_key = (rnd(3) != 0);
-        commit.metrics.model_version = str(models[rnd(3)]);
+        commit = led_commit_rq(settle, rnd(150));
+        commit.trace_id = str(other);
+        commit.fresh_key = (rnd(12) != 0);
+        commit.metrics.model_version = str(models[rnd(30) ? rnd(3) : 3]);
         commit.metrics.tokens_input = rnd(5) ? (int64_t) rnd(1000) : -1;
         commit.metrics.tokens_output = rnd(5) ? (int64_t) rnd(1000) : -1;
         commit.metrics.latency_ms = rnd(5) ? (int64_t) rnd(1000) : -1;
@@ -287,6 +394,42 @@ reservation(cycles_ledger_t *l, unsigned i, char *id)
 }
 
 
+/* as nginx does it */
+
+static cycles_code_t
+commit_fresh(cycles_ledger_t *l, const char *id, const char *key,
+    int64_t actual, int64_t now)
+{
+    cycles_commit_t  commit;
+
+    commit = led_commit_rq(key, actual);
+    commit.fresh_key = 1;
+
+    return cycles_ledger_commit(l, str(id), &commit, &led_st, now);
+}
+
+
+/* nothing is like what was before it */
+
+static void
+turn(cycles_ledger_t *l, unsigned i)
+{
+    char              key[64], settle[64], subject[64];
+    int64_t           now;
+    cycles_reserve_t  rq;
+
+    now = T0 + (RESERVATIONS + ALIKE) / 2 + i;
+
+    keys(key, settle, sizeof(key));
+    snprintf(subject, sizeof(subject), "t%u", i % TENANTS);
+
+    rq = led_reserve_rq(subject, key, 1 + rnd(100));
+    rq.fresh_key = 1;
+    led_do_reserve(l, &rq, now);
+    commit_fresh(l, led_rs.id, settle, rnd(100), now);
+}
+
+
 /* bundles that follow each other, and lie side by side */
 
 static void
@@ -300,7 +443,7 @@ alike(cycles_ledger_t *l, unsigned i)
     rq = led_reserve_rq(i % 2 ? "a" : "a//x", key, 1 + rnd(100));
     rq.fresh_key = 1;
     led_do_reserve(l, &rq, T0 + RESERVATIONS / 2 + i);
-    led_commit(l, led_rs.id, key, 7, T0 + RESERVATIONS / 2 + i);
+    commit_fresh(l, led_rs.id, key, 7, T0 + RESERVATIONS / 2 + i);
 }
 
 
@@ -345,18 +488,33 @@ test_same(void)
 {
     char             *rows, *bundles, *listed, *again, path[600];
     char              id[40];
-    unsigned          i;
+    unsigned          i, n;
     cycles_ledger_t  *l;
 
-    l = led_fresh("tenant:a 900000000000 0,tenant:b 900000000000 0");
+    static char       budgets[8192];
 
-    for (i = 0; i < RESERVATIONS + ALIKE; i++) {
+    n = snprintf(budgets, sizeof(budgets), "tenant:a 900000000000 0,"
+                 "tenant:a/app:x 800000000000 0,tenant:b 900000000000 0,"
+                 "workspace:w 900000000000 0,"
+                 "tenant:rich 9223372036854775807 0");
+
+    for (i = 0; i < TENANTS; i++) {
+        n += snprintf(budgets + n, sizeof(budgets) - n,
+                      ",tenant:t%u 900000000000 0", i);
+    }
+
+    l = led_fresh(budgets);
+
+    for (i = 0; i < RESERVATIONS + ALIKE + TURNS; i++) {
 
         if (i < RESERVATIONS) {
             reservation(l, i, id);
 
-        } else {
+        } else if (i < RESERVATIONS + ALIKE) {
             alike(l, i - RESERVATIONS);
+
+        } else {
+            turn(l, i - RESERVATIONS - ALIKE);
         }
 
         if (fold(l) != 0) {
@@ -366,8 +524,8 @@ test_same(void)
 
     is_str(query(l, "SELECT count(*), (SELECT count(*) FROM"
                  " reservation_bundles) FROM reservation_rows"),
-           "1600|0", "each in its own batch is a row");
-    rows = dump(l);
+           "2200|0", "each in its own batch is a row");
+    rows = dump(l, "SELECT * FROM reservations ORDER BY seq");
     listed = lists(l);
     cycles_ledger_close(l);
 
@@ -379,19 +537,28 @@ test_same(void)
 
     l = led_open();
     is_int(fold(l), 0, "once more, all at once");
-    ok(atoi(query(l, "SELECT count(*) FROM reservation_bundles")) > 16,
-       "bundles: %s", query(l, "SELECT count(*) FROM reservation_bundles"));
-    ok(atoi(query(l, "SELECT count(*) FROM reservation_rows")) < 1000,
-       "rows: %s", query(l, "SELECT count(*) FROM reservation_rows"));
-    is_str(query(l, "SELECT min(n), max(n) > 100, sum(n) + (SELECT"
-                 " count(*) FROM reservation_rows) FROM (SELECT"
-                 " json_array_length(rows) AS n FROM reservation_bundles)"),
-           "4|1|1600", "bundles are not small, and nothing is lost");
 
-    bundles = dump(l);
-    again = lists(l);
+    is_str(query(l, "SELECT sum(n < 128), max(n), sum(n) > 1500, sum(n)"
+                 " + (SELECT count(*) FROM reservation_rows) FROM (SELECT "
+                 IN_BUNDLE " AS n FROM reservation_bundles)"),
+           "1|128|1|2200", "bundles are full, and nothing is lost");
+
+    bundles = dump(l, "SELECT * FROM reservations ORDER BY seq");
     is_text(bundles, rows, "the view is the same");
+    free(bundles);
+
+    bundles = dump(l, "SELECT * FROM (SELECT * FROM reservation_rows UNION"
+                   " ALL " CYCLES_BUNDLE_FAST ") ORDER BY seq");
+    is_text(bundles, rows, "and what is read the fast way");
+
+    again = lists(l);
     is_text(again, listed, "and all lists");
+
+    is_str(query(l, "SELECT count(*) > 10, sum(cycles_has(tenants, 't7'))"
+                 " BETWEEN 1 AND 3, sum(cycles_has(tenants, 'nobody')) < 2"
+                 " FROM reservation_bundles"),
+           "1|1|1", "few of them are looked into for one tenant");
+
     test_enough(l);
     cycles_ledger_close(l);
 
@@ -434,17 +601,17 @@ test_found(void)
 
     for (i = 300; i-- > 0; /* void */ ) {
         snprintf(key, sizeof(key), "c%u", i);
-        led_commit(l, id[i], key, 500 + i, T0);
+        commit_fresh(l, id[i], key, 500 + i, T0);
     }
 
     is_int(fold(l), 0, "fold");
-    is_str(query(l, "SELECT group_concat(json_array_length(rows)) FROM"
+    is_str(query(l, "SELECT group_concat(" IN_BUNDLE ") FROM"
                  " (SELECT * FROM reservation_bundles ORDER BY first_seq)"),
            "128,128,44", "three bundles");
-    is_str(query(l, "SELECT min(last_seq >= first_seq), sum(last_seq ="
-                 " rows ->> '$[#-1][0]'), sum(first_seq = rows ->> '$[0][0]')"
-                 " FROM reservation_bundles"),
-           "1|3|3", "in order");
+    is_str(query(l, "SELECT min(last_seq > first_seq), sum(last_seq ="
+                 " first_seq + (rows ->> '$[0][#-1][0]')), sum(rows ->>"
+                 " '$[0][0][0]') FROM reservation_bundles"),
+           "1|3|0", "in order");
     cycles_ledger_close(l);
 
     l = led_open();
@@ -457,10 +624,8 @@ test_found(void)
                                            T0, led_err, sizeof(led_err))
                  != CYCLES_OK;
         wrong += reserved != 1000 + i;
-        wrong += led_commit(l, id[i], key, 501 + i, T0)
-                 != CYCLES_IDEMPOTENCY_MISMATCH;
-        wrong += led_commit(l, id[i], key, 500 + i, T0) != CYCLES_OK;
-        wrong += led_st.charged != 500 + i;
+        wrong += led_commit(l, id[i], key, 500 + i, T0)
+                 != CYCLES_RESERVATION_FINALIZED;
         wrong += led_commit(l, id[i], "another", 500 + i, T0)
                  != CYCLES_RESERVATION_FINALIZED;
         wrong += led_release(l, id[i], "r", T0)
@@ -504,7 +669,7 @@ test_retention(void)
         rq = led_reserve_rq("a", key, 10);
         rq.fresh_key = 1;
         led_do_reserve(l, &rq, T0);
-        led_commit(l, led_rs.id, key, 10, i == 100 ? T0 + 5000 : T0);
+        commit_fresh(l, led_rs.id, key, 10, i == 100 ? T0 + 5000 : T0);
     }
 
     is_int(fold_at(l, T0 + 30 * DAY, 30 * DAY), 0, "after 30 days");
@@ -528,7 +693,7 @@ test_retention(void)
 static void
 test_damaged(void)
 {
-    char              key[32], path[600], sql[256];
+    char              key[32], path[600], sql[512];
     sqlite3          *db;
     unsigned          i, n;
     cycles_list_t     list;
@@ -537,11 +702,30 @@ test_damaged(void)
     cycles_cursor_t   next;
     cycles_reserve_t  rq;
 
-    static const char *rows[] = {
-        "", "{", "[", "[[", "[[1", "[[1]", "[[1]]", "[[1,\"2", "[[1,\"2\"",
-        "[1]", "[[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18]",
-        "[[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19]]",
-        "[[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18][", "[,]"
+    static const struct {
+        const char  *column, *text;
+    } t[] = {
+        { "rows", "" }, { "rows", "{" }, { "rows", "[" }, { "rows", "[[" },
+        { "rows", "[[[" }, { "rows", "[[[1" }, { "rows", "[[[1]" },
+        { "rows", "[[[1]]" }, { "rows", "[[[1,\"2" }, { "rows", "[[1]]" },
+        { "rows", "[[[]]]" }, { "rows", "[[[-]]]" }, { "rows", "[[[1x]]]" },
+        { "rows", "[[[nul]]]" }, { "rows", "[[[1,[2]]" },
+        { "rows", "[[[9223372036854775808]]]" },
+        { "rows", "[[[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]]]" },
+        { "rows", "[[[1]],[[2]]]" }, { "rows", "[,]" },
+        { "rows", "[[[1],[1],[1],[1],[1],[1],[1],[1],[1],[1],[1]]]" },
+        { "requests", "" }, { "requests", "[" }, { "requests", "[]" },
+        { "requests", "[[0,0,0,[1],null,null,\"a\"]" },
+        { "requests", "[[0,0,0,[1],null,null,\"a\"" },
+        { "requests", "[[0,0,0,[1],null,null]]" },
+        { "requests", "[[0,1,0,[1],null,null,\"a\"]]" },
+        { "requests", "[[1,0,0,[1],null,null,\"a\"]]" },
+        { "requests", "[[-1,0,0,[1],null,null,\"a\"]]" },
+        { "requests", "[[0,0,0,[1],null,null,\"a\"],[10,0,0]]" },
+        { "requests", "[[0,0,0,[1],null,null,\"a\",1,2,3,4,5,6,7,8]]" },
+        { "actions", "" }, { "actions", "[" }, { "actions", "[[1,{]" },
+        { "actions", "[[\"a\"" }, { "actions", "[[1,2,3,4,5,6,7,8,9,10]]" },
+        { "names", "short" }
     };
 
     l = led_fresh("tenant:a 1000 0");
@@ -551,7 +735,7 @@ test_damaged(void)
         rq = led_reserve_rq("a", key, 1);
         rq.fresh_key = 1;
         led_do_reserve(l, &rq, T0);
-        led_commit(l, led_rs.id, key, 1, T0);
+        commit_fresh(l, led_rs.id, key, 1, T0);
     }
 
     is_int(fold(l), 0, "fold");
@@ -561,10 +745,22 @@ test_damaged(void)
     list.status = -1;
     list.limit = 50;
 
-    for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        snprintf(path, sizeof(path), "%s/ledger.db", led_dir);
-        snprintf(sql, sizeof(sql), "UPDATE reservation_bundles SET rows ="
-                 " '%s'", rows[i]);
+    snprintf(path, sizeof(path), "%s/ledger.db", led_dir);
+
+    if (sqlite3_open(path, &db) != SQLITE_OK
+        || sqlite3_exec(db, "CREATE TABLE kept AS SELECT * FROM"
+                        " reservation_bundles", NULL, NULL, NULL)
+           != SQLITE_OK)
+    {
+        printf("# %s\n", sqlite3_errmsg(db));
+    }
+
+    sqlite3_close(db);
+
+    for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        snprintf(sql, sizeof(sql), "DELETE FROM kept; INSERT INTO kept SELECT"
+                 " * FROM reservation_bundles; UPDATE reservation_bundles SET"
+                 " %s = '%s'", t[i].column, t[i].text);
 
         if (sqlite3_open(path, &db) != SQLITE_OK
             || sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
@@ -572,15 +768,24 @@ test_damaged(void)
             printf("# %s: %s\n", sql, sqlite3_errmsg(db));
         }
 
-        sqlite3_close(db);
-
         n = 0;
         led_err[0] = '\0';
         code = cycles_ledger_list(l, &list, list_count, &n, &next, T0,
                                   led_err, sizeof(led_err));
         ok(code == CYCLES_INTERNAL_ERROR && strstr(led_err, "ledger.db"),
-           "'%s': %d, %s", rows[i], code, led_err);
+           "%s '%s': %d, %s", t[i].column, t[i].text, code, led_err);
+
+        (void) sqlite3_exec(db, "DELETE FROM reservation_bundles; INSERT INTO"
+                            " reservation_bundles SELECT * FROM kept", NULL,
+                            NULL, NULL);
+        sqlite3_close(db);
     }
+
+    n = 0;
+    is_int(cycles_ledger_list(l, &list, list_count, &n, &next, T0, led_err,
+                              sizeof(led_err)),
+           CYCLES_OK, "as it was");
+    is_int(n, 10, "there are all of them");
 
     cycles_ledger_close(l);
 }

@@ -343,6 +343,7 @@ work(cycles_ledger_t *l, unsigned n)
     char               key[40], id[40];
     ack_t             *ack;
     unsigned           i;
+    cycles_commit_t    commit;
     cycles_reserve_t   rq;
     static unsigned    serial;
     static int64_t     now = T0;
@@ -389,7 +390,12 @@ work(cycles_ledger_t *l, unsigned n)
             break;
 
         default:
-            if (led_commit(l, id, key, rnd(120), now) == CYCLES_OK) {
+            commit = led_commit_rq(key, rnd(120));
+            commit.fresh_key = rq.fresh_key;
+
+            if (cycles_ledger_commit(l, str(id), &commit, &led_st, now)
+                == CYCLES_OK)
+            {
                 ack->amount = led_st.charged;
                 ack->told = COMMITTED;
             }
