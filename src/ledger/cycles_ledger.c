@@ -29,7 +29,7 @@
 
 
 #define CYCLES_MEMORY_MAGIC    0x5245474445c79c1eULL
-#define CYCLES_MEMORY_VERSION  5
+#define CYCLES_MEMORY_VERSION  6
 
 /* cycles_ref_t can't reach farther */
 #define CYCLES_MAX_ZONE        ((uint64_t) UINT32_MAX * CYCLES_GRANULE)

@@ -196,6 +196,7 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     unsigned          i;
     cycles_ref_t      ref;
     cycles_cell_t    *cell;
+    cycles_budget_t  *budget;
     cycles_tenant_t  *tenant;
 
     if (rec->amount < 0
@@ -221,7 +222,6 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->policy = rec->policy;
     cell->decision = rec->decision;
     cell->grace_ms = rec->grace_ms;
-    cell->digest = rec->digest;
     cell->estimate = rec->amount;
     cell->granted_ms = rec->expires_at_ms;
     cell->expires_at_ms = rec->expires_at_ms;
@@ -240,6 +240,7 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->fresh = rec->fresh_key;
 
     if (!cell->fresh) {
+        cell->digest = rec->digest;
         cycles_key_digest(ledger, "reserve", rec->owner.data, rec->owner.len,
                           rec->key, &cell->key);
     }
@@ -259,7 +260,13 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->nbudgets = rec->neffects;
 
     for (i = 0; i < rec->neffects; i++) {
-        cell->budgets[i] = rec->effects[i].budget;
+        budget = cycles_effect_budget(ledger, &rec->effects[i]);
+
+        if (budget == NULL) {
+            return -1;
+        }
+
+        cell->budgets[i] = cycles_memory_ref(ledger, budget);
     }
 
     cycles_cell_index(ledger, cell);
@@ -283,7 +290,6 @@ cycles_apply_settle(cycles_ledger_t *ledger, const cycles_record_t *rec)
         return -1;
     }
 
-    cell->settle_digest = rec->digest;
     cell->settle_remaining = rec->remaining;
     cell->settle_record = rec->seq;
     cell->charged = rec->charged;
@@ -296,6 +302,7 @@ cycles_apply_settle(cycles_ledger_t *ledger, const cycles_record_t *rec)
     if (memcmp(&rec->digest, &cycles_no_digest, sizeof(cycles_digest_t))
         != 0)
     {
+        cell->settle_digest = rec->digest;
         cycles_key_digest(ledger, (rec->type == CYCLES_RECORD_COMMIT)
                                   ? "commit" : "release",
                           rec->id, 16, rec->key, &cell->settle_key);
@@ -603,8 +610,8 @@ cycles_budget_create(cycles_ledger_t *ledger, const cycles_budget_def_t *def)
     cycles_ref_t      ref;
     cycles_budget_t  *budget;
 
-    ref = cycles_defs_alloc(ledger,
-                            sizeof(cycles_budget_t) + def->scope.len);
+    ref = cycles_line_alloc(ledger, sizeof(cycles_budget_t) + def->scope.len,
+                            offsetof(cycles_budget_t, next));
     if (ref == 0) {
         return NULL;
     }
@@ -698,7 +705,7 @@ cycles_tenant_create(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
     cycles_ref_t      ref, *bucket;
     cycles_tenant_t  *tenant;
 
-    ref = cycles_defs_alloc(ledger, sizeof(cycles_tenant_t));
+    ref = cycles_line_alloc(ledger, sizeof(cycles_tenant_t), 0);
 
     if (ref == 0) {
         return NULL;

@@ -89,6 +89,8 @@ typedef uint32_t  cycles_ref_t;
 
 #define CYCLES_GRANULE        16
 
+#define CYCLES_LINE           64
+
 /* definitions up to this many granules are used again */
 #define CYCLES_DEFS_SIZES     264
 
@@ -246,35 +248,41 @@ typedef struct {
 } cycles_text_t;
 
 
+/*
+ * What each reservation needs is in one cache line, from "next" on, and the
+ * text by which the budget is found is behind it: see cycles_line_alloc().
+ */
+
 struct cycles_budget_s {
-    cycles_ref_t          next;           /* in its bucket */
+    cycles_text_t         metadata;
+    cycles_text_t         timezone;
+    int64_t               period_ms;      /* of a rolling one */
+    int64_t               period_start_ms;
+    int64_t               overdraft_limit;
+    int64_t               declared_allocated;
+    int64_t               declared_overdraft;
+    int64_t               created_ms;
+    int64_t               updated_ms;
+    uint8_t               declared;       /* the budgets file has named it */
+    uint8_t               declared_policy;
+    uint8_t               every;
+
+    cycles_ref_t          next __attribute__((aligned(8)));  /* in its bucket */
     uint32_t              hash;
     uint32_t              id;
     cycles_ref_t          caps;
-    cycles_text_t         metadata;
     uint16_t              scope_len;
     uint8_t               unit;
     uint8_t               status;
     uint8_t               policy;
     uint8_t               above_percent;
     uint8_t               over_limit;
-    uint8_t               declared;       /* the budgets file has named it */
-    uint8_t               declared_policy;
     uint8_t               period;
-    uint8_t               every;
-    cycles_text_t         timezone;
-    int64_t               period_ms;      /* of a rolling one */
-    int64_t               period_start_ms;
     int64_t               period_end_ms;
     int64_t               allocated;
     int64_t               reserved;
     int64_t               spent;
     int64_t               debt;
-    int64_t               overdraft_limit;
-    int64_t               declared_allocated;
-    int64_t               declared_overdraft;
-    int64_t               created_ms;
-    int64_t               updated_ms;
     unsigned char         scope[];
 };
 
@@ -282,15 +290,15 @@ struct cycles_budget_s {
 struct cycles_tenant_s {
     cycles_ref_t          next;
     uint32_t              id;
-    cycles_text_t         name;
-    cycles_text_t         parent;
-    cycles_text_t         metadata;
     uint8_t               status;
     uint8_t               policy;
     uint8_t               id_len;
-    unsigned char         tenant_id[CYCLES_MAX_TENANT_ID];
     int64_t               default_ttl_ms;
     int64_t               max_ttl_ms;
+    unsigned char         tenant_id[CYCLES_MAX_TENANT_ID];
+    cycles_text_t         name;
+    cycles_text_t         parent;
+    cycles_text_t         metadata;
     int64_t               max_extensions;
     int64_t               created_ms;
     int64_t               updated_ms;
@@ -341,7 +349,8 @@ typedef enum {
 
 /*
  * All that comes and goes is made of cells of one size, so that memory can't
- * be fragmented: whatever is given back serves whatever is needed next.
+ * be fragmented: whatever is given back serves whatever is needed next.  A
+ * cell is four cache lines.
  */
 
 typedef struct {
@@ -364,10 +373,7 @@ typedef struct {
     uint32_t              grace_ms;
 
     uint8_t               id[16];
-    cycles_digest_t       key;
-    cycles_digest_t       digest;
-    cycles_digest_t       settle_key;
-    cycles_digest_t       settle_digest;
+    uint64_t              record;
 
     int64_t               estimate;
     int64_t               granted_ms;     /* expires_at_ms at first */
@@ -375,15 +381,21 @@ typedef struct {
     int64_t               remaining;
     int64_t               charged;
     int64_t               settle_remaining;
-    int64_t               done_ms;
-    uint64_t              record;
     uint64_t              settle_record;
+    int64_t               done_ms;
 
-    uint32_t              budgets[CYCLES_LEVELS];
+    cycles_ref_t          budgets[CYCLES_LEVELS];
     uint32_t              extended;       /* how often */
-
     uint32_t              segments[CYCLES_LEVELS];   /* of the subject, as
                                                         hashes */
+    uint32_t              reserve[3];
+
+    /* keys that are never repeated leave these alone */
+
+    cycles_digest_t       key;
+    cycles_digest_t       digest;
+    cycles_digest_t       settle_key;
+    cycles_digest_t       settle_digest;
 } cycles_cell_t;
 
 
@@ -459,43 +471,49 @@ typedef struct {
     uint64_t              dir_synced;     /* newest segment whose directory
                                              entry is on disk */
 
-    uint64_t              written;        /* the last sequence number */
+    /* what each operation changes: two cache lines, */
+
+    uint64_t              written         /* the last sequence number */
+                          __attribute__((aligned(64)));
     uint64_t              segment;        /* that is written to: its name */
     uint64_t              log_end;
     uint64_t              log_room;       /* end of what is preallocated */
-    uint64_t              log_before;     /* bytes in earlier segments */
     uint64_t              rotate_at;
-    uint64_t              pending[CYCLES_PENDING_SEGMENTS];
-    uint32_t              npending;       /* left, but not yet synced */
-
-    cycles_table_t        ids;
-    cycles_table_t        keys;
-    cycles_table_t        scopes;
-    cycles_table_t        tenants;
-    cycles_table_t        api_keys;
-    cycles_directory_t    budgets;
-    cycles_directory_t    tenants_by_id;
-    cycles_directory_t    api_keys_by_id;
-    uint64_t              heap;
-    uint64_t              max_cells;
-
-    uint64_t              defs_end;       /* definitions grow upwards */
-    uint64_t              cells_floor;    /* where cells leave them room */
     uint64_t              cells_low;      /* cells grow downwards */
-    cycles_ref_t          defs_free[CYCLES_DEFS_SIZES];
-
     cycles_ref_t          cells_free;
     uint32_t              ncells_free;
     uint32_t              nlive;
     uint32_t              ndone;
+
     cycles_ref_t          done_first;
     cycles_ref_t          done_last;
-    uint64_t              loaded;         /* the last record that came from
-                                             ledger.db */
     uint64_t              evicted;        /* the last record of what memory
                                              has forgotten */
-
+    uint64_t              loaded;         /* the last record that came from
+                                             ledger.db */
     uint64_t              nexpired;
+
+    /* and what it only looks at */
+
+    cycles_table_t        ids __attribute__((aligned(64)));
+    cycles_table_t        keys;
+    cycles_table_t        scopes;
+    cycles_table_t        tenants;
+    cycles_directory_t    budgets;
+    cycles_directory_t    tenants_by_id;
+    uint64_t              heap;
+    uint64_t              max_cells;
+    uint64_t              defs_end;       /* definitions grow upwards */
+    uint64_t              cells_floor;    /* where cells leave them room */
+
+    cycles_table_t        api_keys;
+    cycles_directory_t    api_keys_by_id;
+    cycles_ref_t          defs_free[CYCLES_DEFS_SIZES];
+
+    uint64_t              log_before;     /* bytes in earlier segments */
+    uint64_t              pending[CYCLES_PENDING_SEGMENTS];
+    uint32_t              npending;       /* left, but not yet synced */
+
     uint32_t              has_admin_key;
     uint8_t               admin_key[32];
 } cycles_shm_t;
@@ -582,6 +600,7 @@ typedef struct {
         uint32_t          hash;
     } prefix[CYCLES_LEVELS];
     cycles_str_t          tenant;         /* in path, lower case */
+    uint32_t              tenant_hash;
 } cycles_scopes_t;
 
 
@@ -672,6 +691,8 @@ cycles_scope_hash(uint32_t hash, unsigned char ch)
 
 void cycles_memory_init(cycles_ledger_t *ledger);
 cycles_ref_t cycles_defs_alloc(cycles_ledger_t *ledger, size_t size);
+cycles_ref_t cycles_line_alloc(cycles_ledger_t *ledger, size_t size,
+    size_t offset);
 void cycles_defs_release(cycles_ledger_t *ledger, cycles_ref_t ref,
     size_t size);
 uint64_t cycles_defs_room(cycles_ledger_t *ledger);
@@ -706,6 +727,8 @@ uint32_t cycles_directory_add(cycles_ledger_t *ledger,
     cycles_directory_t *directory, const void *p);
 cycles_tenant_t *cycles_tenant_find(cycles_ledger_t *ledger,
     const unsigned char *id, size_t len);
+cycles_tenant_t *cycles_tenant_hashed(cycles_ledger_t *ledger,
+    cycles_str_t id, uint32_t hash);
 cycles_tenant_t *cycles_cell_tenant(cycles_ledger_t *ledger,
     const cycles_cell_t *cell);
 cycles_api_key_t *cycles_api_key_find(cycles_ledger_t *ledger,

@@ -277,7 +277,7 @@ cycles_definition_memory(const cycles_record_t *rec)
     switch (rec->type) {
 
     case CYCLES_RECORD_TENANT:
-        return cycles_text_memory(sizeof(cycles_tenant_t))
+        return CYCLES_LINE + cycles_text_memory(sizeof(cycles_tenant_t))
                + cycles_text_memory(rec->tenant.name.len)
                + cycles_text_memory(rec->tenant.parent_id.len)
                + cycles_text_memory(rec->tenant.metadata.len);
@@ -285,8 +285,9 @@ cycles_definition_memory(const cycles_record_t *rec)
     case CYCLES_RECORD_BUDGET:
         budget = &rec->budget;
 
-        return cycles_text_memory(sizeof(cycles_budget_t)
-                                  + budget->scope.len)
+        return CYCLES_LINE
+               + cycles_text_memory(sizeof(cycles_budget_t)
+                                    + budget->scope.len)
                + cycles_text_memory(budget->metadata.len)
                + cycles_text_memory(budget->period.timezone.len)
                + cycles_text_memory(sizeof(cycles_shm_caps_t)

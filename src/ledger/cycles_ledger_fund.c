@@ -14,8 +14,8 @@
 /* where the cell of a reservation has what a funding has no use for */
 
 typedef char  cycles_funding_fits[
-    (offsetof(cycles_cell_t, settle_key) + sizeof(cycles_funding_sums_t)
-     <= offsetof(cycles_cell_t, done_ms)) ? 1 : -1];
+    (offsetof(cycles_cell_t, budgets) + sizeof(cycles_funding_sums_t)
+     <= offsetof(cycles_cell_t, key)) ? 1 : -1];
 
 
 static int cycles_funding_ok(const cycles_funding_t *rq);
@@ -278,5 +278,5 @@ cycles_funding_sums(const cycles_record_t *rec, cycles_funding_sums_t *sums)
 cycles_funding_sums_t *
 cycles_cell_funding(cycles_cell_t *cell)
 {
-    return (cycles_funding_sums_t *) (void *) &cell->settle_key;
+    return (cycles_funding_sums_t *) (void *) cell->budgets;
 }

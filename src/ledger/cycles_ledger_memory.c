@@ -37,6 +37,14 @@
 
 typedef char  cycles_cell_fits[
     (sizeof(cycles_cell_t) <= CYCLES_CELL_SIZE) ? 1 : -1];
+typedef char  cycles_cell_lines[
+    (offsetof(cycles_cell_t, estimate) == CYCLES_LINE
+     && offsetof(cycles_cell_t, budgets) == 2 * CYCLES_LINE
+     && offsetof(cycles_cell_t, key) == 3 * CYCLES_LINE) ? 1 : -1];
+typedef char  cycles_budget_lines[
+    (offsetof(cycles_budget_t, next) % CYCLES_GRANULE == 0
+     && offsetof(cycles_budget_t, scope)
+        == offsetof(cycles_budget_t, next) + CYCLES_LINE) ? 1 : -1];
 typedef char  cycles_extensions_fit[
     (sizeof(cycles_extensions_t) <= CYCLES_CELL_SIZE) ? 1 : -1];
 typedef char  cycles_head_fits[
@@ -93,7 +101,7 @@ cycles_memory_init(cycles_ledger_t *ledger)
     cycles_table_init(&shm->ids, &offset, ledger->size / 512);
     cycles_table_init(&shm->keys, &offset, ledger->size / 512);
     cycles_table_init(&shm->scopes, &offset, ledger->size / 256);
-    cycles_table_init(&shm->tenants, &offset, ledger->size / 8192);
+    cycles_table_init(&shm->tenants, &offset, ledger->size / 1024);
     cycles_table_init(&shm->api_keys, &offset, ledger->size / 8192);
 
     cycles_directory_init(ledger, &shm->budgets, &offset,
@@ -167,6 +175,39 @@ cycles_defs_alloc(cycles_ledger_t *ledger, size_t size)
 
     ref = shm->defs_end / CYCLES_GRANULE;
     shm->defs_end += n * CYCLES_GRANULE;
+
+    return ref;
+}
+
+
+/*
+ * So that a line of the processor's cache begins at an offset of it.  What is
+ * left out before it serves texts.
+ */
+
+cycles_ref_t
+cycles_line_alloc(cycles_ledger_t *ledger, size_t size, size_t offset)
+{
+    size_t         pad, n;
+    cycles_ref_t   ref;
+    cycles_shm_t  *shm;
+
+    shm = ledger->shm;
+
+    pad = -(shm->defs_end + offset) & (CYCLES_LINE - 1);
+    n = (size + CYCLES_GRANULE - 1) / CYCLES_GRANULE * CYCLES_GRANULE;
+
+    if (pad + n > cycles_defs_room(ledger)) {
+        return 0;
+    }
+
+    ref = shm->defs_end / CYCLES_GRANULE;
+    shm->defs_end += pad + n;
+
+    if (pad) {
+        cycles_defs_release(ledger, ref, pad);
+        ref += pad / CYCLES_GRANULE;
+    }
 
     return ref;
 }
@@ -867,10 +908,7 @@ cycles_tenant_t *
 cycles_tenant_find(cycles_ledger_t *ledger, const unsigned char *id,
     size_t len)
 {
-    uint32_t          hash;
-    cycles_str_t      str;
-    cycles_ref_t      ref;
-    cycles_tenant_t  *tenant;
+    cycles_str_t  str;
 
     if (ledger->shm->tenants_by_id.n == 0) {
         return NULL;
@@ -878,14 +916,24 @@ cycles_tenant_find(cycles_ledger_t *ledger, const unsigned char *id,
 
     str.len = len;
     str.data = (unsigned char *) id;
-    hash = cycles_scope_hash_str(str);
+
+    return cycles_tenant_hashed(ledger, str, cycles_scope_hash_str(str));
+}
+
+
+cycles_tenant_t *
+cycles_tenant_hashed(cycles_ledger_t *ledger, cycles_str_t id, uint32_t hash)
+{
+    cycles_ref_t      ref;
+    cycles_tenant_t  *tenant;
 
     ref = *cycles_memory_bucket(ledger, &ledger->shm->tenants, hash);
 
     while (ref) {
         tenant = cycles_memory_at(ledger, ref);
 
-        if (tenant->id_len == len && memcmp(tenant->tenant_id, id, len) == 0)
+        if (tenant->id_len == id.len
+            && memcmp(tenant->tenant_id, id.data, id.len) == 0)
         {
             return tenant;
         }
@@ -916,7 +964,7 @@ cycles_cell_tenant(cycles_ledger_t *ledger, const cycles_cell_t *cell)
         return NULL;
     }
 
-    budget = cycles_budget_by_id(ledger, cell->budgets[0]);
+    budget = cycles_memory_at(ledger, cell->budgets[0]);
 
     scope.len = budget->scope_len;
     scope.data = budget->scope;

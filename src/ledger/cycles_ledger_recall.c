@@ -670,7 +670,7 @@ cycles_kept_caps(cycles_ledger_t *ledger, sqlite3_stmt *st, int column,
     caps.tool_denylist = cycles_column_str(st, column + 4);
 
     for (i = 0; i < cell->nbudgets; i++) {
-        budget = cycles_budget_by_id(ledger, cell->budgets[i]);
+        budget = cycles_memory_at(ledger, cell->budgets[i]);
 
         if (budget->caps && cycles_caps_equal(ledger, budget->caps, &caps)) {
             cell->caps = cycles_caps_use(ledger, budget->caps);

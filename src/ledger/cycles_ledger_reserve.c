@@ -79,6 +79,8 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
         return rs->code;
     }
 
+    cycles_scopes_derive(&rq->subject, &r.scopes);
+
     if (cycles_ledger_id(ledger, r.id, now) != 0) {
         cycles_ledger_trouble_set(ledger, "no random numbers");
         cycles_reserve_denied(rs, CYCLES_INTERNAL_ERROR, 0);
@@ -89,7 +91,6 @@ cycles_ledger_reserve(cycles_ledger_t *ledger, const cycles_reserve_t *rq,
     r.dry = rq->dry_run || rq->decide;
     r.caps_from = 0;
 
-    cycles_scopes_derive(&rq->subject, &r.scopes);
     cycles_reserve_digest(ledger, rq, &r.digest);
 
     rs->scope_path_len = r.scopes.prefix[r.scopes.n - 1].len;
@@ -263,8 +264,8 @@ cycles_reserve_evaluate(cycles_ledger_t *ledger, cycles_reserving_t *r,
 
     estimate = r->rq->estimate;
 
-    r->tenant = cycles_tenant_find(ledger, r->scopes.tenant.data,
-                                   r->scopes.tenant.len);
+    r->tenant = cycles_tenant_hashed(ledger, r->scopes.tenant,
+                                     r->scopes.tenant_hash);
 
     if (r->tenant && r->tenant->status != CYCLES_TENANT_ACTIVE) {
         return (r->tenant->status == CYCLES_TENANT_IS_CLOSED)
@@ -717,22 +718,22 @@ void
 cycles_holds_add(cycles_ledger_t *ledger, cycles_record_t *rec,
     const cycles_cell_t *cell)
 {
-    unsigned  i, e;
+    unsigned          i, e;
+    cycles_budget_t  *budget;
 
     memcpy(rec->ids[rec->nids++], cell->id, 16);
 
     for (i = 0; i < cell->nbudgets; i++) {
+        budget = cycles_memory_at(ledger, cell->budgets[i]);
 
         for (e = 0; e < rec->neffects; e++) {
-            if (rec->effects[e].budget == cell->budgets[i]) {
+            if (rec->effects[e].at == budget) {
                 break;
             }
         }
 
         if (e == rec->neffects) {
-            cycles_effect_add(rec,
-                              cycles_budget_by_id(ledger, cell->budgets[i]),
-                              0, 0, 0);
+            cycles_effect_add(rec, budget, 0, 0, 0);
         }
 
         rec->effects[e].reserved -= cell->estimate;

@@ -188,7 +188,7 @@ cycles_commit_locked(cycles_ledger_t *ledger, const uint8_t *id,
     charge.event = 0;
 
     for (i = 0; i < charge.n; i++) {
-        charge.budgets[i] = cycles_budget_by_id(ledger, cell->budgets[i]);
+        charge.budgets[i] = cycles_memory_at(ledger, cell->budgets[i]);
     }
 
     if (cycles_periods_turn(ledger, charge.budgets, charge.n, now,
@@ -372,7 +372,7 @@ cycles_release_locked(cycles_ledger_t *ledger, const uint8_t *id,
     }
 
     for (i = 0; i < cell->nbudgets; i++) {
-        budgets[i] = cycles_budget_by_id(ledger, cell->budgets[i]);
+        budgets[i] = cycles_memory_at(ledger, cell->budgets[i]);
     }
 
     if (cycles_periods_turn(ledger, budgets, cell->nbudgets, now,

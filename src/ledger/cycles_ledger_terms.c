@@ -282,7 +282,7 @@ cycles_scopes_derive(const cycles_subject_t *subject,
     char                  *p;
     size_t                 i;
     unsigned               level;
-    uint32_t               hash;
+    uint32_t               hash, own;
     cycles_str_t           value;
     unsigned char          ch;
     const cycles_label_t  *label;
@@ -293,6 +293,7 @@ cycles_scopes_derive(const cycles_subject_t *subject,
     scopes->n = 0;
     scopes->tenant.len = 0;
     scopes->tenant.data = NULL;
+    scopes->tenant_hash = CYCLES_HASH_INIT;
 
     for (level = 0; level < CYCLES_LEVELS; level++) {
         value = subject->levels[level];
@@ -320,10 +321,17 @@ cycles_scopes_derive(const cycles_subject_t *subject,
             scopes->tenant.data = (unsigned char *) p;
         }
 
+        own = CYCLES_HASH_INIT;
+
         for (i = 0; i < value.len; i++) {
             ch = cycles_lower(value.data[i]);
             hash = cycles_scope_hash(hash, ch);
+            own = cycles_scope_hash(own, ch);
             *p++ = ch;
+        }
+
+        if (level == CYCLES_TENANT) {
+            scopes->tenant_hash = own;
         }
 
         scopes->prefix[scopes->n].len = p - scopes->path;

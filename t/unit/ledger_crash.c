@@ -122,11 +122,13 @@ audit(cycles_ledger_t *l, const char *when)
             cell = cycles_memory_at(l, ref);
 
             for (i = 0; i < cell->nbudgets; i++) {
+                b = cycles_memory_at(l, cell->budgets[i]);
+
                 if (cell->status == CYCLES_ACTIVE) {
-                    held[cell->budgets[i]] += cell->estimate;
+                    held[b->id] += cell->estimate;
 
                 } else if (cell->status == CYCLES_COMMITTED) {
-                    spent[cell->budgets[i]] += cell->charged;
+                    spent[b->id] += cell->charged;
                 }
             }
         }
