@@ -277,7 +277,8 @@ campaign:
 	FAULTS_REQUESTS=$${FAULTS_REQUESTS:-10000} TEST_LIMIT=3600 \
 	    t/run t/lifecycle/test_faults.py
 
-# kill -9 at any moment, CRASH times in each way
+# kill -9 at any moment, and what a power failure may leave, CRASH times in
+# each way
 
 CRASH    ?= 200
 CRASHES   = t/ledger/test_kill.py t/lifecycle/test_crash.py
@@ -286,9 +287,11 @@ crash:
 	@$(DEPS) build test
 	@$(MAKE) --no-print-directory $(VENV)/.done
 	@$(MAKE) --no-print-directory build
-	@$(MAKE) --no-print-directory -s $(U)/ledger_fold_crash $(U)/ledger_crash
+	@$(MAKE) --no-print-directory -s $(U)/ledger_fold_crash \
+	    $(U)/ledger_crash $(U)/ledger_power
 	$(U)/ledger_fold_crash $(CRASH)
 	$(U)/ledger_crash $(CRASH)
+	$(U)/ledger_power $(CRASH)
 	CRASH_ROUNDS=$(CRASH) TEST_LIMIT=7200 \
 	    prove --timer --failures --comments --exec t/run $(CRASHES)
 

@@ -335,6 +335,10 @@ cycles_ledger_create(cycles_ledger_t *ledger,
         return -1;
     }
 
+    /* nobody knows how far it was written */
+
+    (void) unlinkat(ledger->dir_fd, CYCLES_NEXT_NAME, 0);
+
     shm->folded = shm->loaded;
     shm->synced = shm->loaded;
 

@@ -337,6 +337,15 @@ uint64_t cycles_ledger_written(const cycles_ledger_t *ledger);
 uint64_t cycles_ledger_synced(const cycles_ledger_t *ledger);
 int cycles_ledger_sync(cycles_ledger_t *ledger);
 
+/*
+ * Whether cycles_ledger_fold() of this process has a file ready for the next
+ * segment of the log, as large as that, whose blocks have been written.  A
+ * sync takes a fraction of the time then, and the disk takes all records
+ * twice.
+ */
+
+void cycles_ledger_prewrite(cycles_ledger_t *ledger, unsigned on);
+
 
 /*
  * ledger.db.  Records that are safe from a power failure are folded into its

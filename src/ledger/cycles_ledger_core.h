@@ -25,6 +25,7 @@
 #define CYCLES_SEGMENT_SIZE   (64 * 1024 * 1024)
 #define CYCLES_SEGMENT_HEAD   64
 #define CYCLES_SEGMENT_NAME   sizeof("log-18446744073709551615.bin")
+#define CYCLES_NEXT_NAME      "log-next.bin"
 #define CYCLES_LOG_MAGIC      "CYCLELOG"
 #define CYCLES_LOG_VERSION    2
 
@@ -155,6 +156,7 @@ typedef struct {
 
 typedef struct {
     uint64_t              seq;
+    uint64_t              unsynced;       /* records before it */
     int64_t               time;
     uint16_t              type;
 
@@ -466,6 +468,9 @@ typedef struct {
     uint64_t              filter_kept;    /* of them at first */
     uint64_t              filter_building_keys;
 
+    uint64_t              next_size;      /* of the file for the next segment,
+                                             0: there is none */
+
     uint64_t              known;          /* the log must not end before */
     uint64_t              synced;
     uint64_t              dir_synced;     /* newest segment whose directory
@@ -478,6 +483,7 @@ typedef struct {
     uint64_t              segment;        /* that is written to: its name */
     uint64_t              log_end;
     uint64_t              log_room;       /* end of what is preallocated */
+    uint64_t              log_zeroes;     /* end of the zeroes behind it */
     uint64_t              rotate_at;
     uint64_t              cells_low;      /* cells grow downwards */
     cycles_ref_t          cells_free;
@@ -538,6 +544,8 @@ struct cycles_ledger_s {
     int                   memory_fd;
     int                   log_fd;
     uint64_t              log_segment;    /* that log_fd is open on */
+    unsigned              prewrite;       /* segments, before they are used */
+    int64_t               prewrite_after; /* by the clock since boot */
     pthread_mutex_t       syncing;
     int                   sync_fd;
     uint64_t              sync_segment;
@@ -586,6 +594,8 @@ typedef struct {
     unsigned char        *buf;
     size_t                pos;
     size_t                end;
+    uint64_t              zeroes;         /* end of those behind the records,
+                                             0: there are none */
     int                   error;          /* errno of a read */
 } cycles_reader_t;
 
@@ -878,6 +888,28 @@ int cycles_log_commit(cycles_ledger_t *ledger, cycles_record_t *rec,
     int64_t now, int live);
 int cycles_ledger_enter(cycles_ledger_t *ledger);
 void cycles_ledger_leave(cycles_ledger_t *ledger);
+
+
+/* cycles_ledger_fold.c */
+
+int64_t cycles_fold_clock(void);
+
+
+/* cycles_ledger_prewrite.c */
+
+void cycles_log_prewrite(cycles_ledger_t *ledger);
+
+
+/* cycles_ledger_cut.c */
+
+/* what followed has been removed */
+#define CYCLES_LOG_ENDS  1
+
+size_t cycles_segments_begun(cycles_ledger_t *ledger, const uint64_t *list,
+    size_t n);
+int cycles_log_cut(cycles_ledger_t *ledger, const uint64_t *later,
+    size_t nlater, cycles_reader_t *reader, const char *damage, char *err,
+    size_t errlen);
 
 
 /* cycles_ledger_start.c */

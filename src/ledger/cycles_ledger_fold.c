@@ -63,7 +63,6 @@ static int cycles_fold_step(cycles_folder_t *f,
 static int cycles_fold_trim(cycles_folder_t *f, char *err, size_t errlen);
 static int cycles_fold_remove(cycles_folder_t *f, uint64_t segment, char *err,
     size_t errlen);
-static int64_t cycles_fold_clock(void);
 
 
 int
@@ -94,6 +93,8 @@ cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, int64_t retention_ms,
         rc = 0;
 
     } else {
+        cycles_log_prewrite(ledger);
+
         before = fold->folded;
         rc = cycles_fold_locked(f, now, retention_ms, fold, err, errlen);
 
@@ -669,7 +670,9 @@ cycles_fold_remove(cycles_folder_t *f, uint64_t segment, char *err,
 }
 
 
-static int64_t
+/* in milliseconds since boot */
+
+int64_t
 cycles_fold_clock(void)
 {
     struct timespec  ts;

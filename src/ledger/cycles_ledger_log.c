@@ -22,6 +22,10 @@
 #include "cycles_ledger_core.h"
 
 
+static int cycles_segment_take(cycles_ledger_t *ledger, uint64_t segment);
+static int cycles_segment_begin(cycles_ledger_t *ledger, int fd,
+    uint64_t segment);
+static unsigned cycles_log_full(const cycles_ledger_t *ledger);
 static int cycles_log_current(cycles_ledger_t *ledger);
 static int cycles_log_preallocate(cycles_ledger_t *ledger, int fd,
     uint64_t from, uint64_t to);
@@ -38,22 +42,10 @@ static int cycles_log_flush(cycles_ledger_t *ledger);
 int
 cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment)
 {
-    int              fd, saved;
-    char             name[CYCLES_SEGMENT_NAME];
-    struct timespec  now;
-    unsigned char    head[CYCLES_SEGMENT_HEAD];
+    int   fd, saved;
+    char  name[CYCLES_SEGMENT_NAME];
 
     cycles_segment_name(name, segment);
-    clock_gettime(CLOCK_REALTIME, &now);
-
-    memset(head, 0, sizeof(head));
-    memcpy(head, CYCLES_LOG_MAGIC, 8);
-    cycles_put32(head + 8, CYCLES_LOG_VERSION);
-    cycles_put32(head + 12, CYCLES_SEGMENT_HEAD);
-    memcpy(head + 16, ledger->shm->uuid, 16);
-    cycles_put64(head + 32, segment);
-    cycles_put64(head + 40, (uint64_t) now.tv_sec * 1000);
-    cycles_put32(head + 60, cycles_crc32c(0, head, 60));
 
     fd = openat(ledger->dir_fd, name, O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0600);
 
@@ -61,9 +53,7 @@ cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment)
         return -1;
     }
 
-    errno = ENOSPC;
-
-    if (pwrite(fd, head, sizeof(head), 0) != (ssize_t) sizeof(head)
+    if (cycles_segment_begin(ledger, fd, segment) == -1
         || cycles_ledger_owner(ledger, fd) == -1)
     {
         saved = errno;
@@ -74,6 +64,59 @@ cycles_segment_create(cycles_ledger_t *ledger, uint64_t segment)
     }
 
     return fd;
+}
+
+
+/* the file that is ready for it, under its name; -1: there is none */
+
+static int
+cycles_segment_take(cycles_ledger_t *ledger, uint64_t segment)
+{
+    int   fd;
+    char  name[CYCLES_SEGMENT_NAME];
+
+    cycles_segment_name(name, segment);
+
+    fd = openat(ledger->dir_fd, CYCLES_NEXT_NAME, O_RDWR|O_CLOEXEC);
+
+    if (fd != -1
+        && cycles_segment_begin(ledger, fd, segment) == 0
+        && renameat(ledger->dir_fd, CYCLES_NEXT_NAME, ledger->dir_fd, name)
+           == 0)
+    {
+        return fd;
+    }
+
+    if (fd != -1) {
+        close(fd);
+    }
+
+    return -1;
+}
+
+
+static int
+cycles_segment_begin(cycles_ledger_t *ledger, int fd, uint64_t segment)
+{
+    struct timespec  now;
+    unsigned char    head[CYCLES_SEGMENT_HEAD];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+
+    memset(head, 0, sizeof(head));
+    memcpy(head, CYCLES_LOG_MAGIC, 8);
+    cycles_put32(head + 8, CYCLES_LOG_VERSION);
+    cycles_put32(head + 12, CYCLES_SEGMENT_HEAD);
+    memcpy(head + 16, ledger->shm->uuid, 16);
+    cycles_put64(head + 32, segment);
+    cycles_put64(head + 40, (uint64_t) now.tv_sec * 1000);
+    cycles_put64(head + 48, cycles_ledger_synced(ledger));
+    cycles_put32(head + 60, cycles_crc32c(0, head, 60));
+
+    errno = ENOSPC;
+
+    return (pwrite(fd, head, sizeof(head), 0) == (ssize_t) sizeof(head))
+           ? 0 : -1;
 }
 
 
@@ -90,11 +133,7 @@ cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live)
 
     shm = ledger->shm;
 
-    /* records that are written together are in one segment */
-
-    if (shm->log_end >= shm->rotate_at && shm->log_end >= shm->segment_size
-        && ledger->unwritten == 0)
-    {
+    if (cycles_log_full(ledger)) {
         cycles_log_rotate(ledger);
     }
 
@@ -127,6 +166,28 @@ cycles_log_room(cycles_ledger_t *ledger, uint64_t size, unsigned live)
     cycles_ledger_trouble_set(ledger, "no room for the log: %s",
                               strerror(errno));
     return -1;
+}
+
+
+/*
+ * Records that are written together are in one segment.  One whose blocks
+ * have been written before is better than one whose have not.
+ */
+
+static unsigned
+cycles_log_full(const cycles_ledger_t *ledger)
+{
+    const cycles_shm_t  *shm;
+
+    shm = ledger->shm;
+
+    if (ledger->unwritten || shm->log_end < shm->rotate_at) {
+        return 0;
+    }
+
+    return shm->log_end >= shm->segment_size
+           || (shm->next_size && shm->log_end >= shm->log_zeroes
+               && shm->segment <= shm->written);
 }
 
 
@@ -197,7 +258,7 @@ cycles_log_rotate(cycles_ledger_t *ledger)
 {
     int            fd;
     char           name[CYCLES_SEGMENT_NAME];
-    uint64_t       room, segment;
+    uint64_t       room, segment, zeroes;
     cycles_shm_t  *shm;
 
     shm = ledger->shm;
@@ -208,9 +269,19 @@ cycles_log_rotate(cycles_ledger_t *ledger)
 
     shm->changing = 1;
 
-    fd = cycles_segment_create(ledger, segment);
+    zeroes = shm->next_size;
+    shm->next_size = 0;
 
-    if (fd != -1 && cycles_log_preallocate(ledger, fd, 0, room) == -1) {
+    fd = zeroes ? cycles_segment_take(ledger, segment) : -1;
+
+    if (fd == -1) {
+        zeroes = 0;
+        fd = cycles_segment_create(ledger, segment);
+    }
+
+    if (fd != -1 && zeroes < room
+        && cycles_log_preallocate(ledger, fd, zeroes, room) == -1)
+    {
         cycles_segment_name(name, segment);
         unlinkat(ledger->dir_fd, name, 0);
         close(fd);
@@ -227,7 +298,7 @@ cycles_log_rotate(cycles_ledger_t *ledger)
 
     if (ledger->log_segment == shm->segment && ledger->log_fd != -1) {
 
-        /* gives back what was preallocated, where this is possible */
+        /* gives back what is left of it, where this is possible */
 
         (void) !ftruncate(ledger->log_fd, shm->log_end);
     }
@@ -242,7 +313,8 @@ cycles_log_rotate(cycles_ledger_t *ledger)
     shm->segment = segment;
     shm->log_before += shm->log_end;
     shm->log_end = CYCLES_SEGMENT_HEAD;
-    shm->log_room = room;
+    shm->log_room = (zeroes > room) ? zeroes : room;
+    shm->log_zeroes = zeroes;
     shm->rotate_at = 0;
     shm->changing = 0;
 }
@@ -298,6 +370,7 @@ cycles_log_append(cycles_ledger_t *ledger, cycles_record_t *rec, int64_t now,
     }
 
     rec->seq = shm->written + ledger->nunwritten + 1;
+    rec->unsynced = rec->seq - 1 - cycles_ledger_synced(ledger);
     rec->time = now;
 
     if (rec->type == CYCLES_RECORD_RESERVE) {
@@ -350,9 +423,12 @@ cycles_log_write(cycles_ledger_t *ledger, size_t len)
     cycles_ledger_trouble_set(ledger, "can't write the log: %s",
                               strerror(n == -1 ? errno : ENOSPC));
 
-    /* what is left there is overwritten by the next record */
+    /* what was written of it, and all that is preallocated behind it */
 
-    (void) !ftruncate(ledger->log_fd, ledger->shm->log_end);
+    if (ftruncate(ledger->log_fd, ledger->shm->log_end) == 0) {
+        ledger->shm->log_room = ledger->shm->log_end;
+        ledger->shm->log_zeroes = 0;
+    }
 
     return -1;
 }

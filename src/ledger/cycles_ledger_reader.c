@@ -28,6 +28,8 @@
 static int cycles_segment_cmp(const void *a, const void *b);
 static int cycles_segment_head(cycles_ledger_t *ledger,
     const cycles_reader_t *reader, char *err, size_t errlen);
+static unsigned cycles_reader_zeroes(cycles_reader_t *reader);
+static unsigned cycles_all_zeroes(const unsigned char *p, size_t len);
 static size_t cycles_reader_fill(cycles_reader_t *reader, size_t want);
 
 
@@ -220,7 +222,10 @@ cycles_segment_head(cycles_ledger_t *ledger, const cycles_reader_t *reader,
 }
 
 
-/* NULL with damage: there is something, but no record; without: the end */
+/*
+ * NULL with damage: there is something, but no record; without: the end, with
+ * zeroes up to reader->zeroes if the segment was written before it was used.
+ */
 
 const unsigned char *
 cycles_reader_record(cycles_reader_t *reader, size_t *len,
@@ -234,6 +239,12 @@ cycles_reader_record(cycles_reader_t *reader, size_t *len,
     if (n == 0) {
         return NULL;
     }
+
+    if (cycles_reader_zeroes(reader) || reader->error) {
+        return NULL;
+    }
+
+    n = cycles_reader_fill(reader, CYCLES_RECORD_HEAD);
 
     if (n < CYCLES_RECORD_HEAD) {
         *damage = "short record";
@@ -260,6 +271,63 @@ cycles_reader_record(cycles_reader_t *reader, size_t *len,
     }
 
     return p;
+}
+
+
+/* whether there is nothing else up to the end of the file */
+
+static unsigned
+cycles_reader_zeroes(cycles_reader_t *reader)
+{
+    ssize_t         n;
+    uint64_t        offset;
+    unsigned char  *p;
+
+    if (!cycles_all_zeroes(reader->buf + reader->pos,
+                           reader->end - reader->pos))
+    {
+        return 0;
+    }
+
+    /* the buffer has no more than these */
+
+    p = reader->buf;
+    offset = reader->offset + reader->end - reader->pos;
+
+    for ( ;; ) {
+        n = pread(reader->fd, p, CYCLES_READ_BUFFER, offset);
+
+        if (n == -1 && errno == EINTR) {
+            continue;
+        }
+
+        if (n <= 0 || !cycles_all_zeroes(p, n)) {
+            break;
+        }
+
+        offset += n;
+    }
+
+    reader->pos = 0;
+    reader->end = 0;
+
+    if (n == -1) {
+        reader->error = errno;
+        return 0;
+    }
+
+    if (n == 0) {
+        reader->zeroes = offset;
+    }
+
+    return n == 0;
+}
+
+
+static unsigned
+cycles_all_zeroes(const unsigned char *p, size_t len)
+{
+    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
 

@@ -179,7 +179,9 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
     buf[24] = rec->type & 0xff;
     buf[25] = rec->type >> 8;
     buf[26] = CYCLES_RECORD_VERSION;
-    memset(buf + 27, 0, 5);
+    buf[27] = 0;
+    cycles_put32(buf + 28, rec->unsynced < UINT32_MAX ? rec->unsynced
+                                                      : UINT32_MAX);
 
     cycles_put32(buf, cycles_crc32c(0, buf + 4, len - 4));
 

@@ -26,7 +26,6 @@
 #define CYCLES_REBUILD_TRIES  5
 
 
-static int cycles_segment_torn(cycles_ledger_t *ledger, uint64_t segment);
 static int cycles_log_load(cycles_ledger_t *ledger,
     const cycles_db_meta_t *meta, char *err, size_t errlen);
 static int cycles_log_begin(cycles_ledger_t *ledger, char *err,
@@ -35,17 +34,18 @@ static int cycles_log_replay(cycles_ledger_t *ledger, const uint64_t *list,
     size_t n, const cycles_db_meta_t *meta, char *err, size_t errlen);
 static int cycles_log_joins(cycles_ledger_t *ledger, uint64_t segment,
     const cycles_db_meta_t *meta, char *err, size_t errlen);
+static unsigned cycles_segment_reaches(cycles_ledger_t *ledger,
+    uint64_t segment, uint64_t offset);
 static int cycles_segment_size(cycles_ledger_t *ledger, uint64_t segment,
     uint64_t *size);
-static int cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
-    uint64_t offset, int last, char *err, size_t errlen);
+static int cycles_segment_replay(cycles_ledger_t *ledger,
+    const uint64_t *list, size_t n, uint64_t offset, char *err,
+    size_t errlen);
+static unsigned cycles_segment_ends(const cycles_ledger_t *ledger,
+    const uint64_t *list, size_t n);
 static int cycles_reader_apply(cycles_ledger_t *ledger,
     cycles_reader_t *reader, const unsigned char *buf, size_t len,
     char *err, size_t errlen);
-static int cycles_segment_cut(cycles_ledger_t *ledger,
-    cycles_reader_t *reader, const char *damage, char *err, size_t errlen);
-static int cycles_valid_behind(cycles_ledger_t *ledger, int fd,
-    uint64_t offset, uint64_t size, uint64_t *at);
 
 
 /*
@@ -121,11 +121,7 @@ cycles_log_load(cycles_ledger_t *ledger, const cycles_db_meta_t *meta,
         return -1;
     }
 
-    /* the last file may be no more than the beginning of a header */
-
-    if (n && cycles_segment_torn(ledger, list[n - 1])) {
-        n--;
-    }
+    n = cycles_segments_begun(ledger, list, n);
 
     rc = 0;
 
@@ -160,43 +156,24 @@ int
 cycles_log_follow(cycles_ledger_t *ledger, char *err, size_t errlen)
 {
     int            rc;
+    uint64_t       segment;
     cycles_shm_t  *shm;
 
     shm = ledger->shm;
     shm->changing = 1;
 
-    rc = cycles_segment_replay(ledger, shm->segment, shm->log_end, 1, err,
+    segment = shm->segment;
+
+    rc = cycles_segment_replay(ledger, &segment, 1, shm->log_end, err,
                                errlen);
-    if (rc == 0) {
-        (void) cycles_log_room(ledger, 0, shm->nlive);
-        shm->changing = 0;
+    if (rc < 0) {
+        return -1;
     }
 
-    return rc;
-}
+    (void) cycles_log_room(ledger, 0, shm->nlive);
+    shm->changing = 0;
 
-
-/* a crash came between the creation of a file and its header */
-
-static int
-cycles_segment_torn(cycles_ledger_t *ledger, uint64_t segment)
-{
-    char         name[CYCLES_SEGMENT_NAME];
-    struct stat  st;
-
-    cycles_segment_name(name, segment);
-
-    if (fstatat(ledger->dir_fd, name, &st, 0) == -1
-        || st.st_size >= CYCLES_SEGMENT_HEAD
-        || unlinkat(ledger->dir_fd, name, 0) == -1)
-    {
-        return 0;
-    }
-
-    cycles_ledger_say(ledger, CYCLES_LEDGER_WARN,
-                      "\"%s/%s\" of %lld bytes has no header yet, removed",
-                      ledger->path, name, (long long) st.st_size);
-    return 1;
+    return 0;
 }
 
 
@@ -245,6 +222,7 @@ static int
 cycles_log_replay(cycles_ledger_t *ledger, const uint64_t *list, size_t n,
     const cycles_db_meta_t *meta, char *err, size_t errlen)
 {
+    int            rc;
     size_t         i;
     uint64_t       offset, size;
     cycles_shm_t  *shm;
@@ -270,14 +248,13 @@ cycles_log_replay(cycles_ledger_t *ledger, const uint64_t *list, size_t n,
 
     for ( ;; ) {
 
-        if (cycles_segment_replay(ledger, list[i], offset, i == n - 1, err,
-                                  errlen)
-            != 0)
-        {
+        rc = cycles_segment_replay(ledger, list + i, n - i, offset, err,
+                                   errlen);
+        if (rc < 0) {
             return -1;
         }
 
-        if (++i == n) {
+        if (rc == CYCLES_LOG_ENDS || ++i == n) {
             return 0;
         }
 
@@ -322,7 +299,8 @@ cycles_log_joins(cycles_ledger_t *ledger, uint64_t segment,
 
     if (segment != meta->segment
         || cycles_segment_size(ledger, segment, &size) != 0
-        || size < meta->offset)
+        || size < meta->offset
+        || !cycles_segment_reaches(ledger, segment, meta->offset))
     {
         snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\" has record %" PRIu64
                  ", which the log no longer has: restore the log from a "
@@ -334,6 +312,54 @@ cycles_log_joins(cycles_ledger_t *ledger, uint64_t segment,
     }
 
     return 0;
+}
+
+
+/* where no record follows, the zeroes may begin earlier */
+
+static unsigned
+cycles_segment_reaches(cycles_ledger_t *ledger, uint64_t segment,
+    uint64_t offset)
+{
+    size_t           len;
+    char             err[CYCLES_LEDGER_ERROR_LEN];
+    unsigned         reaches;
+    const char      *damage;
+    cycles_reader_t  reader;
+
+    damage = NULL;
+
+    reaches = (cycles_reader_open(ledger, &reader, segment, offset, err,
+                                  sizeof(err))
+               != 0
+               || cycles_reader_record(&reader, &len, &damage)
+               || reader.zeroes == 0);
+
+    cycles_reader_close(&reader);
+
+    if (reaches) {
+
+        /* or it has no zeroes, and what it has instead is told later */
+
+        return 1;
+    }
+
+    if (cycles_reader_open(ledger, &reader, segment, CYCLES_SEGMENT_HEAD, err,
+                           sizeof(err))
+        == 0)
+    {
+        while (reader.offset < offset
+               && cycles_reader_record(&reader, &len, &damage))
+        {
+            cycles_reader_next(&reader, len);
+        }
+    }
+
+    reaches = (reader.offset == offset);
+
+    cycles_reader_close(&reader);
+
+    return reaches;
 }
 
 
@@ -357,13 +383,14 @@ cycles_segment_size(cycles_ledger_t *ledger, uint64_t segment,
 
 
 /*
- * Reads records from offset on and applies them; leaves the end of the log in
- * shared memory.  Only the last segment may end with a torn record.
+ * Reads the records of the first segment of a list from offset on and applies
+ * them; leaves the end of the log in shared memory.  CYCLES_LOG_ENDS: those
+ * that followed had nothing that counts, and are gone.
  */
 
 static int
-cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
-    uint64_t offset, int last, char *err, size_t errlen)
+cycles_segment_replay(cycles_ledger_t *ledger, const uint64_t *list, size_t n,
+    uint64_t offset, char *err, size_t errlen)
 {
     int                   rc;
     size_t                len;
@@ -374,7 +401,7 @@ cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
 
     shm = ledger->shm;
 
-    rc = cycles_reader_open(ledger, &reader, segment, offset, err, errlen);
+    rc = cycles_reader_open(ledger, &reader, list[0], offset, err, errlen);
     damage = NULL;
 
     while (rc == 0) {
@@ -394,24 +421,16 @@ cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
         rc = -1;
     }
 
-    if (rc == 0 && damage) {
-
-        if (last) {
-            rc = cycles_segment_cut(ledger, &reader, damage, err, errlen);
-
-        } else {
-            snprintf(err, errlen, "\"%s/%s\" is damaged at offset %" PRIu64
-                     " (%s) and later files follow: restore the file from "
-                     "a backup", ledger->path, reader.name, reader.offset,
-                     damage);
-            rc = -1;
-        }
+    if (rc == 0 && (damage || !cycles_segment_ends(ledger, list, n))) {
+        rc = cycles_log_cut(ledger, list + 1, n - 1, &reader, damage, err,
+                            errlen);
     }
 
-    if (rc == 0) {
-        shm->segment = segment;
+    if (rc >= 0) {
+        shm->segment = list[0];
         shm->log_end = reader.offset;
         shm->log_room = reader.offset;
+        shm->log_zeroes = reader.zeroes;
 
         /* what a crash has left in the page cache only */
 
@@ -422,6 +441,16 @@ cycles_segment_replay(cycles_ledger_t *ledger, uint64_t segment,
     cycles_reader_close(&reader);
 
     return rc;
+}
+
+
+/* where the next one begins, or it is the last one */
+
+static unsigned
+cycles_segment_ends(const cycles_ledger_t *ledger, const uint64_t *list,
+    size_t n)
+{
+    return n == 1 || list[1] <= ledger->shm->written + 1;
 }
 
 
@@ -462,105 +491,3 @@ cycles_reader_apply(cycles_ledger_t *ledger, cycles_reader_t *reader,
 
     return 0;
 }
-
-
-static int
-cycles_segment_cut(cycles_ledger_t *ledger, cycles_reader_t *reader,
-    const char *damage, char *err, size_t errlen)
-{
-    uint64_t     at;
-    struct stat  st;
-
-    if (fstat(reader->fd, &st) == -1) {
-        snprintf(err, errlen, "can't stat \"%s/%s\": %s", ledger->path,
-                 reader->name, strerror(errno));
-        return -1;
-    }
-
-    if (cycles_valid_behind(ledger, reader->fd, reader->offset, st.st_size,
-                            &at))
-    {
-        snprintf(err, errlen, "\"%s/%s\" is damaged at offset %" PRIu64
-                 " (%s) and valid records follow at offset %" PRIu64
-                 ": restore the file from a backup, or give up all records "
-                 "from there on with \"truncate -s %" PRIu64 "\"",
-                 ledger->path, reader->name, reader->offset, damage, at,
-                 reader->offset);
-        return -1;
-    }
-
-    cycles_ledger_say(ledger, CYCLES_LEDGER_WARN,
-                      "the last %" PRIu64 " bytes of \"%s/%s\" are a torn "
-                      "record (%s), cut at offset %" PRIu64,
-                      (uint64_t) st.st_size - reader->offset, ledger->path,
-                      reader->name, damage, reader->offset);
-
-    if (ftruncate(reader->fd, reader->offset) == -1) {
-        snprintf(err, errlen, "can't cut \"%s/%s\": %s", ledger->path,
-                 reader->name, strerror(errno));
-        return -1;
-    }
-
-    return 0;
-}
-
-
-/* a record is looked for at every byte: nothing tells where one begins */
-
-static int
-cycles_valid_behind(cycles_ledger_t *ledger, int fd, uint64_t offset,
-    uint64_t size, uint64_t *at)
-{
-    int             found;
-    size_t          i, n, len;
-    ssize_t         got;
-    uint64_t        seq;
-    unsigned char  *buf, *p;
-
-    n = size - offset;
-    buf = malloc(n);
-
-    if (buf == NULL) {
-        *at = offset;
-        return 1;
-    }
-
-    for (i = 0; i < n; i += got) {
-        got = pread(fd, buf + i, n - i, offset + i);
-
-        if (got <= 0) {
-            break;
-        }
-    }
-
-    n = i;
-    found = 0;
-
-    for (i = 1; i + CYCLES_RECORD_HEAD <= n; i++) {
-        p = buf + i;
-        len = cycles_get32(p + 4);
-
-        if (len < CYCLES_RECORD_HEAD || len > n - i
-            || len > CYCLES_RECORD_MAX)
-        {
-            continue;
-        }
-
-        seq = cycles_get64(p + 8);
-
-        if (seq > ledger->shm->written
-            && seq - ledger->shm->written <= n / CYCLES_RECORD_HEAD + 1
-            && cycles_crc32c(0, p + 4, len - 4) == cycles_get32(p))
-        {
-            *at = offset + i;
-            found = 1;
-            break;
-        }
-    }
-
-    free(buf);
-
-    return found;
-}
-
-

@@ -76,6 +76,9 @@ ngx_http_cycles_ledger_init_fold(ngx_http_cycles_ledger_t *l,
     folding->retention_ms = (int64_t) l->retention * 1000;
     l->folding = folding;
 
+    cycles_ledger_prewrite(l->core,
+                           l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS);
+
     l->fold.handler = ngx_http_cycles_ledger_fold_timer;
     l->fold.data = &ngx_http_cycles_ledger_connection;
     l->fold.log = cycle->log;

@@ -468,7 +468,11 @@ def test_damaged_log(provider):
 
     try:
         ng.start()
-        ask(ng, 3)
+        ask(ng, 2)
+        main = ng.status()['ledgers']['main']
+        wait_until(lambda: ng.status()['ledgers']['main']['synced']
+                   >= main['records'])
+        ask(ng)                 # says that they are
         ng.quit()
         ng.check()
 

@@ -348,7 +348,8 @@ class Log:
         """All whole records, in their order."""
 
         names = sorted(name for name in os.listdir(self.directory)
-                       if name.startswith('log-') and name.endswith('.bin'))
+                       if name.startswith('log-') and name.endswith('.bin')
+                       and name != 'log-next.bin')
         found = []
 
         for name in names:
