@@ -340,7 +340,11 @@ cycles_ledger_create(cycles_ledger_t *ledger,
     (void) unlinkat(ledger->dir_fd, CYCLES_NEXT_NAME, 0);
 
     shm->folded = shm->loaded;
-    shm->synced = shm->loaded;
+
+    /* a start has synced what it has read */
+
+    shm->synced = (ledger->sync_failed || fsync(ledger->dir_fd) == -1)
+                  ? shm->loaded : shm->written;
 
     if (ftruncate(ledger->lock_fd, 0) == -1
         || cycles_lock_byte(ledger->lock_fd, CYCLES_LOCK_PRESENCE, F_RDLCK)

@@ -434,7 +434,10 @@ cycles_segment_replay(cycles_ledger_t *ledger, const uint64_t *list, size_t n,
 
         /* what a crash has left in the page cache only */
 
-        (void) fdatasync(reader.fd);
+        if (fdatasync(reader.fd) == -1) {
+            ledger->sync_failed = 1;
+        }
+
         (void) cycles_ledger_owner(ledger, reader.fd);
     }
 

@@ -447,10 +447,10 @@ damage(disk_t *disk)
 }
 
 
-/* of what was synced, with records behind it that say so */
+/* of what was synced, by a start or later, with records that say so */
 
 static void
-test_damage(void)
+test_damage(unsigned started)
 {
     disk_t            last;
     unsigned          i, accepted;
@@ -463,7 +463,15 @@ test_damage(void)
         one(l);
     }
 
-    (void) cycles_ledger_sync(l);
+    if (started) {
+        cycles_ledger_close(l);
+        l = led_open_size(ZONE, SEGMENT);
+        live[0] = '\0';
+
+    } else {
+        (void) cycles_ledger_sync(l);
+    }
+
     disk_read(&synced, "log-");
 
     for (i = 0; i < 3; i++) {
@@ -659,7 +667,8 @@ main(int argc, char **argv)
     test_header();
     test_given_up();
     test_power_failures(argc > 1 ? (unsigned) atoi(argv[1]) : ROUNDS);
-    test_damage();
+    test_damage(0);
+    test_damage(1);
 
     disk_clear(&synced);
 
