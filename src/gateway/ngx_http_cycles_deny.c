@@ -255,7 +255,7 @@ ngx_http_cycles_add_number(ngx_http_request_t *r, char *name,
 
     value.len = ngx_sprintf(value.data, "%i", number) - value.data;
 
-    return ngx_http_cycles_add_header(r, name, &value);
+    return ngx_http_cycles_add_named(r, name, ngx_strlen(name), &value);
 }
 
 

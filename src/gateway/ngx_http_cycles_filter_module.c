@@ -13,6 +13,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "ngx_http_cycles_module.h"
 
 
@@ -214,12 +218,12 @@ ngx_http_cycles_add_amount(ngx_http_request_t *r, char *name, int64_t amount)
 
     value.len = ngx_sprintf(value.data, "%L", amount) - value.data;
 
-    return ngx_http_cycles_add_header(r, name, &value);
+    return ngx_http_cycles_add_named(r, name, ngx_strlen(name), &value);
 }
 
 
 ngx_int_t
-ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
+ngx_http_cycles_add_named(ngx_http_request_t *r, char *name, size_t len,
     ngx_str_t *value)
 {
     ngx_table_elt_t  *h;
@@ -241,29 +245,32 @@ ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
 
     h->hash = 1;
     h->key.data = (u_char *) name;
-    h->key.len = ngx_strlen(name);
+    h->key.len = len;
     h->value = *value;
 
     return NGX_OK;
 }
 
 
-/* eight bytes at a time: a borrow may only come from one that is found */
-
 static ngx_uint_t
 ngx_http_cycles_has_control(u_char *p, size_t len)
 {
-    uint64_t         w, del;
-    const uint64_t   ones = 0x0101010101010101;
+#if defined(__SSE2__)
 
-    for ( /* void */ ; len >= 8; p += 8, len -= 8) {
-        ngx_memcpy(&w, p, 8);
-        del = w ^ (ones * 0x7f);
+    __m128i        v, found;
+    const __m128i  last = _mm_set1_epi8(0x1f), del = _mm_set1_epi8(0x7f);
 
-        if ((((w - ones * 0x20) & ~w) | ((del - ones) & ~del)) & (ones << 7)) {
+    for ( /* void */ ; len >= 16; p += 16, len -= 16) {
+        v = _mm_loadu_si128((const __m128i *) p);
+        found = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(v, last), v),
+                             _mm_cmpeq_epi8(v, del));
+
+        if (_mm_movemask_epi8(found)) {
             return 1;
         }
     }
+
+#endif
 
     for ( /* void */ ; len; p++, len--) {
         if (*p < 0x20 || *p == 0x7f) {

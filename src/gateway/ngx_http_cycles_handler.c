@@ -450,7 +450,10 @@ ngx_http_cycles_wait(ngx_http_request_t *r)
     }
 
     r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_core_run_phases;
+
+    /* that the client could be written to is told with its request */
+
+    r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_AGAIN;
 }
@@ -470,6 +473,7 @@ ngx_http_cycles_reserve_done(ngx_http_cycles_reservation_t *rsv)
     ngx_http_cycles_meter_reserved(ctx);
 
     r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
 
     ngx_post_event(r->connection->write, &ngx_posted_events);
 }

@@ -26,6 +26,8 @@ static char *ngx_http_cycles_api_key(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_cycles_subject(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static ngx_int_t ngx_http_cycles_level_header(ngx_conf_t *cf,
+    ngx_http_cycles_level_t *level, ngx_str_t *value);
 static char *ngx_http_cycles_dimension(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_cycles_action(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -589,6 +591,7 @@ ngx_http_cycles_subject(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     int                        level;
     ngx_str_t                 *value;
+    ngx_http_cycles_level_t   *l;
     ngx_http_complex_value_t  *cv;
 
     value = cf->args->elts;
@@ -606,7 +609,7 @@ ngx_http_cycles_subject(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (clcf->levels == NULL) {
         clcf->levels = ngx_pcalloc(cf->pool,
-                          CYCLES_LEVELS * sizeof(ngx_http_complex_value_t *));
+                           CYCLES_LEVELS * sizeof(ngx_http_cycles_level_t *));
         if (clcf->levels == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -620,12 +623,16 @@ ngx_http_cycles_subject(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    cv = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (cv == NULL) {
+    l = ngx_pcalloc(cf->pool, sizeof(ngx_http_cycles_level_t));
+    if (l == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_cycles_complex_value(cf, &value[2], cv) != NGX_OK) {
+    cv = &l->value;
+
+    if (ngx_http_cycles_complex_value(cf, &value[2], cv) != NGX_OK
+        || ngx_http_cycles_level_header(cf, l, &value[2]) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -639,9 +646,71 @@ ngx_http_cycles_subject(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    clcf->levels[level] = cv;
+    clcf->levels[level] = l;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_level_header(ngx_conf_t *cf, ngx_http_cycles_level_t *level,
+    ngx_str_t *value)
+{
+    u_char                      ch;
+    ngx_int_t                   index;
+    ngx_str_t                   name;
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    static ngx_str_t  prefix = ngx_string("http_");
+
+    name.len = value->len - 1;
+    name.data = value->data + 1;
+
+    if (value->len < 1 + prefix.len + 1 || value->data[0] != '$'
+        || ngx_strncmp(name.data, prefix.data, prefix.len) != 0)
+    {
+        return NGX_OK;
+    }
+
+    for (i = 0; i < name.len; i++) {
+        ch = name.data[i];
+
+        if (!((ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9')
+              || ch == '_'))
+        {
+            return NGX_OK;
+        }
+    }
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    v = cmcf->prefix_variables.elts;
+
+    for (i = 0; i < cmcf->prefix_variables.nelts; i++) {
+        if (v[i].name.len == prefix.len
+            && ngx_strncmp(v[i].name.data, prefix.data, prefix.len) == 0)
+        {
+            break;
+        }
+    }
+
+    if (i == cmcf->prefix_variables.nelts) {
+        return NGX_OK;
+    }
+
+    index = ngx_http_get_variable_index(cf, &name);
+
+    if (index == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    level->handler = v[i].get_handler;
+    level->index = index;
+    level->header.len = name.len - prefix.len;
+    level->header.data = name.data + prefix.len;
+
+    return NGX_OK;
 }
 
 

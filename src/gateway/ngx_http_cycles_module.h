@@ -161,6 +161,19 @@ typedef struct {
 } ngx_http_cycles_value_t;
 
 
+/*
+ * Of a subject, which is a header of the request more often than not: its name
+ * as in "$http_NAME", if it is nothing else, and that variable.
+ */
+
+typedef struct {
+    ngx_http_complex_value_t         value;
+    ngx_str_t                        header;
+    ngx_uint_t                       index;
+    ngx_http_get_variable_pt         handler;
+} ngx_http_cycles_level_t;
+
+
 typedef struct {
     ngx_str_t                        model;
     ngx_array_t                      fields;      /* of ngx_keyval_t */
@@ -183,7 +196,7 @@ typedef struct {
     ngx_http_cycles_authority_t     *authority;
     ngx_http_complex_value_t        *api_key;
 
-    ngx_http_complex_value_t       **levels;      /* [CYCLES_LEVELS] */
+    ngx_http_cycles_level_t        **levels;      /* [CYCLES_LEVELS] */
     ngx_array_t                     *dimensions;  /* ngx_http_cycles_value_t */
     ngx_array_t                     *action;      /* ngx_http_complex_value_t */
     ngx_array_t                     *metadata;    /* ngx_http_cycles_value_t */
@@ -749,8 +762,11 @@ void ngx_http_cycles_free_reply(ngx_http_cycles_ctx_t *ctx);
  * characters
  */
 
-ngx_int_t ngx_http_cycles_add_header(ngx_http_request_t *r, char *name,
-    ngx_str_t *value);
+#define ngx_http_cycles_add_header(r, name, value)                            \
+    ngx_http_cycles_add_named(r, "" name, sizeof(name) - 1, value)
+
+ngx_int_t ngx_http_cycles_add_named(ngx_http_request_t *r, char *name,
+    size_t len, ngx_str_t *value);
 
 /* a new link with b; NULL: no memory, else where the next one goes */
 

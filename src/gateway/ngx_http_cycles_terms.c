@@ -15,6 +15,11 @@
 
 static ngx_int_t ngx_http_cycles_subject(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx, ngx_str_t *error);
+static ngx_int_t ngx_http_cycles_level(ngx_http_request_t *r,
+    ngx_http_cycles_ctx_t *ctx, ngx_uint_t level, cycles_str_t *value);
+static ngx_int_t ngx_http_cycles_header(ngx_http_request_t *r,
+    ngx_http_cycles_level_t *level, ngx_str_t *value);
+static ngx_uint_t ngx_http_cycles_header_is(ngx_table_elt_t *h, u_char *name);
 static ngx_int_t ngx_http_cycles_keep_tenant(ngx_http_request_t *r,
     ngx_http_cycles_ctx_t *ctx);
 static ngx_int_t ngx_http_cycles_action(ngx_http_request_t *r,
@@ -138,11 +143,7 @@ ngx_http_cycles_subject(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
             continue;
         }
 
-        if (ngx_http_cycles_evaluate(r, ctx->conf->levels[i],
-                                     ctx->reservation->pool,
-                                     &subject->levels[i])
-            != NGX_OK)
-        {
+        if (ngx_http_cycles_level(r, ctx, i, &subject->levels[i]) != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -211,6 +212,113 @@ ngx_http_cycles_subject(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cycles_level(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
+    ngx_uint_t level, cycles_str_t *value)
+{
+    ngx_str_t                s;
+    ngx_pool_t              *pool;
+    ngx_http_cycles_level_t  *l;
+
+    l = ctx->conf->levels[level];
+    pool = ctx->reservation->pool;
+
+    if (l->header.len == 0 || ngx_http_cycles_header(r, l, &s) != NGX_OK) {
+        return ngx_http_cycles_evaluate(r, &l->value, pool, value);
+    }
+
+    value->len = s.len;
+    value->data = NULL;
+
+    if (s.len) {
+        value->data = ngx_pstrdup(pool, &s);
+        if (value->data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * What "$http_NAME" is, without going through nginx's scripts and each letter
+ * of each header.  NGX_DECLINED: the variable is asked, for it has its value
+ * already, or is another one, or there are two such headers.
+ */
+
+static ngx_int_t
+ngx_http_cycles_header(ngx_http_request_t *r, ngx_http_cycles_level_t *level,
+    ngx_str_t *value)
+{
+    ngx_uint_t                  i, found;
+    ngx_list_part_t            *part;
+    ngx_table_elt_t            *h;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    v = cmcf->variables.elts;
+
+    if (v[level->index].get_handler != level->handler
+        || r->variables[level->index].valid
+        || r->variables[level->index].not_found)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_str_null(value);
+
+    found = 0;
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == level->header.len && h[i].hash
+            && ngx_http_cycles_header_is(&h[i], level->header.data))
+        {
+            if (found) {
+                return NGX_DECLINED;
+            }
+
+            found = 1;
+            *value = h[i].value;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_cycles_header_is(ngx_table_elt_t *h, u_char *name)
+{
+    u_char      ch;
+    ngx_uint_t  i;
+
+    for (i = 0; i < h->key.len; i++) {
+        ch = h->lowcase_key[i];
+
+        if ((ch == '-' ? '_' : ch) != name[i]) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

@@ -535,19 +535,23 @@ cycles_write_head(cycles_out_t *out, const cycles_record_t *rec)
 static void
 cycles_write_subject(cycles_out_t *out, const cycles_subject_t *subject)
 {
-    unsigned  i, mask;
+    unsigned        i, bits;
+    unsigned char  *mask;
 
-    for (mask = 0, i = 0; i < CYCLES_LEVELS; i++) {
-        mask |= (subject->levels[i].len != 0) << i;
+    mask = cycles_out_room(out, 1);
+
+    if (mask == NULL) {
+        return;
     }
 
-    cycles_out_int(out, mask, 1);
-
-    for (i = 0; i < CYCLES_LEVELS; i++) {
-        if (mask & (1 << i)) {
+    for (bits = 0, i = 0; i < CYCLES_LEVELS; i++) {
+        if (subject->levels[i].len) {
+            bits |= 1u << i;
             cycles_out_str(out, subject->levels[i]);
         }
     }
+
+    *mask = bits;
 
     cycles_out_int(out, subject->ndimensions, 1);
 

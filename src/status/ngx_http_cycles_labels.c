@@ -17,6 +17,22 @@
 #define NGX_HTTP_CYCLES_NAME_MAX     128
 
 
+/*
+ * What this process has found last, which is often what is looked for next: it
+ * has the same counters for all its life.
+ */
+
+typedef struct {
+    ngx_http_cycles_name_t          *name;
+    ngx_uint_t                       number;
+} ngx_http_cycles_last_name_t;
+
+typedef struct {
+    uint64_t                         key;
+    ngx_uint_t                       number;
+} ngx_http_cycles_last_key_t;
+
+
 static uint32_t ngx_http_cycles_hash(u_char *p, size_t n);
 static ngx_uint_t ngx_http_cycles_name_find(ngx_http_cycles_namespace_t *ns,
     uint32_t hash, ngx_str_t *name, ngx_uint_t *slot);
@@ -25,9 +41,16 @@ static ngx_uint_t ngx_http_cycles_name_add(ngx_http_cycles_namespace_t *ns,
 static uint64_t ngx_http_cycles_key(ngx_uint_t first, ngx_uint_t reason,
     ngx_http_cycles_labels_t *labels);
 static ngx_uint_t ngx_http_cycles_key_find(ngx_http_cycles_series_t *series,
-    uint64_t key);
+    uint64_t key, ngx_http_cycles_last_key_t *last);
 static ngx_uint_t ngx_http_cycles_series_slot(
     ngx_http_cycles_series_t *series, uint64_t key);
+
+
+static ngx_http_cycles_last_name_t
+    ngx_http_cycles_last_names[NGX_HTTP_CYCLES_NAMES];
+static ngx_http_cycles_last_key_t  ngx_http_cycles_last_request;
+static ngx_http_cycles_last_key_t  ngx_http_cycles_last_usage;
+
 
 
 ngx_uint_t
@@ -38,6 +61,7 @@ ngx_http_cycles_label(ngx_http_cycles_names_e kind, ngx_str_t *name,
     ngx_str_t                     s;
     ngx_uint_t                    number, slot;
     ngx_slab_pool_t              *pool;
+    ngx_http_cycles_last_name_t  *last;
     ngx_http_cycles_namespace_t  *ns;
 
     if (name->len == 0) {
@@ -51,12 +75,22 @@ ngx_http_cycles_label(ngx_http_cycles_names_e kind, ngx_str_t *name,
     s.data = name->data;
     s.len = ngx_min(name->len, NGX_HTTP_CYCLES_NAME_MAX);
 
+    last = &ngx_http_cycles_last_names[kind];
+
+    if (last->name && last->name->len == s.len
+        && ngx_memcmp(last->name->data, s.data, s.len) == 0)
+    {
+        return last->number;
+    }
+
     ns = &ngx_http_cycles_counters->names[kind];
     hash = ngx_http_cycles_hash(s.data, s.len);
 
     number = ngx_http_cycles_name_find(ns, hash, &s, &slot);
 
     if (number) {
+        last->name = ns->names[number];
+        last->number = number;
         return number;
     }
 
@@ -226,7 +260,8 @@ ngx_http_cycles_count_decision(ngx_uint_t verdict, ngx_uint_t reason,
     }
 
     number = ngx_http_cycles_key_find(&ngx_http_cycles_counters->requests,
-                                 ngx_http_cycles_key(verdict, reason, labels));
+                                 ngx_http_cycles_key(verdict, reason, labels),
+                                 &ngx_http_cycles_last_request);
 
     page = &ngx_http_cycles_slice->requests[number
                                             / NGX_HTTP_CYCLES_PAGE_REQUESTS];
@@ -255,7 +290,8 @@ ngx_http_cycles_usage_of(ngx_http_cycles_labels_t *labels)
     }
 
     number = ngx_http_cycles_key_find(&ngx_http_cycles_counters->usages,
-                                 ngx_http_cycles_key(labels->unit, 0, labels));
+                                 ngx_http_cycles_key(labels->unit, 0, labels),
+                                 &ngx_http_cycles_last_usage);
 
     page = &ngx_http_cycles_slice->usages[number
                                           / NGX_HTTP_CYCLES_PAGE_USAGES];
@@ -278,15 +314,22 @@ ngx_http_cycles_usage_of(ngx_http_cycles_labels_t *labels)
 /* what has no room of its own is counted as another model's and tenant's */
 
 static ngx_uint_t
-ngx_http_cycles_key_find(ngx_http_cycles_series_t *series, uint64_t key)
+ngx_http_cycles_key_find(ngx_http_cycles_series_t *series, uint64_t key,
+    ngx_http_cycles_last_key_t *last)
 {
     ngx_uint_t                number;
     ngx_http_cycles_key_t     parts;
     ngx_http_cycles_labels_t  labels;
 
+    if (last->key == key) {
+        return last->number;
+    }
+
     number = ngx_http_cycles_series_find(series, key,
                                          series->max - series->max / 8);
     if (number) {
+        last->key = key;
+        last->number = number;
         return number;
     }
 

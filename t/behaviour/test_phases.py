@@ -9,8 +9,8 @@ import re
 import pytest
 
 import gateway
-from gateway import (Gate, Reply, chat, chat_request, chat_stream, error,
-                     free_port)
+from gateway import (Gate, Reply, budgets, chat, chat_request, chat_stream,
+                     error, free_port)
 from fake_cycles import FakeCycles
 from meter import ALLOCATED, BASE, PROXY, Scene, Whole, cost, estimate
 
@@ -235,6 +235,75 @@ def test_subject_from_a_map(scene):
     x = scene.chat('mapped', headers={'Authorization': 'Bearer key-4'})
     assert x.r.status == 400
     assert x.sent is None
+
+
+def test_subject_from_a_header(nginx, provider):
+    """The value of "$http_NAME" is what nginx has for it, however it came."""
+
+    ng = nginx(http='''
+        cycles_ledger main path=%%DIR%%/ledger budgets=%%DIR%%/budgets.json;
+        cycles_price_table %%PRICES%%;
+        cycles_authority ledger=main;
+        map $http_x_who $http_x_mapped { default $http_x_who; }
+    ''', server='''
+        location /says { return 200 "$http_x_tenant"; }
+        location / {
+            cycles on;
+            cycles_subject tenant $http_x_tenant;
+            cycles_subject app $http_x_app;
+            proxy_pass http://127.0.0.1:%%PROVIDER%%;
+        }
+        location /known/ {
+            if ($http_x_tenant = "nobody") { return 403; }
+            cycles on;
+            cycles_subject tenant $http_x_tenant;
+            proxy_pass http://127.0.0.1:%%PROVIDER%%;
+        }
+        location /mapped/ {
+            cycles on;
+            cycles_subject tenant $http_x_mapped;
+            proxy_pass http://127.0.0.1:%%PROVIDER%%;
+        }
+        location /more/ {
+            cycles on;
+            cycles_subject tenant $http_x_tenant-1;
+            proxy_pass http://127.0.0.1:%%PROVIDER%%;
+        }
+    ''', files={'budgets.json': budgets(
+        ('tenant:acme', ALLOCATED), ('tenant:acme-1', ALLOCATED),
+        ('tenant:other', ALLOCATED))}, provider=provider.port)
+
+    lines = []
+
+    def scope(headers, path='/'):
+        with ng.connect() as conn:
+            conn.send_request('POST', path + 'v1/chat/completions', headers,
+                              chat_request()[2])
+            status = conn.read_response().status
+        lines.append(ng.wait_access_log(len(lines) + 1)[-1])
+        return lines[-1]['cycles_scope'] if status == 200 else status
+
+    assert scope([('X-Tenant', 'acme')]) == 'tenant:acme'
+    assert scope([('x-TENANT', 'acme')]) == 'tenant:acme'
+    assert scope([('X-Tenan', 'acme'), ('X-Tenants', 'acme'),
+                  ('Y-Tenant', 'acme'), ('X-Tenand', 'acme')]) == 400
+    assert scope([('X-Tenand', 'other'), ('X-Tenant', 'acme'),
+                  ('X-App', 'Bot')]) == 'tenant:acme/app:bot'
+    assert scope([('X-%d' % i, 'x') for i in range(30)]
+                 + [('X-Tenant', 'acme')]) == 'tenant:acme'
+    assert scope([('X-Tenant', 'acme')], '/known/') == 'tenant:acme'
+    assert scope([('X-Mapped', 'acme'), ('X-Who', 'other')],
+                 '/mapped/') == 'tenant:other'
+    assert scope([('X-Tenant', 'acme')], '/more/') == 'tenant:acme-1'
+
+    # newer versions of nginx join the values of two
+
+    two = [('X-Tenant', 'acme'), ('X-Tenant', 'other')]
+    with ng.connect() as conn:
+        conn.send_request('GET', '/says', two)
+        says = conn.read_response().body.decode()
+    lines.append(None)
+    assert scope(two) == ('tenant:acme' if says == 'acme' else 400)
 
 
 def test_rate_limit_comes_first(scene):
