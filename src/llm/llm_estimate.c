@@ -103,16 +103,37 @@ static const struct {
 #undef L
 
 
+/* the weights of the other classes, behind another class and behind some */
+
+#define LLM_LOWER_FIRST     235
+#define LLM_LOWER_LETTER    24            /* behind either case */
+#define LLM_UPPER_FIRST     171
+#define LLM_UPPER_LOWER     177
+#define LLM_UPPER_UPPER     140
+#define LLM_DIGIT_FIRST     394
+#define LLM_DIGIT_DIGIT     8
+#define LLM_SPACE_FIRST     1
+#define LLM_SPACE_SPACE     12            /* behind a newline, too */
+#define LLM_NEWLINE_FIRST   257
+#define LLM_NEWLINE_NEWLINE 1
+#define LLM_MARK_FIRST      144
+#define LLM_MARK_MARK       4
+
+
 /* a row for each class that comes before; all from the tail on are alike */
 
+#define LLM_WEIGHTS(lower, upper, digit, space, newline, mark)                \
+    LLM_LOWER_##lower, LLM_UPPER_##upper, LLM_DIGIT_##digit,                  \
+    LLM_SPACE_##space, LLM_NEWLINE_##newline, LLM_MARK_##mark, 0, LLM_LEADS
+
 static const uint16_t  llm_weight[] = {
-    24, 177, 394,  1, 257, 144, 0, LLM_LEADS,
-    24, 140, 394,  1, 257, 144, 0, LLM_LEADS,
-    235, 171,   8,  1, 257, 144, 0, LLM_LEADS,
-    235, 171, 394, 12, 257, 144, 0, LLM_LEADS,
-    235, 171, 394, 12,   1, 144, 0, LLM_LEADS,
-    235, 171, 394,  1, 257,   4, 0, LLM_LEADS,
-    235, 171, 394,  1, 257, 144, 0, LLM_LEADS
+    LLM_WEIGHTS(LETTER, LOWER, FIRST, FIRST, FIRST, FIRST),
+    LLM_WEIGHTS(LETTER, UPPER, FIRST, FIRST, FIRST, FIRST),
+    LLM_WEIGHTS(FIRST, FIRST, DIGIT, FIRST, FIRST, FIRST),
+    LLM_WEIGHTS(FIRST, FIRST, FIRST, SPACE, FIRST, FIRST),
+    LLM_WEIGHTS(FIRST, FIRST, FIRST, SPACE, NEWLINE, FIRST),
+    LLM_WEIGHTS(FIRST, FIRST, FIRST, FIRST, FIRST, MARK),
+    LLM_WEIGHTS(FIRST, FIRST, FIRST, FIRST, FIRST, FIRST)
 };
 
 
@@ -289,6 +310,19 @@ llm_wide_inline __m256i
 llm_wide_letters(__m256i bytes)
 {
     return llm_wide_range(_mm256_or_si256(bytes, llm_bytes(0x20)), 'a', 26);
+}
+
+
+llm_wide_inline uint64_t
+llm_wide_total(__m256i sums)
+{
+    __m128i  half;
+
+    half = _mm_add_epi64(_mm256_castsi256_si128(sums),
+                         _mm256_extracti128_si256(sums, 1));
+
+    return (uint64_t) _mm_cvtsi128_si64(half)
+           + (uint64_t) _mm_extract_epi64(half, 1);
 }
 
 
@@ -484,46 +518,329 @@ llm_wide_valid(llm_bits_t *bits, uint64_t valid)
 }
 
 
-/* as many times 64 bytes as are ASCII and have no escapes: nearly all text */
+/*
+ * Nearly all text is ASCII without escapes, and of that each byte gets its
+ * weight by itself, in three steps of 16 possibilities: its class, whether that
+ * goes with the one before, and the weight.
+ */
 
-llm_wide static const unsigned char *
-llm_estimate_ascii(llm_estimate_t *e, const unsigned char *p,
-    const unsigned char *last)
+typedef enum {
+    LLM_PLAIN_LOWER = 0,
+    LLM_PLAIN_UPPER,
+    LLM_PLAIN_SPACE,                      /* in front of a byte newlines, too */
+    LLM_PLAIN_MARK,
+    LLM_PLAIN_DIGIT,                      /* it has a bit of its own */
+    LLM_PLAIN_TAIL                        /* only in front of a byte */
+} llm_plain_class_t;
+
+
+/*
+ * Classes differ in 0 if they are the same, in 1 if they are letters, or two
+ * others that are nothing to each other, and else in more.
+ */
+
+#define LLM_PLAIN_SAME   0
+#define LLM_PLAIN_CASE   5
+#define LLM_PLAIN_FIRST  10
+
+
+/* the weight of a digit is no byte without that */
+
+#define LLM_PLAIN_DIGIT_MORE  256
+
+
+/* what is the same for all bytes, and would be made anew for each 64 */
+
+typedef struct {
+    __m256i               control;
+    __m256i               slash;
+    __m256i               nibble;
+} llm_plain_t;
+
+#define llm_plain_keep(bytes)  __asm__ ("" : "+x" (bytes))
+
+
+llm_wide_inline void
+llm_plain_init(llm_plain_t *k)
 {
-    uint64_t              sum;
-    llm_bits_t            bits, before;
-    llm_view_t            v;
-    const unsigned char  *begin;
+    k->control = llm_bytes(0x1f);
+    k->slash = llm_bytes('\\');
+    k->nibble = llm_bytes(0x0f);
 
-    begin = p;
-    sum = 0;
+    llm_plain_keep(k->control);
+    llm_plain_keep(k->slash);
+    llm_plain_keep(k->nibble);
+}
 
-    llm_wide_before(&before, e->previous);
 
-    v.left = LLM_WIDE_HALF;
-    v.right = 0;
+/* the same 16 bytes in both halves: a table for each of them */
+
+llm_wide_inline __m256i
+llm_plain_table(const unsigned char *table)
+{
+    return _mm256_broadcastsi128_si256(
+               _mm_loadu_si128((const __m128i *) table));
+}
+
+
+/* no backslash, and not below a blank, as is what is not ASCII */
+
+llm_wide_inline __m256i
+llm_plain_bytes(const llm_plain_t *k, __m256i bytes)
+{
+    return _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, k->slash),
+                               _mm256_cmpgt_epi8(bytes, k->control));
+}
+
+
+llm_wide_inline unsigned
+llm_plain_text(__m256i bytes)
+{
+    return (unsigned) _mm256_movemask_epi8(bytes);
+}
+
+
+/* a table has the sets that four bits of a byte allow, a bit for a set */
+
+llm_wide_inline __m256i
+llm_plain_classes(const llm_plain_t *k, __m256i bytes)
+{
+    __m256i  high, sets;
+
+    static const unsigned char  low_bits[16] = {
+        0x2e, 0x37, 0x37, 0x37, 0x37, 0x37, 0x37, 0x37,
+        0x37, 0x37, 0x33, 0x11, 0x11, 0x11, 0x11, 0x11
+    };
+
+    static const unsigned char  high_bits[16] = {
+        [0x2] = 0x08,                     /* a blank */
+        [0x3] = 0x04,                     /* 0 to 9 */
+        [0x4] = 0x10,                     /* A to O */
+        [0x5] = 0x20,                     /* P to Z */
+        [0x6] = 0x01,                     /* a to o */
+        [0x7] = 0x02                      /* p to z */
+    };
+
+    static const unsigned char  classes[16] = {
+        [0x00] = LLM_PLAIN_MARK,
+        [0x01] = LLM_PLAIN_LOWER,
+        [0x02] = LLM_PLAIN_LOWER,
+        [0x04] = LLM_PLAIN_DIGIT,
+        [0x08] = LLM_PLAIN_SPACE,
+        [0x0f] = LLM_PLAIN_UPPER          /* 0x10 and 0x20 */
+    };
+
+    high = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), k->nibble);
+
+    sets = _mm256_and_si256(
+               _mm256_shuffle_epi8(llm_plain_table(low_bits), bytes),
+               _mm256_shuffle_epi8(llm_plain_table(high_bits), high));
+
+    return _mm256_shuffle_epi8(llm_plain_table(classes),
+                               _mm256_min_epu8(sets, k->nibble));
+}
+
+
+/* the weights of 32 bytes; the last one of before is in front of them */
+
+llm_wide_inline __m256i
+llm_plain_weights(__m256i classes, __m256i before)
+{
+    __m256i  differ;
+
+    static const unsigned char  base[16] = {
+        LLM_PLAIN_SAME, LLM_PLAIN_CASE, LLM_PLAIN_FIRST, LLM_PLAIN_FIRST,
+        LLM_PLAIN_FIRST, LLM_PLAIN_FIRST, LLM_PLAIN_FIRST, LLM_PLAIN_FIRST
+    };
+
+    static const unsigned char  weights[16] = {
+        LLM_LOWER_LETTER, LLM_UPPER_UPPER, LLM_SPACE_SPACE, LLM_MARK_MARK,
+        LLM_DIGIT_DIGIT,
+
+        LLM_LOWER_LETTER, LLM_UPPER_LOWER, LLM_SPACE_FIRST, LLM_MARK_FIRST,
+        LLM_DIGIT_FIRST - LLM_PLAIN_DIGIT_MORE,
+
+        LLM_LOWER_FIRST, LLM_UPPER_FIRST, LLM_SPACE_FIRST, LLM_MARK_FIRST,
+        LLM_DIGIT_FIRST - LLM_PLAIN_DIGIT_MORE
+    };
+
+    before = _mm256_permute2x128_si256(before, classes, 0x21);
+    differ = _mm256_xor_si256(_mm256_alignr_epi8(classes, before, 15),
+                              classes);
+
+    return _mm256_shuffle_epi8(
+               llm_plain_table(weights),
+               _mm256_add_epi8(
+                   _mm256_shuffle_epi8(llm_plain_table(base), differ),
+                   classes));
+}
+
+
+llm_wide_inline uint64_t
+llm_plain_digits(__m256i classes)
+{
+    return llm_wide_mask(_mm256_slli_epi16(classes, 5));
+}
+
+
+/* of digits, those that are behind none weigh more than a byte has */
+
+llm_wide_inline uint64_t
+llm_plain_more(uint64_t digits, uint64_t before)
+{
+    return llm_count(digits & ~(digits << 1 | before)) * LLM_PLAIN_DIGIT_MORE;
+}
+
+
+/* what is in front of the first byte, in all 32 */
+
+llm_wide_inline __m256i
+llm_plain_row(unsigned row)
+{
+    switch (row) {
+
+    case LLM_ROW(LLM_LOWER):
+        return llm_bytes(LLM_PLAIN_LOWER);
+
+    case LLM_ROW(LLM_UPPER):
+        return llm_bytes(LLM_PLAIN_UPPER);
+
+    case LLM_ROW(LLM_DIGIT):
+        return llm_bytes(LLM_PLAIN_DIGIT);
+
+    case LLM_ROW(LLM_SPACE):
+    case LLM_ROW(LLM_NEWLINE):
+        return llm_bytes(LLM_PLAIN_SPACE);
+
+    case LLM_ROW(LLM_MARK):
+        return llm_bytes(LLM_PLAIN_MARK);
+
+    default:
+        return llm_bytes(LLM_PLAIN_TAIL);
+    }
+}
+
+
+/* the bytes of 32 from first on, and before last */
+
+llm_wide_inline __m256i
+llm_plain_valid(unsigned first, unsigned last)
+{
+    __m256i  n;
+
+    static const unsigned char  number[32] = {
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
+        20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    };
+
+    n = llm_wide_load(number);
+
+    return _mm256_andnot_si256(_mm256_cmpgt_epi8(llm_bytes(first), n),
+                               _mm256_cmpgt_epi8(llm_bytes(last), n));
+}
+
+
+/*
+ * Text up to what is not ASCII or begins an escape, which may be its first
+ * byte; of what precedes it so much can be read that there are 32 bytes.
+ */
+
+llm_wide __attribute__((noinline)) static const unsigned char *
+llm_estimate_ascii(llm_estimate_t *e, const unsigned char *begin,
+    const unsigned char *p, const unsigned char *last)
+{
+    size_t                n;
+    uint64_t              digits, more, was;
+    unsigned              first, end, stops;
+    __m256i               a, b, sum, before;
+    llm_plain_t           k;
+    const unsigned char  *text;
+
+    llm_plain_init(&k);
+
+    text = p;
+    more = 0;
+    was = (e->previous == LLM_ROW(LLM_DIGIT));
+    sum = _mm256_setzero_si256();
+    before = llm_plain_row(e->previous);
 
     for ( /* void */ ; last - p >= LLM_WIDE; p += LLM_WIDE) {
 
-        v.first = llm_wide_load(p);
-        v.second = llm_wide_load(p + LLM_WIDE_HALF);
+        a = llm_wide_load(p);
+        b = llm_wide_load(p + LLM_WIDE_HALF);
 
-        if (llm_wide_mask(_mm256_or_si256(llm_wide_stops(v.first),
-                                          llm_wide_stops(v.second))))
+        if (~llm_plain_text(_mm256_and_si256(llm_plain_bytes(&k, a),
+                                             llm_plain_bytes(&k, b))))
         {
             break;
         }
 
-        llm_wide_classes(&bits, &v);
-        bits.high = 0;
-        llm_wide_valid(&bits, ~(uint64_t) 0);
+        a = llm_plain_classes(&k, a);
+        b = llm_plain_classes(&k, b);
 
-        sum += llm_wide_sum(&bits, &before);
-        before = bits;
+        sum = _mm256_add_epi64(
+                  sum, _mm256_sad_epu8(llm_plain_weights(a, before),
+                                       _mm256_setzero_si256()));
+        sum = _mm256_add_epi64(
+                  sum, _mm256_sad_epu8(llm_plain_weights(b, a),
+                                       _mm256_setzero_si256()));
+        before = b;
+
+        if (was | llm_plain_digits(_mm256_or_si256(a, b))) {
+            digits = llm_plain_digits(a)
+                     | llm_plain_digits(b) << LLM_WIDE_HALF;
+
+            more += llm_plain_more(digits, was);
+            was = digits >> 63;
+        }
     }
 
-    if (p != begin) {
-        e->sum += sum;
+    while (p < last) {
+
+        n = (size_t) (last - p);
+        first = (n < LLM_WIDE_HALF) ? (unsigned) (LLM_WIDE_HALF - n) : 0;
+
+        a = llm_wide_load(p - first);
+        stops = ~llm_plain_text(llm_plain_bytes(&k, a)) >> first << first;
+        end = stops ? (unsigned) __builtin_ctz(stops) : LLM_WIDE_HALF;
+
+        if (end == first) {
+            break;
+        }
+
+        b = llm_plain_valid(first, end);
+        a = llm_plain_classes(&k, a);
+
+        if (p == text && first) {
+
+            /* what is there may be something else */
+
+            a = _mm256_blendv_epi8(before, a, b);
+        }
+
+        sum = _mm256_add_epi64(
+                  sum,
+                  _mm256_sad_epu8(
+                      _mm256_and_si256(llm_plain_weights(a, before), b),
+                      _mm256_setzero_si256()));
+        before = a;
+
+        digits = llm_plain_digits(a) & llm_wide_mask(b);
+
+        if (digits | was) {
+            more += llm_plain_more(digits, was << first);
+            was = digits >> 31;
+        }
+
+        p += end - first;
+
+        if (stops) {
+            break;
+        }
+    }
+
+    if (p != text) {
+        e->sum += llm_wide_total(sum) + more;
         e->previous = llm_class[p[-1]].row;
     }
 
@@ -538,7 +855,6 @@ llm_wide_leads(__m256i bytes)
 {
     unsigned  i;
     __m256i   high, low, weights, row;
-    __m128i   half;
 
     static const unsigned char  lead[3][16] = {
         { 245, 245, 245, 245, 245, 245, 245, 245,
@@ -561,16 +877,11 @@ llm_wide_leads(__m256i bytes)
                       _mm256_shuffle_epi8(row, low)));
     }
 
-    weights = _mm256_sad_epu8(weights, _mm256_setzero_si256());
-    half = _mm_add_epi64(_mm256_castsi256_si128(weights),
-                         _mm256_extracti128_si256(weights, 1));
-
     /* the weight of these is no byte */
 
     high = _mm256_cmpeq_epi8(high, llm_bytes(0xf0));
 
-    return (uint64_t) _mm_cvtsi128_si64(half)
-           + (uint64_t) _mm_extract_epi64(half, 1)
+    return llm_wide_total(_mm256_sad_epu8(weights, _mm256_setzero_si256()))
            + llm_count(llm_wide_mask(high)) * llm_weight[LLM_LEAD + 9];
 }
 
@@ -595,9 +906,11 @@ llm_estimate_wide(llm_estimate_t *e, const unsigned char *begin,
         /* what has an escape, or is not ASCII, is rarely alone */
 
         if ((stops | high) == 0) {
-            p = llm_estimate_ascii(e, p, last);
+            p = llm_estimate_ascii(e, begin, p, last);
 
-            if (p == last) {
+            if (p == last
+                || (last - begin < LLM_WIDE && last - p < LLM_WIDE_HALF))
+            {
                 break;
             }
         }
