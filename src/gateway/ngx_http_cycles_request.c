@@ -373,6 +373,12 @@ ngx_http_cycles_ask_identity(ngx_http_request_t *r)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h, *copy;
 
+#if (NGX_HTTP_GZIP)
+    if (r->headers_in.accept_encoding == NULL) {
+        return NGX_OK;
+    }
+#endif
+
     part = &r->headers_in.headers.part;
     h = part->elts;
 

@@ -79,6 +79,7 @@ static int cycles_ledger_recover(cycles_ledger_t *ledger);
 static int cycles_ledger_sync_once(cycles_ledger_t *ledger);
 static unsigned cycles_holders_read(cycles_ledger_t *ledger,
     cycles_holder_t *holders);
+static uint64_t cycles_high48(uint64_t n);
 static void cycles_id_mask(cycles_ledger_t *ledger, const uint8_t *id,
     cycles_digest_t *mask);
 static void cycles_pause(void);
@@ -777,16 +778,14 @@ cycles_ledger_uuid(cycles_ledger_t *ledger, uint8_t *id)
 int
 cycles_ledger_id(cycles_ledger_t *ledger, uint8_t *id, int64_t now)
 {
-    int  i;
+    uint64_t  time;
 
     if (cycles_ledger_uuid(ledger, id) != 0) {
         return -1;
     }
 
-    for (i = 5; i >= 0; i--) {
-        id[i] = (uint8_t) now;
-        now >>= 8;
-    }
+    time = cycles_high48((uint64_t) now);
+    memcpy(id, &time, 6);
 
     id[6] = (id[6] & 0x0f) | 0x70;
 
@@ -804,15 +803,31 @@ cycles_ledger_id(cycles_ledger_t *ledger, uint8_t *id, int64_t now)
 void
 cycles_ledger_id_number(cycles_ledger_t *ledger, uint8_t *id, uint64_t seq)
 {
-    int              i;
+    uint64_t         bits;
     cycles_digest_t  mask;
 
     cycles_id_mask(ledger, id, &mask);
 
-    for (i = 15; i >= CYCLES_ID_RANDOM; i--) {
-        id[i] = (uint8_t) seq ^ mask.bytes[i];
-        seq >>= 8;
-    }
+    bits = 0;
+    memcpy(&bits, mask.bytes + CYCLES_ID_RANDOM, 6);
+
+    bits ^= cycles_high48(seq);
+    memcpy(id + CYCLES_ID_RANDOM, &bits, 6);
+}
+
+
+/* as its first six bytes in memory are: those of n, the highest one first */
+
+static uint64_t
+cycles_high48(uint64_t n)
+{
+    n <<= 16;
+
+#if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+    n = __builtin_bswap64(n);
+#endif
+
+    return n;
 }
 
 

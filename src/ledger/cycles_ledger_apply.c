@@ -22,6 +22,8 @@ static int cycles_apply_effects(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static int cycles_apply_reserve(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
+static void cycles_cell_segments(cycles_cell_t *cell,
+    const cycles_subject_t *subject);
 static int cycles_apply_settle(cycles_ledger_t *ledger,
     const cycles_record_t *rec);
 static int cycles_apply_extend(cycles_ledger_t *ledger,
@@ -229,12 +231,11 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     cell->record = rec->seq;
     memcpy(cell->id, rec->id, 16);
 
-    for (i = 0; i < CYCLES_LEVELS; i++) {
-        if (rec->subject->levels[i].len) {
-            cell->segments[i] = cycles_segment_hash(
-                                            rec->subject->levels[i].data,
-                                            rec->subject->levels[i].len);
-        }
+    if (rec->segments) {
+        memcpy(cell->segments, rec->segments, sizeof(cell->segments));
+
+    } else {
+        cycles_cell_segments(cell, rec->subject);
     }
 
     cell->fresh = rec->fresh_key;
@@ -276,6 +277,20 @@ cycles_apply_reserve(cycles_ledger_t *ledger, const cycles_record_t *rec)
     }
 
     return cycles_apply_effects(ledger, rec);
+}
+
+
+static void
+cycles_cell_segments(cycles_cell_t *cell, const cycles_subject_t *subject)
+{
+    unsigned  i;
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        if (subject->levels[i].len) {
+            cell->segments[i] = cycles_segment_hash(subject->levels[i].data,
+                                                    subject->levels[i].len);
+        }
+    }
 }
 
 
@@ -724,7 +739,8 @@ cycles_tenant_create(cycles_ledger_t *ledger, const cycles_tenant_def_t *def)
     }
 
     bucket = cycles_memory_bucket(ledger, &ledger->shm->tenants,
-                                  cycles_scope_hash_str(def->tenant_id));
+                                  cycles_segment_hash(def->tenant_id.data,
+                                                      def->tenant_id.len));
     tenant->next = *bucket;
     *bucket = ref;
 

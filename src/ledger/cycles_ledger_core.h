@@ -162,12 +162,16 @@ typedef struct {
 
     uint8_t               id[16];         /* reservation or event */
     cycles_digest_t       digest;         /* of the payload */
-    cycles_str_t          owner;          /* the tenant whose key it is, */
-    cycles_tenant_t      *owner_at;       /* and of a reserve, where it is */
+    cycles_str_t          owner;          /* the tenant whose key it is */
     cycles_str_t          key;
     cycles_str_t          trace_id;
     cycles_str_t          metadata;
     unsigned              texts_omitted;
+
+    /* of a reserve, what is known but for records that have been read */
+
+    cycles_tenant_t      *owner_at;
+    const uint32_t       *segments;       /* of the subject, as in a cell */
 
     const cycles_subject_t  *subject;
     const cycles_action_t   *action;
@@ -611,7 +615,9 @@ typedef struct {
         uint32_t          hash;
     } prefix[CYCLES_LEVELS];
     cycles_str_t          tenant;         /* in path, lower case */
-    uint32_t              tenant_hash;
+    uint32_t              segments[CYCLES_LEVELS];   /* as
+                                                        cycles_segment_hash()
+                                                        has them, 0: none */
 } cycles_scopes_t;
 
 

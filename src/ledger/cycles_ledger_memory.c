@@ -917,7 +917,7 @@ cycles_tenant_find(cycles_ledger_t *ledger, const unsigned char *id,
     str.len = len;
     str.data = (unsigned char *) id;
 
-    return cycles_tenant_hashed(ledger, str, cycles_scope_hash_str(str));
+    return cycles_tenant_hashed(ledger, str, cycles_segment_hash(id, len));
 }
 
 

@@ -399,6 +399,7 @@ cycles_kept_reservation(cycles_ledger_t *ledger, sqlite3_stmt *st,
 
     rec->type = CYCLES_RECORD_RESERVE;
     rec->owner_at = NULL;
+    rec->segments = NULL;
     rec->fresh_key = sqlite3_column_int(st, CYCLES_KEPT_FRESH);
     rec->policy = cycles_column_policy(st, CYCLES_KEPT_POLICY);
     rec->decision = cycles_column_name(st, CYCLES_KEPT_DECISION,

@@ -806,6 +806,7 @@ cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
     cycles_read_head(in, rec);
     rec->owner = cycles_in_str(in);
     rec->owner_at = NULL;
+    rec->segments = NULL;
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
     rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);

@@ -265,7 +265,7 @@ cycles_reserve_evaluate(cycles_ledger_t *ledger, cycles_reserving_t *r,
     estimate = r->rq->estimate;
 
     r->tenant = cycles_tenant_hashed(ledger, r->scopes.tenant,
-                                     r->scopes.tenant_hash);
+                                     r->scopes.segments[CYCLES_TENANT]);
 
     if (r->tenant && r->tenant->status != CYCLES_TENANT_ACTIVE) {
         return (r->tenant->status == CYCLES_TENANT_IS_CLOSED)
@@ -478,6 +478,7 @@ cycles_record_request(cycles_record_t *rec, const cycles_reserving_t *r,
     rec->digest = r->digest;
     rec->owner = r->scopes.tenant;
     rec->owner_at = r->tenant;
+    rec->segments = r->scopes.segments;
     rec->key = r->rq->idempotency_key;
     rec->trace_id = r->rq->trace_id;
     rec->subject = &r->rq->subject;

@@ -293,7 +293,7 @@ cycles_scopes_derive(const cycles_subject_t *subject,
     scopes->n = 0;
     scopes->tenant.len = 0;
     scopes->tenant.data = NULL;
-    scopes->tenant_hash = CYCLES_HASH_INIT;
+    memset(scopes->segments, 0, sizeof(scopes->segments));
 
     for (level = 0; level < CYCLES_LEVELS; level++) {
         value = subject->levels[level];
@@ -330,9 +330,7 @@ cycles_scopes_derive(const cycles_subject_t *subject,
             *p++ = ch;
         }
 
-        if (level == CYCLES_TENANT) {
-            scopes->tenant_hash = own;
-        }
+        scopes->segments[level] = own ? own : 1;
 
         scopes->prefix[scopes->n].len = p - scopes->path;
         scopes->prefix[scopes->n].hash = hash;
