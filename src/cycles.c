@@ -10,7 +10,6 @@
 
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <openssl/rand.h>
 
@@ -18,7 +17,7 @@
 #include "cycles_scan.h"
 
 
-#define CYCLES_RANDOM_BATCH  4080
+#define CYCLES_RANDOM_BATCH  16368
 
 
 /* random bytes that nobody has had */
@@ -340,23 +339,20 @@ cycles_random_page(void)
 {
 #ifdef MADV_WIPEONFORK
 
-    void    *page;
-    size_t   size;
+    void  *page;
 
-    size = (size_t) sysconf(_SC_PAGESIZE);
-
-    page = mmap(NULL, size, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS,
-                -1, 0);
+    page = mmap(NULL, sizeof(cycles_random_t), PROT_READ|PROT_WRITE,
+                MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED) {
         return NULL;
     }
 
-    if (madvise(page, size, MADV_WIPEONFORK) == 0) {
+    if (madvise(page, sizeof(cycles_random_t), MADV_WIPEONFORK) == 0) {
         return page;
     }
 
-    (void) munmap(page, size);
+    (void) munmap(page, sizeof(cycles_random_t));
 
 #endif
 

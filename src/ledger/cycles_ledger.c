@@ -40,7 +40,7 @@
 
 #define CYCLES_LOCK_SPINS      100
 
-#define CYCLES_RANDOM_SIZE     4096
+#define CYCLES_RANDOM_SIZE     16384
 
 /* bytes of an id before the number of its record */
 #define CYCLES_ID_RANDOM       10
