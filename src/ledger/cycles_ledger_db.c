@@ -102,14 +102,14 @@ static const char  cycles_db_schema[] =
     "  metadata TEXT,"
     "  definition BLOB NOT NULL);"
 
-    /* what changes all the time is in small rows */
+    /* what changes all the time is in few rows, see cycles_ledger_sums.c */
 
     "CREATE TABLE budget_sums ("
-    "  id INTEGER PRIMARY KEY,"
-    "  reserved INTEGER NOT NULL,"
-    "  spent INTEGER NOT NULL,"
-    "  debt INTEGER NOT NULL,"
-    "  is_over_limit INTEGER NOT NULL);"
+    "  block INTEGER PRIMARY KEY,"
+    "  reserved TEXT NOT NULL,"
+    "  spent TEXT NOT NULL,"
+    "  debt TEXT NOT NULL,"
+    "  is_over_limit TEXT NOT NULL);"
 
     "CREATE TABLE budget_rows ("
     "  id INTEGER PRIMARY KEY,"
@@ -133,8 +133,12 @@ static const char  cycles_db_schema[] =
     "  period_end_ms INTEGER,"
     "  UNIQUE (scope, unit));"
 
-    "CREATE VIEW budgets AS SELECT * FROM budget_rows"
-    "  JOIN budget_sums USING (id);"
+    "CREATE VIEW budgets AS SELECT b.*,"
+    "  s.reserved ->> (b.id % 64) AS reserved,"
+    "  s.spent ->> (b.id % 64) AS spent,"
+    "  s.debt ->> (b.id % 64) AS debt,"
+    "  s.is_over_limit ->> (b.id % 64) AS is_over_limit"
+    "  FROM budget_rows AS b JOIN budget_sums AS s ON s.block = b.id / 64;"
 
     "CREATE VIEW balances AS SELECT scope, unit, allocated,"
     "  allocated - spent - reserved - debt AS remaining, reserved, spent,"

@@ -248,16 +248,6 @@ typedef struct {
 } cycles_kept_t;
 
 
-/* what records do to one budget, until it is written */
-
-typedef struct {
-    cycles_effect_t   sum;                /* over_limit as of the last one */
-    unsigned          used;
-} cycles_fold_sum_t;
-
-#define CYCLES_FOLD_SUMS  8192
-
-
 typedef enum {
     CYCLES_FOLD_BEGIN = 0,
     CYCLES_FOLD_COMMIT,
@@ -265,8 +255,9 @@ typedef enum {
     CYCLES_FOLD_ADMIN_KEY,
     CYCLES_FOLD_TENANT,
     CYCLES_FOLD_BUDGET,
-    CYCLES_FOLD_NO_SUMS,
     CYCLES_FOLD_SUMS_OF,
+    CYCLES_FOLD_SUMS,
+    CYCLES_FOLD_NEW_SUMS,
     CYCLES_FOLD_STATUS,
     CYCLES_FOLD_CHANGE,
     CYCLES_FOLD_ALLOCATED,
@@ -292,6 +283,7 @@ typedef enum {
 
 
 typedef struct cycles_held_s  cycles_held_t;
+typedef struct cycles_sums_s  cycles_sums_t;
 
 
 /* records of one transaction */
@@ -322,8 +314,7 @@ typedef struct cycles_folder_s {
     char                copies[CYCLES_FOLD_COPIES];
     size_t              copied;
 
-    cycles_fold_sum_t   sums[CYCLES_FOLD_SUMS];
-    unsigned            nsums;
+    cycles_sums_t      *sums;             /* NULL: nothing yet */
     unsigned            late;             /* there is a lot to fold */
     cycles_held_t      *held;             /* NULL: nothing yet */
 } cycles_folder_t;
@@ -530,10 +521,6 @@ void cycles_write_tags(cycles_json_t *js, const void *data);
 int cycles_fold_committed_rows(cycles_folder_t *f,
     const cycles_held_row_t *rows);
 
-/* writes the sums of the budgets that records have changed */
-
-int cycles_fold_sums(cycles_folder_t *f);
-
 /* a prepared statement, reset; NULL: the database has failed */
 
 sqlite3_stmt *cycles_fold_statement(cycles_folder_t *f,
@@ -542,6 +529,22 @@ sqlite3_stmt *cycles_fold_statement(cycles_folder_t *f,
 /* runs it; changes: how many rows it has to change, -1: any number */
 
 int cycles_fold_run(cycles_folder_t *f, sqlite3_stmt *st, int changes);
+
+
+/* cycles_ledger_sums.c: what records do to budgets */
+
+/* budgets whose sums are one row, those of id / CYCLES_SUMS_BLOCK */
+#define CYCLES_SUMS_BLOCK  64
+
+/* adds what a record does; the sums are in the tables once they are written */
+
+int cycles_sums_add(cycles_folder_t *f, const cycles_record_t *rec);
+int cycles_sums_write(cycles_folder_t *f);
+void cycles_sums_forget(cycles_folder_t *f);
+
+/* number n of an array of a row; -1: it is not there */
+
+int cycles_sums_at(cycles_str_t array, unsigned n, int64_t *sum);
 
 
 /* cycles_ledger_bundle.c: reservations that tell little that is their own */

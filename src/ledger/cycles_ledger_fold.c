@@ -51,6 +51,7 @@ static int cycles_folder_may_create(cycles_folder_t *f, char *err,
     size_t errlen);
 static int cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now,
     char *err, size_t errlen);
+static int cycles_fold_failed(const cycles_folder_t *f);
 static int cycles_fold_records(cycles_folder_t *f, uint64_t target, char *err,
     size_t errlen);
 static int cycles_fold_segment(cycles_folder_t *f, cycles_reader_t *reader,
@@ -213,6 +214,7 @@ cycles_folder_free(cycles_ledger_t *ledger)
     cycles_folder_close_db(f);
     close(f->lock_fd);
     free(f->held);
+    free(f->sums);
     free(f->text);
     free(f);
 }
@@ -393,25 +395,41 @@ cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now, char *err,
     if (cycles_fold_step(f, CYCLES_FOLD_BEGIN) == 0
         && cycles_fold_records(f, target, err, errlen) == 0
         && cycles_held_write_all(f) == 0
-        && cycles_fold_sums(f) == 0
+        && cycles_sums_write(f) == 0
         && cycles_fold_meta(f, now) == 0
         && cycles_fold_step(f, CYCLES_FOLD_COMMIT) == 0)
     {
         return 0;
     }
 
-    if (err[0] == '\0') {
+    if (err[0] == '\0' && cycles_fold_failed(f)) {
         cycles_db_error(f->ledger, f->db, err, errlen);
+
+    } else if (err[0] == '\0') {
+        snprintf(err, errlen, "\"%s/" CYCLES_DB_NAME "\" does not fit the log:"
+                 " restore it from a backup", f->ledger->path);
     }
 
     (void) sqlite3_exec(f->db, "ROLLBACK", NULL, NULL, NULL);
 
     cycles_held_forget(f);
-    memset(f->sums, 0, sizeof(f->sums));
-    f->nsums = 0;
+    cycles_sums_forget(f);
     f->meta = before;
 
     return -1;
+}
+
+
+/* whether it was the database that could not do it */
+
+static int
+cycles_fold_failed(const cycles_folder_t *f)
+{
+    int  code;
+
+    code = sqlite3_errcode(f->db);
+
+    return code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
 }
 
 
@@ -525,7 +543,6 @@ static int
 cycles_fold_next(cycles_folder_t *f, cycles_reader_t *reader,
     const unsigned char *buf, size_t len, char *err, size_t errlen)
 {
-    int          failed;
     uint64_t     seq;
     const char  *reason;
 
@@ -537,11 +554,7 @@ cycles_fold_next(cycles_folder_t *f, cycles_reader_t *reader,
     }
 
     if (reason == NULL && cycles_fold_record(f, &f->record, buf, len) != 0) {
-        failed = sqlite3_errcode(f->db);
-
-        if (failed != SQLITE_OK && failed != SQLITE_ROW
-            && failed != SQLITE_DONE)
-        {
+        if (cycles_fold_failed(f)) {
             return -1;
         }
 

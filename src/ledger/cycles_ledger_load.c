@@ -70,7 +70,10 @@ cycles_tables_load(cycles_ledger_t *ledger, cycles_db_meta_t *meta, char *err,
         rc = cycles_load_rows(ledger, db, "SELECT definition, status,"
                               " allocated, updated_at_ms, reserved, spent,"
                               " debt, is_over_limit, period_start_ms,"
-                              " period_end_ms FROM budgets ORDER BY id",
+                              " period_end_ms, id FROM budget_rows JOIN"
+                              " budget_sums ON block = id / "
+                              CYCLES_STRING(CYCLES_SUMS_BLOCK)
+                              " ORDER BY id",
                               cycles_load_budget, err, errlen);
     }
 
@@ -198,6 +201,8 @@ static int
 cycles_load_budget(cycles_ledger_t *ledger, sqlite3 *db, sqlite3_stmt *st)
 {
     int               status;
+    int64_t           over_limit;
+    unsigned          n;
     cycles_effect_t  *sum;
     cycles_record_t  *rec;
 
@@ -225,11 +230,17 @@ cycles_load_budget(cycles_ledger_t *ledger, sqlite3 *db, sqlite3_stmt *st)
     }
 
     sum = &rec->effects[0];
+    n = (unsigned) (sqlite3_column_int64(st, 10) % CYCLES_SUMS_BLOCK);
 
-    sum->reserved = sqlite3_column_int64(st, 4);
-    sum->spent = sqlite3_column_int64(st, 5);
-    sum->debt = sqlite3_column_int64(st, 6);
-    sum->over_limit = sqlite3_column_int(st, 7);
+    if (cycles_sums_at(cycles_column_str(st, 4), n, &sum->reserved) != 0
+        || cycles_sums_at(cycles_column_str(st, 5), n, &sum->spent) != 0
+        || cycles_sums_at(cycles_column_str(st, 6), n, &sum->debt) != 0
+        || cycles_sums_at(cycles_column_str(st, 7), n, &over_limit) != 0)
+    {
+        return -1;
+    }
+
+    sum->over_limit = (over_limit != 0);
 
     return cycles_kept_apply(ledger);
 }

@@ -53,8 +53,6 @@ static int cycles_fold_event(cycles_folder_t *f, const cycles_record_t *rec,
 static int cycles_fold_decision(cycles_folder_t *f,
     const cycles_record_t *rec, const unsigned char *buf, size_t len);
 
-static int cycles_fold_effects(cycles_folder_t *f,
-    const cycles_record_t *rec);
 static int cycles_fold_request(cycles_folder_t *f, cycles_bind_t *b,
     const cycles_record_t *rec, const char *operation, unsigned fresh);
 static int cycles_fold_subject(cycles_folder_t *f, cycles_bind_t *b,
@@ -199,12 +197,17 @@ static const char *const  cycles_fold_sql[CYCLES_FOLD_STATEMENTS] = {
     " period_start_ms = excluded.period_start_ms,"
     " period_end_ms = excluded.period_end_ms",
 
-    /* CYCLES_FOLD_NO_SUMS */
-    "INSERT OR IGNORE INTO budget_sums VALUES (?, 0, 0, 0, 0)",
-
     /* CYCLES_FOLD_SUMS_OF */
-    "UPDATE budget_sums SET reserved = reserved + ?, spent = spent + ?,"
-    " debt = debt + ?, is_over_limit = ? WHERE id = ?",
+    "SELECT reserved, spent, debt, is_over_limit FROM budget_sums"
+    " WHERE block = ?",
+
+    /* CYCLES_FOLD_SUMS */
+    "UPDATE budget_sums SET reserved = ?, spent = ?, debt = ?,"
+    " is_over_limit = ? WHERE block = ?",
+
+    /* CYCLES_FOLD_NEW_SUMS */
+    "INSERT INTO budget_sums (reserved, spent, debt, is_over_limit, block)"
+    " VALUES (?, ?, ?, ?, ?)",
 
     /* CYCLES_FOLD_STATUS */
     "UPDATE budget_rows SET status = ?, updated_at_ms = ? WHERE id = ?",
@@ -347,7 +350,7 @@ cycles_fold_record(cycles_folder_t *f, const cycles_record_t *rec,
         return -1;
     }
 
-    return cycles_fold_effects(f, rec);
+    return cycles_sums_add(f, rec);
 }
 
 
@@ -419,22 +422,7 @@ cycles_fold_budget(cycles_folder_t *f, const cycles_record_t *rec,
     cycles_fold_caps_of(&b, def);
     cycles_fold_period_of(&b, &def->period);
 
-    if (cycles_fold_run(f, st, 1) != 0) {
-        return -1;
-    }
-
-    /* those of a budget that is defined anew stay */
-
-    st = cycles_fold_statement(f, CYCLES_FOLD_NO_SUMS);
-
-    if (st == NULL) {
-        return -1;
-    }
-
-    cycles_bind_init(&b, st);
-    cycles_bind_int(&b, rec->def_id);
-
-    return cycles_fold_run(f, st, -1);
+    return cycles_fold_run(f, st, 1);
 }
 
 
@@ -1353,91 +1341,6 @@ cycles_bind_policy(cycles_bind_t *b, unsigned policy)
     } else {
         cycles_bind_name(b, cycles_policy_name(policy));
     }
-}
-
-
-/*
- * Many records change the same few budgets: their rows are written once for
- * all of them.
- */
-
-static int
-cycles_fold_effects(cycles_folder_t *f, const cycles_record_t *rec)
-{
-    unsigned                i, k;
-    cycles_effect_t        *sum;
-    const cycles_effect_t  *effect;
-
-    if (f->nsums + rec->neffects > CYCLES_FOLD_SUMS / 2
-        && cycles_fold_sums(f) != 0)
-    {
-        return -1;
-    }
-
-    for (i = 0; i < rec->neffects; i++) {
-        effect = &rec->effects[i];
-        k = effect->budget % CYCLES_FOLD_SUMS;
-
-        while (f->sums[k].used && f->sums[k].sum.budget != effect->budget) {
-            k = (k + 1) % CYCLES_FOLD_SUMS;
-        }
-
-        sum = &f->sums[k].sum;
-
-        if (!f->sums[k].used) {
-            memset(sum, 0, sizeof(cycles_effect_t));
-            sum->budget = effect->budget;
-            f->sums[k].used = 1;
-            f->nsums++;
-        }
-
-        sum->over_limit = effect->over_limit;
-        sum->reserved += effect->reserved;
-        sum->spent += effect->spent;
-        sum->debt += effect->debt;
-    }
-
-    return 0;
-}
-
-
-int
-cycles_fold_sums(cycles_folder_t *f)
-{
-    unsigned                i;
-    cycles_bind_t           b;
-    sqlite3_stmt           *st;
-    const cycles_effect_t  *sum;
-
-    for (i = 0; f->nsums && i < CYCLES_FOLD_SUMS; i++) {
-
-        if (!f->sums[i].used) {
-            continue;
-        }
-
-        sum = &f->sums[i].sum;
-        st = cycles_fold_statement(f, CYCLES_FOLD_SUMS_OF);
-
-        if (st == NULL) {
-            return -1;
-        }
-
-        cycles_bind_init(&b, st);
-        cycles_bind_int(&b, sum->reserved);
-        cycles_bind_int(&b, sum->spent);
-        cycles_bind_int(&b, sum->debt);
-        cycles_bind_int(&b, sum->over_limit);
-        cycles_bind_int(&b, sum->budget);
-
-        if (cycles_fold_run(f, st, 1) != 0) {
-            return -1;
-        }
-
-        f->sums[i].used = 0;
-        f->nsums--;
-    }
-
-    return 0;
 }
 
 
