@@ -21,20 +21,19 @@ cycles_scan_inline const unsigned char *cycles_scan_bytes(
 
 #if defined(__x86_64__)
 
-#define CYCLES_SCAN_WIDE  64
+#define CYCLES_SCAN_WIDE  32
 
-#define cycles_scan_wide  __attribute__((target("avx2")))
+#define cycles_scan_avx2       __attribute__((target("avx2")))
+#define cycles_scan_avx2_inline                                               \
+    cycles_scan_avx2 __attribute__((always_inline)) static inline
 
 #define cycles_scan_32(ch)  _mm256_set1_epi8((char) (ch))
 
 
-/*
- * What is above 0x7f is below a blank as a signed number; with the highest bit
- * of all bytes turned around, control characters are the least of them.
- */
+/* those of 32 bytes at which a scan ends */
 
-cycles_scan_wide static inline __m256i
-cycles_scan_found_32(const unsigned char *p, __m256i turn, __m256i least)
+cycles_scan_avx2_inline __m256i
+cycles_scan_found_32(const unsigned char *p, cycles_scan_t what)
 {
     __m256i  bytes, found;
 
@@ -42,37 +41,96 @@ cycles_scan_found_32(const unsigned char *p, __m256i turn, __m256i least)
     found = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, cycles_scan_32('"')),
                             _mm256_cmpeq_epi8(bytes, cycles_scan_32('\\')));
 
-    return _mm256_or_si256(found,
-                           _mm256_cmpgt_epi8(least,
-                                             _mm256_xor_si256(bytes, turn)));
+    switch (what) {
+
+    case CYCLES_SCAN_ANY:
+        return found;
+
+    case CYCLES_SCAN_UTF8:
+        return _mm256_or_si256(found,
+                               _mm256_cmpeq_epi8(
+                                   _mm256_min_epu8(bytes,
+                                                   cycles_scan_32(0x1f)),
+                                   bytes));
+
+    default: /* CYCLES_SCAN_ASCII: what is above 0x7f is negative */
+        return _mm256_or_si256(found,
+                               _mm256_cmpeq_epi8(
+                                   _mm256_min_epi8(bytes,
+                                                   cycles_scan_32(0x1f)),
+                                   bytes));
+    }
 }
 
 
-/* as many times 64 bytes as there is nothing in at which a scan ends */
+/* a bit for each of them */
 
-cycles_scan_wide static const unsigned char *
-cycles_scan_pass(const unsigned char *p, const unsigned char *last,
+cycles_scan_avx2_inline unsigned
+cycles_scan_ends_32(const unsigned char *p, cycles_scan_t what)
+{
+    return (unsigned) _mm256_movemask_epi8(cycles_scan_found_32(p, what));
+}
+
+
+/* as cycles_scan(); at least 32 bytes can be read from begin on */
+
+cycles_scan_avx2_inline const unsigned char *
+cycles_scan_far(const unsigned char *p, const unsigned char *last,
     cycles_scan_t what)
 {
-    __m256i  found, turn, least;
+    size_t    n;
+    unsigned  ends;
 
-    turn = cycles_scan_32(what == CYCLES_SCAN_UTF8 ? 0x80 : 0);
-    least = cycles_scan_32(what == CYCLES_SCAN_ANY ? 0x80
-                           : what == CYCLES_SCAN_UTF8 ? 0xa0 : ' ');
-
-    while (last - p >= CYCLES_SCAN_WIDE) {
-
-        found = _mm256_or_si256(cycles_scan_found_32(p, turn, least),
-                                cycles_scan_found_32(p + 32, turn, least));
-
-        if (_mm256_movemask_epi8(found)) {
+    for ( /* void */ ; last - p >= 2 * CYCLES_SCAN_WIDE;
+         p += 2 * CYCLES_SCAN_WIDE)
+    {
+        if (_mm256_movemask_epi8(_mm256_or_si256(
+                cycles_scan_found_32(p, what),
+                cycles_scan_found_32(p + CYCLES_SCAN_WIDE, what))))
+        {
             break;
         }
-
-        p += CYCLES_SCAN_WIDE;
     }
 
-    return p;
+    for ( /* void */ ; last - p >= CYCLES_SCAN_WIDE; p += CYCLES_SCAN_WIDE) {
+
+        ends = cycles_scan_ends_32(p, what);
+
+        if (ends) {
+            return p + __builtin_ctz(ends);
+        }
+    }
+
+    n = (size_t) (last - p);
+
+    if (n == 0) {
+        return last;
+    }
+
+    /* together with what precedes them */
+
+    ends = cycles_scan_ends_32(last - CYCLES_SCAN_WIDE, what)
+           >> (CYCLES_SCAN_WIDE - n);
+
+    return ends ? p + __builtin_ctz(ends) : last;
+}
+
+
+cycles_scan_avx2 static const unsigned char *
+cycles_scan_wide(const unsigned char *p, const unsigned char *last,
+    cycles_scan_t what)
+{
+    switch (what) {
+
+    case CYCLES_SCAN_ANY:
+        return cycles_scan_far(p, last, CYCLES_SCAN_ANY);
+
+    case CYCLES_SCAN_UTF8:
+        return cycles_scan_far(p, last, CYCLES_SCAN_UTF8);
+
+    default: /* CYCLES_SCAN_ASCII */
+        return cycles_scan_far(p, last, CYCLES_SCAN_ASCII);
+    }
 }
 
 #endif
@@ -84,8 +142,8 @@ cycles_scan_long(const unsigned char *begin, const unsigned char *p,
 {
 #if defined(__x86_64__)
 
-    if (last - p >= CYCLES_SCAN_WIDE && __builtin_cpu_supports("avx2")) {
-        p = cycles_scan_pass(p, last, what);
+    if (last - begin >= CYCLES_SCAN_WIDE && __builtin_cpu_supports("avx2")) {
+        return cycles_scan_wide(p, last, what);
     }
 
 #endif

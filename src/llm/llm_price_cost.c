@@ -658,7 +658,10 @@ llm_cost_product(llm_cost_t *c, int64_t units, int64_t price, unsigned part)
 
     amount = (unsigned __int128) units * (uint64_t) price;
 
-    if (__builtin_mul_overflow(amount, c->unit / part, &amount)
+    /* nearly all are whole: it is a call that divides so many bits */
+
+    if (__builtin_mul_overflow(amount, (part == 1) ? c->unit : c->unit / part,
+                               &amount)
         || __builtin_add_overflow(c->sum, amount, &c->sum))
     {
         c->sum = LLM_COST_MOST;

@@ -132,6 +132,27 @@ llm_text_characters(unsigned *state, const unsigned char *p, size_t n)
 }
 
 
+/*
+ * Whether eight bytes are printable ASCII.  As long as none of them is above
+ * 0x7f, nothing is carried from one of them to the next.
+ */
+
+static inline int
+llm_text_plain(const unsigned char *p)
+{
+    uint64_t  word, ones, highs;
+
+    ones = 0x0101010101010101;
+    highs = ones << 7;
+
+    memcpy(&word, p, 8);
+
+    return (word & highs) == 0
+           && ((word + ones) & highs) == 0
+           && (((word | highs) - ones * 0x20) & highs) == highs;
+}
+
+
 int
 llm_text_printable(const unsigned char *p, size_t n)
 {
@@ -141,6 +162,14 @@ llm_text_printable(const unsigned char *p, size_t n)
     u.left = 0;
 
     for (last = p + n; p < last; p++) {
+
+        while (u.left == 0 && last - p >= 8 && llm_text_plain(p)) {
+            p += 8;
+        }
+
+        if (p == last) {
+            break;
+        }
 
         if (u.left || *p >= 0x80) {
 

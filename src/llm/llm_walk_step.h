@@ -271,7 +271,22 @@ llm_walk_scalar(const llm_json_t *js, const unsigned char *p,
 }
 
 
-/* the first quote in what 16 bytes can be read of; NULL: it is not near */
+#if defined(__SSE2__)
+
+/* a bit for each of 16 bytes */
+
+llm_json_inline unsigned
+llm_walk_quotes(const unsigned char *p)
+{
+    return (unsigned) _mm_movemask_epi8(
+               _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *) p),
+                              _mm_set1_epi8('"')));
+}
+
+#endif
+
+
+/* the first quote, or NULL; there are 16 bytes or more in front of the guard */
 
 llm_json_inline const unsigned char *
 llm_walk_quote(const unsigned char *p, const unsigned char *guard)
@@ -279,13 +294,9 @@ llm_walk_quote(const unsigned char *p, const unsigned char *guard)
 #if defined(__SSE2__)
 
     unsigned  quotes;
-    __m128i   quote;
 
-    quote = _mm_set1_epi8('"');
-
-    for ( ;; ) {
-        quotes = (unsigned) _mm_movemask_epi8(_mm_cmpeq_epi8(
-                     _mm_loadu_si128((const __m128i *) p), quote));
+    do {
+        quotes = llm_walk_quotes(p);
 
         if (quotes) {
             return p + __builtin_ctz(quotes);
@@ -293,10 +304,11 @@ llm_walk_quote(const unsigned char *p, const unsigned char *guard)
 
         p += 16;
 
-        if (guard - p < 16) {
-            return NULL;
-        }
-    }
+    } while (guard - p >= 16);
+
+    quotes = llm_walk_quotes(guard - 16) >> (16 - (guard - p));
+
+    return quotes ? p + __builtin_ctz(quotes) : NULL;
 
 #else
 
@@ -355,26 +367,34 @@ llm_walk_quick(llm_walk_t *w, const unsigned char **pos,
     js = &w->json;
     state = js->state;
 
-    if (p >= guard || state > sw_next) {
+    if (p >= guard) {
         return LLM_JSON_AGAIN;
     }
 
-    /* of what is passed, no more than the value of a name */
+    if (js->skip == 0) {
 
-    if (js->skip && (state != sw_value || js->skip != js->depth + 1)) {
-        return LLM_JSON_AGAIN;
-    }
-
-    if (state != sw_next) {
-
-        p = llm_walk_space(p, guard);
-
-        if (state >= sw_key_or_end) {
-            goto key;
+        if (state == sw_next) {
+            goto next;
         }
 
-        goto value;
+        if (state > sw_next) {
+            return LLM_JSON_AGAIN;
+        }
+
+    } else if (state != sw_value || js->skip != js->depth + 1) {
+
+        /* of what is passed, no more than the value of a name */
+
+        return LLM_JSON_AGAIN;
     }
+
+    p = llm_walk_space(p, guard);
+
+    if (state >= sw_key_or_end) {
+        goto key;
+    }
+
+    goto value;
 
 next:
 
@@ -572,6 +592,10 @@ llm_walk_event(llm_walk_t *w, const unsigned char **pos,
 
         if (event != LLM_JSON_AGAIN) {
             return event;
+        }
+
+        if (*pos == last && w->json.state <= sw_done) {
+            return LLM_JSON_AGAIN;
         }
 
         *pos = llm_walk_rest(w, *pos, last);

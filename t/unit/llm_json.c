@@ -350,6 +350,11 @@ test_unescape(void)
 static void
 test_printable(void)
 {
+    int            wrong;
+    size_t         n, place;
+    unsigned       ch;
+    unsigned char  text[20];
+
     ok(llm_text_printable((const unsigned char *) "gpt 4\xc3\xa9", 7),
        "printable");
     ok(llm_text_printable(NULL, 0), "nothing is printable");
@@ -358,6 +363,23 @@ test_printable(void)
     ok(!llm_text_printable((const unsigned char *) "a\xc3", 2), "a part");
     ok(!llm_text_printable((const unsigned char *) "\xed\xa0\xbd", 3),
        "a surrogate");
+
+    wrong = 0;
+
+    for (n = 1; n <= sizeof(text); n++) {
+        for (place = 0; place < n; place++) {
+            for (ch = 0; ch < 256; ch++) {
+
+                memset(text, (n & 1) ? '~' : ' ', sizeof(text));
+                text[place] = (unsigned char) ch;
+
+                wrong += (llm_text_printable(text, n)
+                          != (ch >= ' ' && ch < 0x7f));
+            }
+        }
+    }
+
+    is_int(wrong, 0, "each byte, in each place");
 }
 
 
