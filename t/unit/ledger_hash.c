@@ -75,6 +75,29 @@ main(void)
     is_int(cycles_crc32c_by_table(0, text, 9), 0xe3069283, "of odd length");
     }
 
+    /* in parts side by side, and in one go */
+
+    {
+    size_t                wrong;
+    uint32_t              crc;
+    static unsigned char  random[7000];
+
+    crc = 1;
+
+    for (i = 0; i < sizeof(random); i++) {
+        crc = crc * 1103515245 + 12345;
+        random[i] = crc >> 16;
+    }
+
+    for (wrong = 0, i = 0; i < 6900; i++) {
+        crc = cycles_crc32c_by_table(crc, random + i % 17, i);
+        wrong += (cycles_crc32c(~crc, random + i % 13, i)
+                  != cycles_crc32c_by_table(~crc, random + i % 13, i));
+    }
+
+    is_int(wrong, 0, "crc of any length");
+    }
+
     /* vectors_sip128 of the reference implementation of SipHash */
 
     for (i = 1; i < 10; i++) {
