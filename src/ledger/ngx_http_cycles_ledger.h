@@ -44,6 +44,9 @@ typedef struct {
 
     ngx_event_t                      sync;        /* the next one */
     ngx_event_t                      synced;      /* without a thread */
+    ngx_event_t                      gather;      /* more for a sync */
+    uint64_t                         gathered;    /* the last record so far */
+    int64_t                          sync_began;  /* in microseconds */
     ngx_event_t                      hold;        /* the worker must not exit */
     ngx_event_t                      expire;
     ngx_queue_t                      queued;      /* in this turn */

@@ -23,6 +23,9 @@
 /* operations that are written at once: the lock is not held for long */
 #define NGX_HTTP_CYCLES_LEDGER_TOGETHER   16
 
+/* between two syncs, in microseconds, while records keep coming */
+#define NGX_HTTP_CYCLES_LEDGER_GATHER     2000
+
 #define NGX_HTTP_CYCLES_LEDGER_HOLD       60000
 
 #define NGX_HTTP_CYCLES_LEDGER_EXPIRE     1000
@@ -116,6 +119,9 @@ static void ngx_http_cycles_ledger_retry(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_sync_timer(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_hold_timer(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_gather(ngx_event_t *ev);
+static void ngx_http_cycles_ledger_sync_begin(ngx_http_cycles_ledger_t *l);
+static int64_t ngx_http_cycles_ledger_clock(void);
 static void ngx_http_cycles_ledger_sync_inline(ngx_event_t *ev);
 static void ngx_http_cycles_ledger_sync_done(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_finish(
@@ -159,6 +165,10 @@ ngx_http_cycles_ledger_init_authority(ngx_http_cycles_ledger_t *l,
     l->synced.handler = ngx_http_cycles_ledger_sync_inline;
     l->synced.data = &ngx_http_cycles_ledger_connection;
     l->synced.log = cycle->log;
+
+    l->gather.handler = ngx_http_cycles_ledger_gather;
+    l->gather.data = &ngx_http_cycles_ledger_connection;
+    l->gather.log = cycle->log;
 
     l->hold.handler = ngx_http_cycles_ledger_hold_timer;
     l->hold.data = &ngx_http_cycles_ledger_connection;
@@ -1049,8 +1059,9 @@ ngx_http_cycles_ledger_hold_timer(ngx_event_t *ev)
 
 /*
  * One sync is under way at a time; what comes meanwhile shares the next one.
- * Without threads it is done at the end of this turn of the event loop, for
- * all that was written in it.
+ * It takes the time of a core, too, and where the disk is quick that would be
+ * much for a few records: then more of them are waited for, as long as each
+ * turn of the event loop has some.
  */
 
 static void
@@ -1062,6 +1073,51 @@ ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l)
 
     l->syncing = 1;
 
+    if (ngx_http_cycles_ledger_clock() - l->sync_began
+        >= NGX_HTTP_CYCLES_LEDGER_GATHER)
+    {
+        ngx_http_cycles_ledger_sync_begin(l);
+        return;
+    }
+
+    l->gathered = cycles_ledger_written(l->core);
+
+    ngx_post_event(&l->gather, &ngx_posted_next_events);
+}
+
+
+static void
+ngx_http_cycles_ledger_gather(ngx_event_t *ev)
+{
+    uint64_t                   written;
+    ngx_http_cycles_ledger_t  *l;
+
+    l = (ngx_http_cycles_ledger_t *)
+            ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, gather));
+
+    written = cycles_ledger_written(l->core);
+
+    if (written == l->gathered
+        || ngx_http_cycles_ledger_clock() - l->sync_began
+           >= NGX_HTTP_CYCLES_LEDGER_GATHER)
+    {
+        ngx_http_cycles_ledger_sync_begin(l);
+        return;
+    }
+
+    l->gathered = written;
+
+    ngx_post_event(&l->gather, &ngx_posted_next_events);
+}
+
+
+/* without threads at the end of this turn, for all that was written in it */
+
+static void
+ngx_http_cycles_ledger_sync_begin(ngx_http_cycles_ledger_t *l)
+{
+    l->sync_began = ngx_http_cycles_ledger_clock();
+
 #if (NGX_THREADS)
 
     if (ngx_thread_task_post(l->threads, l->task) == NGX_OK) {
@@ -1071,6 +1127,17 @@ ngx_http_cycles_ledger_sync(ngx_http_cycles_ledger_t *l)
 #endif
 
     ngx_post_event(&l->synced, &ngx_posted_events);
+}
+
+
+static int64_t
+ngx_http_cycles_ledger_clock(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 
