@@ -73,6 +73,8 @@ static int64_t llm_cost_search(const llm_cost_t *c);
 static int64_t llm_cost_session(const llm_cost_t *c);
 static unsigned llm_cost_of(const llm_cost_t *c, unsigned field,
     unsigned other);
+static inline void llm_cost_part(llm_cost_t *c, int64_t units,
+    unsigned field, unsigned other);
 static inline void llm_cost_add(llm_cost_t *c, int64_t units, unsigned field);
 static inline void llm_cost_sum(llm_cost_t *c, int64_t units, int64_t price,
     unsigned part);
@@ -337,7 +339,7 @@ llm_cost_input(llm_cost_t *c)
     of = llm_cost_of(c, LLM_FIELD_CACHE_READ, LLM_FIELD_INPUT);
 
     llm_cost_add(c, cached - audio, of);
-    llm_cost_add(c, audio, llm_cost_of(c, LLM_FIELD_CACHE_READ_AUDIO, of));
+    llm_cost_part(c, audio, LLM_FIELD_CACHE_READ_AUDIO, of);
 
     llm_cost_written(c, written);
 
@@ -346,21 +348,18 @@ llm_cost_input(llm_cost_t *c)
     left -= part;
 
     if (u->audio_ms <= 0 || c->column->value[LLM_FIELD_AUDIO_SECOND] < 0) {
-        llm_cost_add(c, part, llm_cost_of(c, LLM_FIELD_INPUT_AUDIO,
-                                          LLM_FIELD_INPUT));
+        llm_cost_part(c, part, LLM_FIELD_INPUT_AUDIO, LLM_FIELD_INPUT);
     }
 
     part = llm_cost_least(u->input_image, left);
     left -= part;
 
-    llm_cost_add(c, part, llm_cost_of(c, LLM_FIELD_INPUT_IMAGE,
-                                      LLM_FIELD_INPUT));
+    llm_cost_part(c, part, LLM_FIELD_INPUT_IMAGE, LLM_FIELD_INPUT);
 
     part = llm_cost_least(u->input_video, left);
     left -= part;
 
-    llm_cost_add(c, part, llm_cost_of(c, LLM_FIELD_INPUT_VIDEO,
-                                      LLM_FIELD_INPUT));
+    llm_cost_part(c, part, LLM_FIELD_INPUT_VIDEO, LLM_FIELD_INPUT);
 
     /* a text that is billed by its length is not billed by its tokens */
 
@@ -377,6 +376,10 @@ llm_cost_written(llm_cost_t *c, int64_t written)
 {
     int64_t   longer;
     unsigned  of, of_longer;
+
+    if (written == 0) {
+        return;
+    }
 
     of = llm_cost_of(c, LLM_FIELD_CACHE_WRITE, LLM_FIELD_INPUT);
 
@@ -431,7 +434,7 @@ llm_cost_output(llm_cost_t *c)
     part = llm_cost_least(u->output_audio, left);
     left -= part;
 
-    llm_cost_add(c, part, llm_cost_of(c, LLM_FIELD_OUTPUT_AUDIO, of));
+    llm_cost_part(c, part, LLM_FIELD_OUTPUT_AUDIO, of);
 
     of_part = llm_cost_of(c, LLM_FIELD_OUTPUT_IMAGE, of);
 
@@ -539,8 +542,7 @@ llm_cost_pieces(llm_cost_t *c, int tokens)
         return;
     }
 
-    llm_cost_add(c, u->pixels, llm_cost_of(c, LLM_FIELD_PIXEL_IN,
-                                           LLM_FIELD_PIXEL_OUT));
+    llm_cost_part(c, u->pixels, LLM_FIELD_PIXEL_IN, LLM_FIELD_PIXEL_OUT);
 }
 
 
@@ -555,14 +557,18 @@ llm_cost_tools(llm_cost_t *c)
 
     n = c->price->per_prompt ? llm_cost_least(n, 1) : n;
 
-    llm_cost_sum(c, n, llm_cost_search(c), 1);
+    if (n > 0) {
+        llm_cost_sum(c, n, llm_cost_search(c), 1);
+    }
 
     fee = c->column->value[LLM_FIELD_FILE_SEARCH];
 
     llm_cost_sum(c, c->usage->file_searches,
                  (fee >= 0) ? fee : LLM_COST_FILE_SEARCH, 1);
 
-    llm_cost_sum(c, c->usage->code_sessions, llm_cost_session(c), 1);
+    if (c->usage->code_sessions > 0) {
+        llm_cost_sum(c, c->usage->code_sessions, llm_cost_session(c), 1);
+    }
 }
 
 
@@ -630,11 +636,24 @@ llm_cost_of(const llm_cost_t *c, unsigned field, unsigned other)
 }
 
 
+/* units at the price of a field, or where it has none at that of another */
+
+static inline void
+llm_cost_part(llm_cost_t *c, int64_t units, unsigned field, unsigned other)
+{
+    if (units > 0) {
+        llm_cost_add(c, units, llm_cost_of(c, field, other));
+    }
+}
+
+
 static inline void
 llm_cost_add(llm_cost_t *c, int64_t units, unsigned field)
 {
-    llm_cost_sum(c, units, c->column->value[field],
-                 c->column->half[field] ? 2 : 1);
+    if (units > 0) {
+        llm_cost_sum(c, units, c->column->value[field],
+                     c->column->half[field] ? 2 : 1);
+    }
 }
 
 
@@ -643,16 +662,22 @@ llm_cost_add(llm_cost_t *c, int64_t units, unsigned field)
 static inline void
 llm_cost_sum(llm_cost_t *c, int64_t units, int64_t price, unsigned part)
 {
-    if (units > 0 && price >= 0) {
+    if (units > 0) {
         llm_cost_product(c, units, price, part);
     }
 }
 
 
-static void
+/* not in the place of all its calls, which would be looked at in vain */
+
+static __attribute__((noinline)) void
 llm_cost_product(llm_cost_t *c, int64_t units, int64_t price, unsigned part)
 {
     unsigned __int128  amount;
+
+    if (price < 0) {
+        return;
+    }
 
     c->priced = 1;
 
