@@ -23,6 +23,7 @@ typedef enum {
 
     LLM_MODEL,
     LLM_TEXT,                             /* the model reads or writes it */
+    LLM_VALUE,                            /* all of it is text */
 
     /* of requests */
 
@@ -42,7 +43,6 @@ typedef enum {
     LLM_TOOL_CHOICE,
     LLM_TOOLS_CONFIG,                     /* an object that has the tools */
     LLM_SCHEMA,                           /* an object, all of it is text */
-    LLM_VALUE,                            /* all of it is text */
     LLM_THINKING,
     LLM_THINKING_BUDGET,
     LLM_TIER,
@@ -223,6 +223,11 @@ typedef struct {
 
 #define llm_list(name, kind, slot, members)                                   \
     { llm_member_name(name), kind, LLM_WALK_ARRAY, slot, members, NULL, NULL }
+
+/* a member that is none to the reader, and is found at once; no request's */
+
+#define llm_ignored(name)                                                     \
+    { llm_member_name(name), LLM_PLAIN, LLM_WALK_IGNORED, 0, NULL, NULL, NULL }
 
 /* a member that may be there only once, and what its value must be */
 

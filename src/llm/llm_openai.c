@@ -57,6 +57,7 @@ static const llm_member_t  llm_openai_part[] = {
 
 
 static const llm_member_t  llm_openai_message[] = {
+    llm_ignored("role"),
     llm_node("content", LLM_TEXT, LLM_WALK_OBJECT|LLM_WALK_ARRAY,
              llm_openai_part),
     llm_leaf("name", LLM_TEXT, 0),
@@ -188,6 +189,7 @@ static const llm_member_t  llm_openai_reply_audio[] = {
 /* of a stream's "delta" as of a whole "message" */
 
 static const llm_member_t  llm_openai_delta[] = {
+    llm_ignored("role"),
     llm_node("content", LLM_TEXT, LLM_WALK_ARRAY, llm_openai_reply_part),
     llm_leaf("refusal", LLM_TEXT, 0),
     llm_leaf("reasoning", LLM_TEXT, 0),
@@ -204,6 +206,8 @@ const llm_member_t  llm_openai_choice[] = {
     llm_leaf("index", LLM_CHOICE_INDEX, 0),
     llm_node("delta", LLM_PLAIN, LLM_WALK_OBJECT, llm_openai_delta),
     llm_node("message", LLM_PLAIN, LLM_WALK_OBJECT, llm_openai_delta),
+    llm_ignored("finish_reason"),
+    llm_ignored("logprobs"),
     llm_leaf("text", LLM_TEXT, 0),
     llm_members_end
 };
@@ -359,14 +363,18 @@ static const llm_member_t  llm_openai_image[] = {
 
 static const llm_member_t  llm_openai_reply_members[] = {
     llm_leaf("id", LLM_TURN, LLM_TURN_REPLY),
-    llm_node("conversation", LLM_PLAIN, LLM_WALK_OBJECT,
-             llm_openai_conversation),
+    llm_ignored("object"),
+    llm_ignored("created"),
     llm_leaf("model", LLM_MODEL, 0),
     llm_node("choices", LLM_CHOICE, LLM_WALK_ARRAY, llm_openai_choice),
     llm_node("usage", LLM_USAGE, LLM_WALK_OBJECT, llm_openai_usage),
     llm_leaf("service_tier", LLM_WORD, LLM_WORD_TIER),
+    llm_ignored("system_fingerprint"),
+    llm_ignored("obfuscation"),
     llm_leaf("error", LLM_FAILURE, 0),
     llm_node("x_groq", LLM_PLAIN, LLM_WALK_OBJECT, llm_openai_x_groq),
+    llm_node("conversation", LLM_PLAIN, LLM_WALK_OBJECT,
+             llm_openai_conversation),
 
     llm_leaf("type", LLM_WORD, LLM_WORD_TYPE),
     llm_leaf("delta", LLM_TEXT, 0),

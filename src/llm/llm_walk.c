@@ -147,8 +147,9 @@ llm_walk_rest(llm_walk_t *w, const unsigned char *p,
 static const llm_member_t *
 llm_walk_member(llm_walk_t *w)
 {
-    uint64_t     word;
-    llm_json_t  *js;
+    uint64_t             word;
+    llm_json_t          *js;
+    const llm_member_t  *m;
 
     js = &w->json;
 
@@ -159,5 +160,7 @@ llm_walk_member(llm_walk_t *w)
     word = 0;
     memcpy(&word, js->text, (js->len < 8) ? js->len : 8);
 
-    return llm_walk_find(w, word, js->text, js->len);
+    m = llm_walk_find(w, word, js->text, js->len);
+
+    return (m && (m->flags & LLM_WALK_IGNORED)) ? NULL : m;
 }

@@ -25,6 +25,10 @@
 #define LLM_WALK_ARRAY      0x02          /* into each object of an array */
 #define LLM_WALK_ALL        0x04          /* into everything, at any depth */
 
+/* nearly all texts have it, and nobody asks for it: as one that is not there */
+
+#define LLM_WALK_IGNORED    0x08
+
 
 typedef struct llm_member_s  llm_member_t;
 

@@ -448,7 +448,7 @@ next:
 
 key:
 
-    if (*p != '"' || guard - p <= LLM_WALK_NAME) {
+    if (*p != '"' || p + LLM_WALK_NAME >= guard) {
         goto rest;
     }
 
@@ -459,13 +459,14 @@ key:
     }
 
     len = (size_t) (end - p - 1);
+    member = NULL;
 
     if (!w->all) {
         memcpy(&word, p + 1, 8);
 
         member = llm_walk_find(w, word, p + 1, len);
 
-        if (member) {
+        if (member && !(member->flags & LLM_WALK_IGNORED)) {
             w->member = member;
             w->key = llm_json_position(js, p);
 
@@ -475,9 +476,11 @@ key:
         }
     }
 
-    /* it may be written with escapes */
+    /* one that is not known may be written with escapes */
 
-    if (!llm_walk_plain(js, p + 1, end) || len > LLM_JSON_TEXT) {
+    if (member == NULL
+        && (!llm_walk_plain(js, p + 1, end) || len > LLM_JSON_TEXT))
+    {
         goto rest;
     }
 
@@ -539,7 +542,7 @@ value:
 
     end = llm_walk_scalar(js, p, guard, &event);
 
-    if (end == NULL) {
+    if (end == NULL || js->depth == 0) {
         goto rest;
     }
 
@@ -562,7 +565,7 @@ value:
         js->len = (size_t) (end - p);
     }
 
-    llm_json_after(js);
+    js->state = sw_next;
     llm_walk_value(w);
 
     *pos = end;
