@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * The ends of long strings, 64 bytes at a time where there is AVX2, and those
+ * The ends of long strings, 128 bytes at a time where there is AVX2, and those
  * of all strings where there is no SSE2.
  */
 
@@ -30,12 +30,12 @@ cycles_scan_inline const unsigned char *cycles_scan_bytes(
 #define cycles_scan_32(ch)  _mm256_set1_epi8((char) (ch))
 
 
-/* those of 32 bytes at which a scan ends */
+/* those of 32 bytes at which a scan does not end */
 
 cycles_scan_avx2_inline __m256i
-cycles_scan_found_32(const unsigned char *p, cycles_scan_t what)
+cycles_scan_pass_32(const unsigned char *p, cycles_scan_t what)
 {
-    __m256i  bytes, found;
+    __m256i  bytes, found, least;
 
     bytes = _mm256_loadu_si256((const __m256i *) p);
     found = _mm256_or_si256(_mm256_cmpeq_epi8(bytes, cycles_scan_32('"')),
@@ -44,35 +44,40 @@ cycles_scan_found_32(const unsigned char *p, cycles_scan_t what)
     switch (what) {
 
     case CYCLES_SCAN_ANY:
-        return found;
+        least = cycles_scan_32(0xff);
+        break;
 
     case CYCLES_SCAN_UTF8:
-        return _mm256_or_si256(found,
-                               _mm256_cmpeq_epi8(
-                                   _mm256_min_epu8(bytes,
-                                                   cycles_scan_32(0x1f)),
-                                   bytes));
+        least = _mm256_cmpeq_epi8(_mm256_max_epu8(bytes, cycles_scan_32(' ')),
+                                  bytes);
+        break;
 
     default: /* CYCLES_SCAN_ASCII: what is above 0x7f is negative */
-        return _mm256_or_si256(found,
-                               _mm256_cmpeq_epi8(
-                                   _mm256_min_epi8(bytes,
-                                                   cycles_scan_32(0x1f)),
-                                   bytes));
+        least = _mm256_cmpgt_epi8(bytes, cycles_scan_32(' ' - 1));
     }
+
+    return _mm256_andnot_si256(found, least);
 }
 
 
-/* a bit for each of them */
+/* a bit for each at which it does */
 
 cycles_scan_avx2_inline unsigned
 cycles_scan_ends_32(const unsigned char *p, cycles_scan_t what)
 {
-    return (unsigned) _mm256_movemask_epi8(cycles_scan_found_32(p, what));
+    return ~(unsigned) _mm256_movemask_epi8(cycles_scan_pass_32(p, what));
 }
 
 
-/* as cycles_scan(); at least 32 bytes can be read from begin on */
+cycles_scan_avx2_inline __m256i
+cycles_scan_pass_64(const unsigned char *p, cycles_scan_t what)
+{
+    return _mm256_and_si256(cycles_scan_pass_32(p, what),
+                            cycles_scan_pass_32(p + CYCLES_SCAN_WIDE, what));
+}
+
+
+/* as cycles_scan(); at least 32 bytes can be read in front of last */
 
 cycles_scan_avx2_inline const unsigned char *
 cycles_scan_far(const unsigned char *p, const unsigned char *last,
@@ -81,12 +86,12 @@ cycles_scan_far(const unsigned char *p, const unsigned char *last,
     size_t    n;
     unsigned  ends;
 
-    for ( /* void */ ; last - p >= 2 * CYCLES_SCAN_WIDE;
-         p += 2 * CYCLES_SCAN_WIDE)
+    for ( /* void */ ; last - p >= 4 * CYCLES_SCAN_WIDE;
+         p += 4 * CYCLES_SCAN_WIDE)
     {
-        if (_mm256_movemask_epi8(_mm256_or_si256(
-                cycles_scan_found_32(p, what),
-                cycles_scan_found_32(p + CYCLES_SCAN_WIDE, what))))
+        if (~(unsigned) _mm256_movemask_epi8(_mm256_and_si256(
+                cycles_scan_pass_64(p, what),
+                cycles_scan_pass_64(p + 2 * CYCLES_SCAN_WIDE, what))))
         {
             break;
         }
