@@ -102,7 +102,7 @@ cycles_scan_far(const unsigned char *p, const unsigned char *last,
         ends = cycles_scan_ends_32(p, what);
 
         if (ends) {
-            return p + __builtin_ctz(ends);
+            return p + (unsigned) __builtin_ctz(ends);
         }
     }
 
@@ -117,7 +117,7 @@ cycles_scan_far(const unsigned char *p, const unsigned char *last,
     ends = cycles_scan_ends_32(last - CYCLES_SCAN_WIDE, what)
            >> (CYCLES_SCAN_WIDE - n);
 
-    return ends ? p + __builtin_ctz(ends) : last;
+    return ends ? p + (unsigned) __builtin_ctz(ends) : last;
 }
 
 
@@ -214,7 +214,7 @@ cycles_scan_bytes(const unsigned char *begin, const unsigned char *p,
         ends = cycles_scan_ends(p, what);
 
         if (ends) {
-            return p + __builtin_ctz(ends);
+            return p + (unsigned) __builtin_ctz(ends);
         }
     }
 

@@ -34,7 +34,7 @@ typedef enum {
 
 #if defined(__SSE2__)
 
-/* those of 16 bytes at which a scan ends */
+/* the highest bits of 16 bytes: it is set in those at which a scan ends */
 
 cycles_scan_inline __m128i
 cycles_scan_found(const unsigned char *p, cycles_scan_t what)
@@ -47,10 +47,10 @@ cycles_scan_found(const unsigned char *p, cycles_scan_t what)
 
     if (what == CYCLES_SCAN_ASCII) {
 
-        /* as signed numbers, bytes above 0x7f are below 0x20, too */
+        /* signed and saturated, what is above 0x7f stays below 0, too */
 
         found = _mm_or_si128(found,
-                             _mm_cmpgt_epi8(_mm_set1_epi8(0x20), bytes));
+                             _mm_subs_epi8(bytes, _mm_set1_epi8(' ')));
 
     } else if (what == CYCLES_SCAN_UTF8) {
         found = _mm_or_si128(found,
@@ -82,7 +82,7 @@ cycles_scan_rest(const unsigned char *p, const unsigned char *last,
 
     ends = cycles_scan_ends(last - 16, what) >> (16 - (last - p));
 
-    return ends ? p + __builtin_ctz(ends) : last;
+    return ends ? p + (unsigned) __builtin_ctz(ends) : last;
 }
 
 #endif
@@ -111,7 +111,7 @@ cycles_scan(const unsigned char *begin, const unsigned char *p,
         ends = cycles_scan_ends(p, what);
 
         if (ends) {
-            return p + __builtin_ctz(ends);
+            return p + (unsigned) __builtin_ctz(ends);
         }
 
         p += 16;

@@ -299,7 +299,7 @@ llm_walk_quote(const unsigned char *p, const unsigned char *guard)
         quotes = llm_walk_quotes(p);
 
         if (quotes) {
-            return p + __builtin_ctz(quotes);
+            return p + (unsigned) __builtin_ctz(quotes);
         }
 
         p += 16;
@@ -308,7 +308,7 @@ llm_walk_quote(const unsigned char *p, const unsigned char *guard)
 
     quotes = llm_walk_quotes(guard - 16) >> (16 - (guard - p));
 
-    return quotes ? p + __builtin_ctz(quotes) : NULL;
+    return quotes ? p + (unsigned) __builtin_ctz(quotes) : NULL;
 
 #else
 
