@@ -176,8 +176,19 @@ cycles_json_string(cycles_json_t *js, cycles_str_t s)
 void
 cycles_json_integer(cycles_json_t *js, int64_t value)
 {
-    char      text[20], *p;
-    uint64_t  n;
+    unsigned char  text[CYCLES_JSON_INTEGER];
+
+    cycles_json_raw(js, text,
+                    (size_t) (cycles_json_digits_write(text, value) - text));
+}
+
+
+unsigned char *
+cycles_json_digits_write(unsigned char *buf, int64_t value)
+{
+    size_t          len;
+    uint64_t        n;
+    unsigned char   text[CYCLES_JSON_INTEGER], *p;
 
     p = text + sizeof(text);
     n = value < 0 ? 0 - (uint64_t) value : (uint64_t) value;
@@ -193,14 +204,17 @@ cycles_json_integer(cycles_json_t *js, int64_t value)
         memcpy(p, cycles_json_digits + 2 * n, 2);
 
     } else {
-        *--p = (char) ('0' + n);
+        *--p = (unsigned char) ('0' + n);
     }
 
     if (value < 0) {
         *--p = '-';
     }
 
-    cycles_json_raw(js, p, text + sizeof(text) - p);
+    len = (size_t) (text + sizeof(text) - p);
+    memcpy(buf, p, len);
+
+    return buf + len;
 }
 
 

@@ -56,6 +56,13 @@ void cycles_json_string(cycles_json_t *js, cycles_str_t s);
 void cycles_json_integer(cycles_json_t *js, int64_t value);
 
 
+/* of a number at most; it is written to where there is room for it */
+
+#define CYCLES_JSON_INTEGER  20
+
+unsigned char *cycles_json_digits_write(unsigned char *buf, int64_t value);
+
+
 /* members, the name zero-terminated and nothing that needs escapes */
 
 void cycles_json_member_string(cycles_json_t *js, const char *name,

@@ -53,7 +53,7 @@ static int cycles_bundle_own(const cycles_bundle_row_t *row,
     cycles_bundle_value_t text);
 static unsigned cycles_bundle_action(cycles_bundle_t *bundle,
     const cycles_bundle_shape_t *shape, const cycles_record_t *reserve,
-    const cycles_record_t *commit);
+    cycles_str_t model);
 static int cycles_bundle_owns(cycles_str_t owner, cycles_str_t tenant);
 static void cycles_bundle_integer(cycles_json_t *js, int64_t n);
 static void cycles_bundle_string(cycles_json_t *js, cycles_str_t s);
@@ -189,10 +189,10 @@ cycles_bundle_shape(const cycles_record_t *reserve, unsigned char *key,
 }
 
 
-/* whether bundles have requests of this shape */
+/* whether bundles have requests of this shape, whose action they may know */
 
 int
-cycles_bundle_shape_ok(const cycles_record_t *reserve)
+cycles_bundle_shape_ok(const cycles_record_t *reserve, unsigned action_ok)
 {
     unsigned                 i;
     const cycles_action_t   *action;
@@ -201,11 +201,7 @@ cycles_bundle_shape_ok(const cycles_record_t *reserve)
     action = reserve->action;
     subject = reserve->subject;
 
-    if (!cycles_subject_ok(subject)
-        || !cycles_bundle_plain(reserve->owner)
-        || !cycles_bundle_plain(action->kind)
-        || !cycles_bundle_plain(action->name))
-    {
+    if (!cycles_subject_ok(subject) || !cycles_bundle_plain(reserve->owner)) {
         return 0;
     }
 
@@ -215,6 +211,16 @@ cycles_bundle_shape_ok(const cycles_record_t *reserve)
         {
             return 0;
         }
+    }
+
+    if (action_ok) {
+        return 1;
+    }
+
+    if (!cycles_bundle_plain(action->kind)
+        || !cycles_bundle_plain(action->name))
+    {
+        return 0;
     }
 
     for (i = 0; i < action->ntags; i++) {
@@ -441,7 +447,7 @@ cycles_bundle_move(cycles_bundle_row_t *row, const unsigned char *buf,
 void
 cycles_bundle_request(cycles_bundle_t *bundle,
     const cycles_bundle_shape_t *shape, const cycles_record_t *reserve,
-    const cycles_record_t *commit, const cycles_bundle_row_t *row)
+    cycles_str_t model, const cycles_bundle_row_t *row)
 {
     unsigned             i, n, action;
     cycles_json_t       *js;
@@ -460,7 +466,7 @@ cycles_bundle_request(cycles_bundle_t *bundle,
         cycles_json_raw(&bundle->actions, "[", 1);
     }
 
-    action = cycles_bundle_action(bundle, shape, reserve, commit);
+    action = cycles_bundle_action(bundle, shape, reserve, model);
 
     i = bundle->nrequests++;
 
@@ -518,14 +524,11 @@ cycles_bundle_request(cycles_bundle_t *bundle,
 static unsigned
 cycles_bundle_action(cycles_bundle_t *bundle,
     const cycles_bundle_shape_t *shape, const cycles_record_t *reserve,
-    const cycles_record_t *commit)
+    cycles_str_t model)
 {
     unsigned                       i;
-    cycles_str_t                   model;
     cycles_json_t                 *js;
     const cycles_bundle_action_t  *known;
-
-    model = commit->metrics.model_version;
 
     for (i = 0; i < bundle->nactions && i < CYCLES_BUNDLE_ACTIONS; i++) {
         known = &bundle->known[i];
@@ -837,28 +840,9 @@ cycles_bundle_row(const cycles_bundle_t *bundle,
 static void
 cycles_bundle_number(cycles_bundle_out_t *out, int64_t n)
 {
-    char            text[20], *p;
-    size_t          len;
-    uint64_t        rest;
-
     cycles_bundle_nulls(out);
 
-    p = text + sizeof(text);
-    rest = n < 0 ? 0 - (uint64_t) n : (uint64_t) n;
-
-    do {
-        *--p = (char) ('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-
-    if (n < 0) {
-        *--p = '-';
-    }
-
-    len = (size_t) (text + sizeof(text) - p);
-
-    memcpy(out->p, p, len);
-    out->p += len;
+    out->p = cycles_json_digits_write(out->p, n);
     *out->p++ = ',';
 }
 

@@ -557,12 +557,14 @@ int cycles_bundle_takes_commit(const cycles_record_t *commit);
 /*
  * cycles_bundle_shape() writes what tells the request from others, and how
  * much of that is its action: CYCLES_BUNDLE_SHAPE at most, 0: it is too long.
- * cycles_bundle_shape_ok(): whether bundles may have such requests.
+ * cycles_bundle_shape_ok(): whether bundles may have such requests; action_ok:
+ * they have one with the same action.
  */
 
 size_t cycles_bundle_shape(const cycles_record_t *reserve, unsigned char *key,
     size_t *action_len);
-int cycles_bundle_shape_ok(const cycles_record_t *reserve);
+int cycles_bundle_shape_ok(const cycles_record_t *reserve,
+    unsigned action_ok);
 
 /* what is its own; 0: there is something in it that no bundle has */
 
@@ -586,7 +588,7 @@ void cycles_bundle_move(cycles_bundle_row_t *row, const unsigned char *buf,
 int cycles_bundle_full(const cycles_bundle_t *bundle);
 void cycles_bundle_request(cycles_bundle_t *bundle,
     const cycles_bundle_shape_t *shape, const cycles_record_t *reserve,
-    const cycles_record_t *commit, const cycles_bundle_row_t *row);
+    cycles_str_t model, const cycles_bundle_row_t *row);
 void cycles_bundle_add(cycles_bundle_t *bundle,
     const cycles_bundle_row_t *row);
 int cycles_bundle_write(cycles_folder_t *f, cycles_bundle_t *bundle);

@@ -168,7 +168,7 @@ cycles_held_shape(cycles_held_t *held, const cycles_record_t *rec)
     unsigned              i, n;
     uint16_t             *slot;
     unsigned char        *key;
-    cycles_held_shape_t  *shape;
+    cycles_held_shape_t  *shape, *last;
 
     key = held->bytes + held->used;
     len = cycles_bundle_shape(rec, key, &action_len);
@@ -205,10 +205,20 @@ cycles_held_shape(cycles_held_t *held, const cycles_record_t *rec)
     shape = &held->shapes[n];
 
     shape->hash = hash;
-    shape->ok = cycles_bundle_shape_ok(rec);
     shape->key.key = key;
     shape->key.len = (uint16_t) len;
     shape->key.action_len = (uint16_t) action_len;
+
+    /* with many tenants, most differ in them only */
+
+    last = &held->shapes[n - 1];
+
+    shape->ok = cycles_bundle_shape_ok(rec, n > 1 && last->ok
+                                            && last->key.action_len
+                                               == action_len
+                                            && memcmp(last->key.key, key,
+                                                      action_len)
+                                               == 0);
 
     held->used += len;
 
@@ -466,14 +476,15 @@ static int
 cycles_held_write_kind(cycles_folder_t *f, const cycles_held_kind_t *kind)
 {
     unsigned               n, begun;
+    cycles_str_t           model;
     cycles_held_t         *held;
     cycles_bundle_t       *bundle;
-    cycles_held_row_t     *row;
+    cycles_record_t       *reserve;
     cycles_held_record_t  *record;
 
     held = f->held;
     bundle = &held->bundle;
-    row = &held->rows[CYCLES_HELD_ROWS];
+    reserve = &held->rows[CYCLES_HELD_ROWS].reserve;
     begun = 0;
 
     for (n = kind->first; n; n = record->next) {
@@ -491,12 +502,18 @@ cycles_held_write_kind(cycles_folder_t *f, const cycles_held_kind_t *kind)
 
         if (!begun) {
 
-            if (cycles_held_read(held, record, row) != 0) {
+            if (cycles_record_read(reserve, held->bytes + record->reserve,
+                                   record->reserve_len)
+                != 0)
+            {
                 return -1;
             }
 
+            model.data = held->bytes + record->model;
+            model.len = record->model_len;
+
             cycles_bundle_request(bundle, &held->shapes[record->shape].key,
-                                  &row->reserve, &row->commit, &record->row);
+                                  reserve, model, &record->row);
             begun = 1;
         }
 

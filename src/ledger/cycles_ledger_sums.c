@@ -70,7 +70,6 @@ static int cycles_sums_array(cycles_sums_t *sums,
     const cycles_sums_block_t *block, unsigned column, cycles_str_t old,
     size_t *len);
 static int64_t cycles_sums_column(const cycles_sum_t *sum, unsigned column);
-static unsigned char *cycles_sums_number(unsigned char *out, int64_t n);
 static const unsigned char *cycles_sums_skip(const unsigned char *p,
     const unsigned char *end, unsigned n);
 static const unsigned char *cycles_sums_value(const unsigned char *p,
@@ -329,7 +328,7 @@ cycles_sums_array(cycles_sums_t *sums, const cycles_sums_block_t *block,
             return -1;
         }
 
-        out = cycles_sums_number(out, value);
+        out = cycles_json_digits_write(out, value);
         p = from;
     }
 
@@ -351,30 +350,6 @@ cycles_sums_column(const cycles_sum_t *sum, unsigned column)
     };
 
     return columns[column];
-}
-
-
-static unsigned char *
-cycles_sums_number(unsigned char *out, int64_t n)
-{
-    unsigned char  text[20], *p;
-    uint64_t       rest;
-
-    p = text + sizeof(text);
-    rest = n < 0 ? 0 - (uint64_t) n : (uint64_t) n;
-
-    do {
-        *--p = (unsigned char) ('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-
-    if (n < 0) {
-        *--p = '-';
-    }
-
-    memcpy(out, p, (size_t) (text + sizeof(text) - p));
-
-    return out + (text + sizeof(text) - p);
 }
 
 
