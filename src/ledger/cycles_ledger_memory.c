@@ -98,7 +98,9 @@ cycles_memory_init(cycles_ledger_t *ledger)
         memset(ledger->base + offset, 0, ledger->size - offset);
     }
 
-    cycles_table_init(&shm->ids, &offset, ledger->size / 512);
+    /* the oldest are last in their buckets: who takes them out passes others */
+
+    cycles_table_init(&shm->ids, &offset, ledger->size / 128);
     cycles_table_init(&shm->keys, &offset, ledger->size / 512);
     cycles_table_init(&shm->scopes, &offset, ledger->size / 256);
     cycles_table_init(&shm->tenants, &offset, ledger->size / 1024);
