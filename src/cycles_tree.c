@@ -188,17 +188,77 @@ cycles_tree_twice(cycles_node_t *open, const cycles_str_t *name)
 }
 
 
+#if defined(__SSE2__)
+
+/* where the end of a text is far enough not to be looked at in a short name */
+
+#define CYCLES_TREE_FAR  24
+
+
+/* as cycles_tree_name(); at its quote: it wants a closer look */
+
+static inline const unsigned char *
+cycles_tree_short(cycles_tree_reader_t *rd, const unsigned char *p,
+    cycles_node_t *open, cycles_str_t *name)
+{
+    unsigned              ends;
+    const unsigned char  *end;
+
+    ends = cycles_scan_ends(p + 1, CYCLES_SCAN_ASCII);
+
+    if (ends == 0) {
+        return p;
+    }
+
+    end = p + 1 + (unsigned) __builtin_ctz(ends);
+
+    if (end[0] != '"' || end[1] != ':') {
+        return p;
+    }
+
+    name->data = (unsigned char *) p + 1;
+    name->len = (size_t) (end - p - 1);
+
+    if (cycles_tree_twice(open, name)) {
+        return NULL;
+    }
+
+    end += 2;
+    end += (*end == ' ');
+
+    return (*end > ' ') ? end : cycles_tree_skip(end, rd->last);
+}
+
+#endif
+
+
 /* of a member, up to its value */
 
 static inline const unsigned char *
 cycles_tree_name(cycles_tree_reader_t *rd, const unsigned char *p,
     cycles_node_t *open, cycles_str_t *name)
 {
+    const unsigned char  *begin;
+
     if (p == rd->last || *p != '"') {
         return NULL;
     }
 
-    p = cycles_tree_quoted(rd, p + 1, name);
+    begin = p;
+
+#if defined(__SSE2__)
+
+    if (rd->last - p > CYCLES_TREE_FAR) {
+        p = cycles_tree_short(rd, p, open, name);
+
+        if (p != begin) {
+            return p;
+        }
+    }
+
+#endif
+
+    p = cycles_tree_quoted(rd, begin + 1, name);
 
     if (p == NULL || cycles_tree_twice(open, name)) {
         return NULL;
