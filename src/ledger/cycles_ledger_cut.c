@@ -65,6 +65,8 @@ cycles_segments_begun(cycles_ledger_t *ledger, const uint64_t *list, size_t n)
     uint64_t         size;
     cycles_behind_t  behind;
 
+    size = 0;
+
     for (i = 0; i < n; i++) {
         if (list[i] > ledger->shm->written
             && cycles_segment_headless(ledger, list[i], &size))
