@@ -31,6 +31,9 @@
 #define CYCLES_MEMORY_MAGIC    0x5245474445c79c1eULL
 #define CYCLES_MEMORY_VERSION  6
 
+/* "boot ", a UUID, and the end of the line */
+#define CYCLES_BOOT_LINE       64
+
 /* cycles_ref_t can't reach farther */
 #define CYCLES_MAX_ZONE        ((uint64_t) UINT32_MAX * CYCLES_GRANULE)
 
@@ -77,6 +80,8 @@ static int cycles_ledger_map(cycles_ledger_t *ledger, char *err,
 static int cycles_mutex_init(pthread_mutex_t *mutex);
 static int cycles_ledger_recover(cycles_ledger_t *ledger);
 static int cycles_ledger_sync_once(cycles_ledger_t *ledger);
+static void cycles_boot_read(cycles_ledger_t *ledger, char *line);
+static void cycles_boot_write(cycles_ledger_t *ledger, const char *line);
 static unsigned cycles_holders_read(cycles_ledger_t *ledger,
     cycles_holder_t *holders);
 static uint64_t cycles_high48(uint64_t n);
@@ -301,6 +306,7 @@ static int
 cycles_ledger_create(cycles_ledger_t *ledger,
     const cycles_ledger_conf_t *conf, char *err, size_t errlen)
 {
+    char           boot[CYCLES_BOOT_LINE];
     cycles_shm_t  *shm;
 
     ledger->memory_fd = memfd_create("cycles_ledger", MFD_CLOEXEC);
@@ -332,6 +338,8 @@ cycles_ledger_create(cycles_ledger_t *ledger,
         return -1;
     }
 
+    cycles_boot_read(ledger, boot);
+
     if (cycles_log_rebuild(ledger, err, errlen) != 0) {
         return -1;
     }
@@ -356,6 +364,7 @@ cycles_ledger_create(cycles_ledger_t *ledger,
         return -1;
     }
 
+    cycles_boot_write(ledger, boot);
     cycles_ledger_announce(ledger, getpid());
 
     return 0;
@@ -611,6 +620,60 @@ cycles_ledger_restore(cycles_ledger_t *ledger)
 
 /* one line for each holder: "pid fd" */
 
+/*
+ * The first line of the file that is locked says in which boot of the system
+ * the ledger was open last.  If that is this one, what was written since is
+ * there, in the page cache if not on the disk.
+ */
+
+static void
+cycles_boot_read(cycles_ledger_t *ledger, char *line)
+{
+    int      fd;
+    char     id[37], last[CYCLES_BOOT_LINE];
+    ssize_t  n;
+
+    line[0] = '\0';
+    ledger->same_boot = 0;
+
+    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY|O_CLOEXEC);
+
+    if (fd == -1) {
+        return;
+    }
+
+    n = read(fd, id, sizeof(id) - 1);
+
+    close(fd);
+
+    if (n != sizeof(id) - 1) {
+        return;
+    }
+
+    id[n] = '\0';
+
+    n = snprintf(line, CYCLES_BOOT_LINE, "boot %s\n", id);
+
+    ledger->same_boot = (pread(ledger->lock_fd, last, n, 0) == n
+                         && memcmp(last, line, n) == 0);
+}
+
+
+static void
+cycles_boot_write(cycles_ledger_t *ledger, const char *line)
+{
+    size_t  len;
+
+    len = strlen(line);
+
+    if (pwrite(ledger->lock_fd, line, len, 0) != (ssize_t) len) {
+        cycles_ledger_say(ledger, CYCLES_LEDGER_WARN,
+                          "can't write \"%s/lock\": %s", ledger->path,
+                          strerror(errno));
+    }
+}
+
+
 static unsigned
 cycles_holders_read(cycles_ledger_t *ledger, cycles_holder_t *holders)
 {
@@ -626,7 +689,14 @@ cycles_holders_read(cycles_ledger_t *ledger, cycles_holder_t *holders)
 
     buf[n] = '\0';
 
-    for (i = 0, p = buf; *p && i < CYCLES_MAX_HOLDERS; p = end) {
+    p = buf;
+
+    if (strncmp(p, "boot ", 5) == 0) {
+        p += strcspn(p, "\n");
+        p += (*p == '\n');
+    }
+
+    for (i = 0; *p && i < CYCLES_MAX_HOLDERS; p = end) {
         holders[i].pid = strtol(p, &end, 10);
 
         if (end == p || *end != ' ') {
@@ -667,6 +737,8 @@ cycles_ledger_announce(cycles_ledger_t *ledger, long pid)
 
     if (nholders == CYCLES_MAX_HOLDERS) {
         (void) !ftruncate(ledger->lock_fd, 0);
+        cycles_boot_read(ledger, line);
+        cycles_boot_write(ledger, line);
     }
 
     n = snprintf(line, sizeof(line), "%ld %d\n", pid, ledger->memory_fd);

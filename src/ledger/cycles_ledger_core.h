@@ -548,6 +548,7 @@ struct cycles_ledger_s {
     int                   memory_fd;
     int                   log_fd;
     uint64_t              log_segment;    /* that log_fd is open on */
+    unsigned              same_boot;      /* as when it was open last */
     unsigned              sync_failed;    /* of what a start has read */
     unsigned              prewrite;       /* segments, before they are used */
     int64_t               prewrite_after; /* by the clock since boot */

@@ -7,7 +7,8 @@
  * and those before it not.  Each record says how many before it were not
  * known to be synced when it was written.  If none behind the damage says
  * that what is missing had been synced, it never was: nothing was promised of
- * it, and the log ends there.  Otherwise something was lost that must not be.
+ * it, and the log ends there.  Otherwise something was lost that must not be,
+ * as it was if the system has not been started anew since.
  */
 
 
@@ -90,7 +91,9 @@ cycles_segments_begun(cycles_ledger_t *ledger, const uint64_t *list, size_t n)
         }
     }
 
-    if (cycles_segments_remove(ledger, list + i, n - i) != 0) {
+    if ((ledger->same_boot && (behind.records || i + 1 < n))
+        || cycles_segments_remove(ledger, list + i, n - i) != 0)
+    {
         return n;
     }
 
@@ -165,9 +168,10 @@ cycles_log_cut(cycles_ledger_t *ledger, const uint64_t *later, size_t nlater,
         return -1;
     }
 
-    /* what was written in this boot of the system is in its page cache */
-
-    if (behind.synced >= next || ledger->shm->known >= next) {
+    if (behind.synced >= next
+        || ledger->shm->known >= next
+        || (ledger->same_boot && (behind.records || nlater)))
+    {
         cycles_cut_refused(ledger, reader, damage, nlater ? later[0] : 0,
                            &behind, err, errlen);
         return -1;

@@ -255,25 +255,38 @@ keep(cycles_ledger_t *l)
 /* nothing has to be looked up in the tables for it */
 
 static void
-one(cycles_ledger_t *l)
+reserve(cycles_ledger_t *l)
 {
     char              key[32];
     cycles_reserve_t  rq;
 
     snprintf(key, sizeof(key), "k%u", serial++);
 
-    if (live[0] && rnd(2)) {
-        (void) led_commit(l, live, key, 1 + rnd(20), T0);
-        live[0] = '\0';
+    rq = led_reserve_rq(rnd(2) ? "a" : "b", key, 1 + rnd(9));
+    rq.fresh_key = 1;
 
-    } else {
-        rq = led_reserve_rq(rnd(2) ? "a" : "b", key, 1 + rnd(9));
-        rq.fresh_key = 1;
-
-        if (cycles_ledger_reserve(l, &rq, &led_rs, T0) == CYCLES_OK) {
-            strcpy(live, led_rs.id);
-        }
+    if (cycles_ledger_reserve(l, &rq, &led_rs, T0) == CYCLES_OK) {
+        strcpy(live, led_rs.id);
     }
+
+    keep(l);
+}
+
+
+static void
+one(cycles_ledger_t *l)
+{
+    char  key[32];
+
+    if (live[0] == '\0' || rnd(2)) {
+        reserve(l);
+        return;
+    }
+
+    snprintf(key, sizeof(key), "k%u", serial++);
+
+    (void) led_commit(l, live, key, 1 + rnd(20), T0);
+    live[0] = '\0';
 
     keep(l);
 }
@@ -520,7 +533,7 @@ test_header(void)
     while (strcmp(first, led_segment(l)) == 0) {
         end = led_size(first);
         (void) cycles_ledger_sync(l);
-        one(l);
+        reserve(l);
     }
 
     strcpy(second, led_segment(l));
@@ -558,6 +571,14 @@ test_given_up(void)
     close(fd);
 
     l = led_open_size(ZONE, SEGMENT);
+    ok(l == NULL, "refused, as no power has failed");
+    ok(strstr(led_err, "valid records follow") != NULL, "%s", led_err);
+
+    /* the file that says so is not synced, and may be anything */
+
+    disk_write("lock", (unsigned char *) "boot 00000000\n9 9\n", 18);
+
+    l = led_open_size(ZONE, SEGMENT);
     ok(strstr(led_said, "1 records and 0 files") != NULL, "%s", led_said);
     led_reserve(l, "a", "k3", 100, T0);
     is_str(led_balance(l, "tenant:a"), "r99900 h100 s0 d0", "another one");
@@ -584,7 +605,7 @@ test_prewritten(void)
     snprintf(next, sizeof(next), "%s/" NEXT, led_dir);
 
     l = begin();
-    one(l);
+    reserve(l);
     cycles_ledger_fold(l, T0, 0, &fold, led_err, sizeof(led_err));
     is_int(led_size(next), -1, "nobody has asked for a file of zeroes");
 
@@ -595,21 +616,21 @@ test_prewritten(void)
 
     strcpy(first, led_segment(l));
     seq = cycles_ledger_written(l);
-    one(l);
+    reserve(l);
     strcpy(second, led_segment(l));
     ok(strcmp(first, second) != 0, "it is used at once");
     is_int(l->shm->segment, seq + 1, "its name says its first record");
     is_int(led_size(second), size, "it keeps its size");
     is_int(led_size(next), -1, "it has another name now");
 
-    one(l);
+    reserve(l);
     is_str(led_segment(l), second, "the next record is in it, too");
     is_int(led_size(second), size, "and changes no size");
 
     (void) cycles_ledger_sync(l);
     cycles_ledger_fold(l, T0, 0, &fold, led_err, sizeof(led_err));
     is_int(led_size(next), size, "the one after it is ready");
-    one(l);
+    reserve(l);
     is_str(led_segment(l), second, "and waits until this one is full");
     (void) cycles_ledger_sync(l);
     cycles_ledger_close(l);
@@ -618,11 +639,11 @@ test_prewritten(void)
     is_str(led_said, "", "a start has nothing to say");
     is_int(led_size(next), -1, "and removes what nobody knows of");
     is_int(l->shm->log_zeroes, size, "it knows of the zeroes");
-    one(l);
+    reserve(l);
     is_str(led_segment(l), second, "and goes on there");
 
     while (strcmp(second, led_segment(l)) == 0) {
-        one(l);
+        reserve(l);
     }
 
     ok(led_size(second) < size, "what is left of them is given back");
@@ -633,8 +654,8 @@ test_prewritten(void)
     cycles_ledger_prewrite(l, 1);
     l->prewrite_after = 0;
     cycles_ledger_fold(l, T0, 0, &fold, led_err, sizeof(led_err));
-    one(l);
-    one(l);
+    reserve(l);
+    reserve(l);
     (void) cycles_ledger_sync(l);
     cycles_ledger_fold(l, T0, 0, &fold, led_err, sizeof(led_err));
     strcpy(second, led_segment(l));
