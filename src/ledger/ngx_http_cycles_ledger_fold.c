@@ -12,8 +12,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include <sys/syscall.h>
-
 #include "ngx_http_cycles_ledger.h"
 #include "../status/ngx_http_cycles_counters.h"
 
@@ -37,9 +35,6 @@
 
 #define NGX_HTTP_CYCLES_LEDGER_COMPLAIN   60
 
-/* of the time of a core, in nanoseconds */
-#define NGX_HTTP_CYCLES_LEDGER_FOLD_SLICE 100000
-
 
 typedef struct {
     cycles_ledger_t                 *core;
@@ -56,7 +51,6 @@ static void ngx_http_cycles_ledger_fold(ngx_http_cycles_ledger_t *l);
 static void ngx_http_cycles_ledger_fold_inline(ngx_event_t *ev);
 #if (NGX_THREADS)
 static void ngx_http_cycles_ledger_fold_thread(void *data, ngx_log_t *log);
-static void ngx_http_cycles_ledger_fold_slice(void);
 static void ngx_http_cycles_ledger_fold_ready(ngx_event_t *ev);
 #endif
 static void ngx_http_cycles_ledger_fold_done(ngx_http_cycles_ledger_t *l);
@@ -225,53 +219,10 @@ ngx_http_cycles_ledger_fold_thread(void *data, ngx_log_t *log)
 {
     ngx_http_cycles_ledger_folding_t *folding = data;
 
-    ngx_http_cycles_ledger_fold_slice();
-
     folding->failed = cycles_ledger_fold(folding->core, folding->now,
                                          folding->retention_ms,
                                          &folding->fold, folding->err,
                                          sizeof(folding->err));
-}
-
-
-/*
- * An event loop on the same core may have to wait until the slice of whoever
- * runs there is over, which are milliseconds.  Linux takes other slices since
- * 6.12; earlier ones ignore that, and let who has slept go first.
- */
-
-static void
-ngx_http_cycles_ledger_fold_slice(void)
-{
-#if defined(SYS_sched_getattr) && defined(SYS_sched_setattr)
-
-    /* struct sched_attr, which not all headers have */
-
-    struct {
-        uint32_t                     size;
-        uint32_t                     policy;
-        uint64_t                     flags;
-        int32_t                      nice;
-        uint32_t                     priority;
-        uint64_t                     runtime;
-        uint64_t                     deadline;
-        uint64_t                     period;
-    } attr;
-
-    ngx_memzero(&attr, sizeof(attr));
-
-    if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) == -1
-        || attr.policy != SCHED_OTHER)
-    {
-        return;
-    }
-
-    attr.size = sizeof(attr);
-    attr.runtime = NGX_HTTP_CYCLES_LEDGER_FOLD_SLICE;
-
-    (void) syscall(SYS_sched_setattr, 0, &attr, 0);
-
-#endif
 }
 
 
