@@ -274,7 +274,6 @@ cycles_bundle_reserve(cycles_bundle_row_t *row, const cycles_record_t *reserve)
 }
 
 
-
 /* of the reserve that was read last; 0: as above */
 
 int
