@@ -38,6 +38,8 @@ static ngx_int_t ngx_http_cycles_set_trace(ngx_http_request_t *r,
 static ngx_str_t *ngx_http_cycles_traceparent(ngx_http_request_t *r);
 static ngx_int_t ngx_http_cycles_evaluate(ngx_http_request_t *r,
     ngx_http_complex_value_t *cv, ngx_pool_t *pool, cycles_str_t *value);
+static ngx_int_t ngx_http_cycles_copy(ngx_http_request_t *r, ngx_str_t *s,
+    ngx_pool_t *pool, cycles_str_t *value);
 static ngx_int_t ngx_http_cycles_error(ngx_http_request_t *r,
     ngx_str_t *error, const char *text, const char *what);
 
@@ -230,24 +232,15 @@ ngx_http_cycles_level(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx,
         return ngx_http_cycles_evaluate(r, &l->value, pool, value);
     }
 
-    value->len = s.len;
-    value->data = NULL;
-
-    if (s.len) {
-        value->data = ngx_pstrdup(pool, &s);
-        if (value->data == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
+    return ngx_http_cycles_copy(r, &s, pool, value);
 }
 
 
 /*
  * What "$http_NAME" is, without going through nginx's scripts and each letter
  * of each header.  NGX_DECLINED: the variable is asked, for it has its value
- * already, or is another one, or there are two such headers.
+ * already, or is another one, or there are two such headers, or a header that
+ * another module has made.
  */
 
 static ngx_int_t
@@ -288,9 +281,16 @@ ngx_http_cycles_header(ngx_http_request_t *r, ngx_http_cycles_level_t *level,
             i = 0;
         }
 
-        if (h[i].key.len == level->header.len && h[i].hash
-            && ngx_http_cycles_header_is(&h[i], level->header.data))
-        {
+        if (h[i].key.len != level->header.len || h[i].hash == 0) {
+            continue;
+        }
+
+        if (h[i].lowcase_key == NULL) {
+            return NGX_DECLINED;
+        }
+
+        if (ngx_http_cycles_header_is(&h[i], level->header.data)) {
+
             if (found) {
                 return NGX_DECLINED;
             }
@@ -812,8 +812,6 @@ ngx_http_cycles_traceparent(ngx_http_request_t *r)
 }
 
 
-/* the value is copied: the variables it may come from die with the request */
-
 static ngx_int_t
 ngx_http_cycles_evaluate(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
     ngx_pool_t *pool, cycles_str_t *value)
@@ -824,11 +822,21 @@ ngx_http_cycles_evaluate(ngx_http_request_t *r, ngx_http_complex_value_t *cv,
         return NGX_ERROR;
     }
 
-    value->len = s.len;
-    value->data = s.data;
+    return ngx_http_cycles_copy(r, &s, pool, value);
+}
 
-    if (s.len && pool != r->pool) {
-        value->data = ngx_pstrdup(pool, &s);
+
+/* headers and variables die with the request */
+
+static ngx_int_t
+ngx_http_cycles_copy(ngx_http_request_t *r, ngx_str_t *s, ngx_pool_t *pool,
+    cycles_str_t *value)
+{
+    value->len = s->len;
+    value->data = s->data;
+
+    if (s->len && pool != r->pool) {
+        value->data = ngx_pstrdup(pool, s);
         if (value->data == NULL) {
             return NGX_ERROR;
         }

@@ -179,10 +179,15 @@ static int cycles_bundle_wanted(const cycles_bundle_cursor_t *c);
 static int cycles_bundle_eof(sqlite3_vtab_cursor *cursor);
 static int cycles_bundle_column(sqlite3_vtab_cursor *cursor,
     sqlite3_context *context, int n);
+static void cycles_bundle_own_column(const cycles_bundle_cursor_t *c,
+    sqlite3_context *context, int n);
 static void cycles_bundle_scope(const cycles_bundle_cursor_t *c,
     sqlite3_context *context);
 static void cycles_bundle_trace(const cycles_bundle_cursor_t *c,
     sqlite3_context *context);
+static void cycles_bundle_result_sum(sqlite3_context *context, int64_t a,
+    int64_t b);
+static int64_t cycles_bundle_seq(const cycles_bundle_cursor_t *c);
 static int64_t cycles_bundle_created(const cycles_bundle_cursor_t *c);
 static int64_t cycles_bundle_remaining(const cycles_bundle_cursor_t *c);
 static void cycles_bundle_uuid(sqlite3_context *context, const uint8_t *bin,
@@ -646,8 +651,7 @@ static int
 cycles_bundle_wanted(const cycles_bundle_cursor_t *c)
 {
     return !c->of_seq
-           || cycles_bundle_sum(c->first_seq, c->row[CYCLES_BUNDLE_SEQ].n)
-              == c->seq;
+           || cycles_bundle_seq(c) == c->seq;
 }
 
 
@@ -662,14 +666,9 @@ static int
 cycles_bundle_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context,
     int n)
 {
-    const cycles_bundle_json_t   *row;
-    const cycles_bundle_names_t  *names;
-    cycles_bundle_cursor_t       *c = (cycles_bundle_cursor_t *) cursor;
+    cycles_bundle_cursor_t  *c = (cycles_bundle_cursor_t *) cursor;
 
-    static const uint8_t          zeroes[16];
-
-    row = c->row;
-    names = &c->names[c->n];
+    static const uint8_t     zeroes[16];
 
     if (n >= CYCLES_COLUMN_LEVELS && n < CYCLES_COLUMN_DIMENSIONS) {
         n += CYCLES_REQUEST_LEVELS - CYCLES_COLUMN_LEVELS;
@@ -679,29 +678,9 @@ cycles_bundle_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context,
 
     switch (n) {
 
-    case CYCLES_COLUMN_SEQ:
-        sqlite3_result_int64(context,
-                             cycles_bundle_sum(c->first_seq,
-                                               row[CYCLES_BUNDLE_SEQ].n));
-        break;
-
-    case CYCLES_COLUMN_ID:
-        cycles_bundle_uuid(context, names->id, 0);
-        break;
-
     case CYCLES_COLUMN_TENANT:
         sqlite3_result_text(context, c->owner, (int) c->owner_len,
                             SQLITE_TRANSIENT);
-        break;
-
-    case CYCLES_COLUMN_KEY:
-        if (row[CYCLES_BUNDLE_KEY].type == SQLITE_NULL) {
-            cycles_bundle_uuid(context, names->key, 0);
-
-        } else {
-            cycles_bundle_result(context, &row[CYCLES_BUNDLE_KEY]);
-        }
-
         break;
 
     case CYCLES_COLUMN_DIGEST:
@@ -725,36 +704,12 @@ cycles_bundle_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context,
         cycles_bundle_result(context, &c->action[n]);
         break;
 
-    case CYCLES_COLUMN_TRACE:
-        cycles_bundle_trace(c, context);
-        break;
-
-    case CYCLES_COLUMN_CREATED:
-        sqlite3_result_int64(context, cycles_bundle_created(c));
-        break;
-
     case CYCLES_COLUMN_POLICY:
         cycles_bundle_result(context, &c->action[CYCLES_ACTION_POLICY]);
         break;
 
     case CYCLES_COLUMN_DECISION:
         cycles_bundle_result(context, &c->action[CYCLES_ACTION_DECISION]);
-        break;
-
-    case CYCLES_COLUMN_ESTIMATE:
-        cycles_bundle_result(context, &row[CYCLES_BUNDLE_ESTIMATE]);
-        break;
-
-    case CYCLES_COLUMN_REMAINING:
-        sqlite3_result_int64(context, cycles_bundle_remaining(c));
-        break;
-
-    case CYCLES_COLUMN_EXPIRES:
-    case CYCLES_COLUMN_GRANTED:
-        sqlite3_result_int64(context,
-                             cycles_bundle_sum(cycles_bundle_created(c),
-                                               c->action[CYCLES_ACTION_TTL]
-                                               .n));
         break;
 
     case CYCLES_COLUMN_TTL:
@@ -773,19 +728,91 @@ cycles_bundle_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context,
         cycles_bundle_result(context, &c->request[CYCLES_REQUEST_BUDGETS]);
         break;
 
+    case CYCLES_COLUMN_MODEL:
+        cycles_bundle_result(context, &c->action[CYCLES_ACTION_MODEL]);
+        break;
+
+    case CYCLES_COLUMN_KEY_HASH:
+    case CYCLES_COLUMN_OMITTED:
+    case CYCLES_COLUMN_BY_OPERATOR:
+    case CYCLES_COLUMN_EXTENSIONS:
+        sqlite3_result_int(context, 0);
+        break;
+
+    case CYCLES_COLUMN_STATUS:
+        sqlite3_result_text(context, "COMMITTED", -1, SQLITE_STATIC);
+        break;
+
+    default:
+        cycles_bundle_own_column(c, context, n);
+    }
+
+    return SQLITE_OK;
+}
+
+
+/* what a reservation does not share with others; NULL: no other column */
+
+static void
+cycles_bundle_own_column(const cycles_bundle_cursor_t *c,
+    sqlite3_context *context, int n)
+{
+    const cycles_bundle_json_t   *row;
+    const cycles_bundle_names_t  *names;
+
+    row = c->row;
+    names = &c->names[c->n];
+
+    switch (n) {
+
+    case CYCLES_COLUMN_SEQ:
+        sqlite3_result_int64(context, cycles_bundle_seq(c));
+        break;
+
+    case CYCLES_COLUMN_ID:
+        cycles_bundle_uuid(context, names->id, 0);
+        break;
+
+    case CYCLES_COLUMN_KEY:
+        if (row[CYCLES_BUNDLE_KEY].type == SQLITE_NULL) {
+            cycles_bundle_uuid(context, names->key, 0);
+
+        } else {
+            cycles_bundle_result(context, &row[CYCLES_BUNDLE_KEY]);
+        }
+
+        break;
+
+    case CYCLES_COLUMN_TRACE:
+        cycles_bundle_trace(c, context);
+        break;
+
+    case CYCLES_COLUMN_CREATED:
+        sqlite3_result_int64(context, cycles_bundle_created(c));
+        break;
+
+    case CYCLES_COLUMN_ESTIMATE:
+        cycles_bundle_result(context, &row[CYCLES_BUNDLE_ESTIMATE]);
+        break;
+
+    case CYCLES_COLUMN_REMAINING:
+        sqlite3_result_int64(context, cycles_bundle_remaining(c));
+        break;
+
+    case CYCLES_COLUMN_EXPIRES:
+    case CYCLES_COLUMN_GRANTED:
+        cycles_bundle_result_sum(context, cycles_bundle_created(c),
+                                 c->action[CYCLES_ACTION_TTL].n);
+        break;
+
     case CYCLES_COLUMN_FINALIZED:
-        sqlite3_result_int64(context,
-                             cycles_bundle_sum(cycles_bundle_created(c),
-                                               row[CYCLES_BUNDLE_FINALIZED]
-                                               .n));
+        cycles_bundle_result_sum(context, cycles_bundle_created(c),
+                                 row[CYCLES_BUNDLE_FINALIZED].n);
         break;
 
     case CYCLES_COLUMN_SETTLE_SEQ:
-        sqlite3_result_int64(context,
-                             cycles_bundle_sum(
-                                 cycles_bundle_sum(c->first_seq,
-                                                   row[CYCLES_BUNDLE_SEQ].n),
-                                 row[CYCLES_BUNDLE_SETTLE_SEQ].n));
+        cycles_bundle_result_sum(context, cycles_bundle_seq(c),
+                                 row[CYCLES_BUNDLE_SETTLE_SEQ].n);
         break;
 
     case CYCLES_COLUMN_SETTLE_KEY:
@@ -809,10 +836,8 @@ cycles_bundle_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context,
         break;
 
     case CYCLES_COLUMN_SETTLE_REMAINING:
-        sqlite3_result_int64(context,
-                             cycles_bundle_sum(
-                                 cycles_bundle_remaining(c),
-                                 row[CYCLES_BUNDLE_SETTLE_REMAINING].n));
+        cycles_bundle_result_sum(context, cycles_bundle_remaining(c),
+                                 row[CYCLES_BUNDLE_SETTLE_REMAINING].n);
         break;
 
     case CYCLES_COLUMN_CHARGED:
@@ -839,27 +864,9 @@ cycles_bundle_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context,
         cycles_bundle_result(context, &row[CYCLES_BUNDLE_LATENCY]);
         break;
 
-    case CYCLES_COLUMN_MODEL:
-        cycles_bundle_result(context, &c->action[CYCLES_ACTION_MODEL]);
-        break;
-
-    case CYCLES_COLUMN_KEY_HASH:
-    case CYCLES_COLUMN_OMITTED:
-    case CYCLES_COLUMN_BY_OPERATOR:
-    case CYCLES_COLUMN_EXTENSIONS:
-        sqlite3_result_int(context, 0);
-        break;
-
-    case CYCLES_COLUMN_STATUS:
-        sqlite3_result_text(context, "COMMITTED", -1, SQLITE_STATIC);
-        break;
-
     default:
-        /* NULL, as of all that has none of these texts */
         break;
     }
-
-    return SQLITE_OK;
 }
 
 
@@ -902,6 +909,20 @@ cycles_bundle_trace(const cycles_bundle_cursor_t *c, sqlite3_context *context)
         (void) cycles_hex_write(trace, 16, text);
         sqlite3_result_text(context, text, sizeof(text), SQLITE_TRANSIENT);
     }
+}
+
+
+static void
+cycles_bundle_result_sum(sqlite3_context *context, int64_t a, int64_t b)
+{
+    sqlite3_result_int64(context, cycles_bundle_sum(a, b));
+}
+
+
+static int64_t
+cycles_bundle_seq(const cycles_bundle_cursor_t *c)
+{
+    return cycles_bundle_sum(c->first_seq, c->row[CYCLES_BUNDLE_SEQ].n);
 }
 
 

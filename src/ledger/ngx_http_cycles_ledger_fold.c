@@ -76,9 +76,6 @@ ngx_http_cycles_ledger_init_fold(ngx_http_cycles_ledger_t *l,
     folding->retention_ms = (int64_t) l->retention * 1000;
     l->folding = folding;
 
-    cycles_ledger_prewrite(l->core,
-                           l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS);
-
     l->fold.handler = ngx_http_cycles_ledger_fold_timer;
     l->fold.data = &ngx_http_cycles_ledger_connection;
     l->fold.log = cycle->log;
@@ -99,6 +96,11 @@ ngx_http_cycles_ledger_init_fold(ngx_http_cycles_ledger_t *l,
     l->fold_task->handler = ngx_http_cycles_ledger_fold_thread;
     l->fold_task->event.handler = ngx_http_cycles_ledger_fold_ready;
     l->fold_task->event.data = l;
+
+    /* takes too long for an event loop */
+
+    cycles_ledger_prewrite(l->core,
+                           l->sync_mode == NGX_HTTP_CYCLES_LEDGER_ALWAYS);
 
 #endif
 

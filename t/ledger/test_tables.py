@@ -122,6 +122,20 @@ def fill(path):
             pass
 
 
+@pytest.mark.parametrize('sync', ('always', 'interval'))
+def test_the_next_file_of_the_log_is_ready(nginx, sync):
+    """With sync=always it is written before it is used, and as large then."""
+
+    ng = nginx(**conf('segment=1m sync=' + sync))
+    pair(ng, 'one')
+    wait_until(lambda: all_folded(ng))
+    pair(ng, 'two')
+
+    large = [name for name in logs(ng)
+             if os.path.getsize(ng.path('ledger/' + name)) >= 1 << 20]
+    assert len(large) == (sync == 'always')
+
+
 def test_the_log_is_cut(nginx):
     ng = nginx(**conf('segment=1m'))
 
