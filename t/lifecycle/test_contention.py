@@ -4,11 +4,12 @@
 workers admit a hundred, whoever counts, run after run, each run with a subject
 that nobody has seen before."""
 
+import concurrent.futures
 import os
 
 import pytest
 
-from gateway import SCALE, build_request, chat_request
+from gateway import SCALE, Gate, build_request, chat, chat_request, wait_until
 from authorities import authority, cost
 from raw import stampede
 
@@ -139,7 +140,19 @@ def test_too_few_connections(nginx, provider, kind):
             ''')))
         ng.allow += ['worker_connections are not enough', 'reusing']
 
-        statuses = stampede(ng.port, crowd('acme')[:300])
+        # the provider answers nobody before one could not be connected
+
+        gate = Gate()
+        provider.default = chat(gate=gate)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            statuses = pool.submit(stampede, ng.port, crowd('acme')[:300])
+            try:
+                wait_until(lambda: ng.errors('alert'))
+            finally:
+                gate.open()
+            statuses = statuses.result()
+
         served = statuses.count(200)
         assert 0 < served < 300
         assert set(statuses) <= {None, 200, 500, 503}
