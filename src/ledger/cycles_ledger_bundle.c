@@ -42,11 +42,10 @@ typedef struct {
 static int cycles_bundle_plain(cycles_str_t s);
 static int cycles_bundle_amount_ok(int64_t amount);
 static int cycles_bundle_time_ok(int64_t ms);
-static int cycles_bundle_is(cycles_str_t s, const char *text, size_t len);
+static int cycles_bundle_next_key(const cycles_bundle_row_t *row,
+    const cycles_record_t *commit);
 static int cycles_bundle_same_trace(const cycles_bundle_row_t *row,
-    cycles_str_t trace);
-static int cycles_bundle_uuid(cycles_str_t s, uint8_t *bin);
-static int cycles_bundle_trace(cycles_str_t s, uint8_t *bin);
+    const cycles_record_t *commit);
 static void cycles_bundle_text(cycles_bundle_row_t *row,
     cycles_bundle_value_t text, cycles_str_t s);
 static int cycles_bundle_own(const cycles_bundle_row_t *row,
@@ -163,10 +162,8 @@ cycles_bundle_shape(const cycles_record_t *reserve, unsigned char *key,
     cycles_put64(p, reserve->grace_ms);
     p += 8;
 
-    /* a subject, and then an action, which begins with the length of a kind */
-
     request = reserve->request.data;
-    n = (size_t) (reserve->action->kind.data - 2 - request);
+    n = reserve->request_action;
 
     memcpy(p, request + n, reserve->request.len - n);
     p += reserve->request.len - n;
@@ -245,7 +242,10 @@ cycles_bundle_reserve(cycles_bundle_row_t *row, const cycles_record_t *reserve)
 
     memcpy(names->id, reserve->id, 16);
 
-    if (!cycles_bundle_uuid(reserve->key, names->key)) {
+    if (reserve->key_is_uuid) {
+        memcpy(names->key, reserve->key_uuid, 16);
+
+    } else {
 
         if (!cycles_bundle_plain(reserve->key)) {
             return 0;
@@ -255,11 +255,16 @@ cycles_bundle_reserve(cycles_bundle_row_t *row, const cycles_record_t *reserve)
         cycles_bundle_text(row, CYCLES_BUNDLE_KEY, reserve->key);
     }
 
-    if (!cycles_bundle_trace(reserve->trace_id, names->trace)) {
+    if (reserve->trace_is_hex) {
+        memcpy(names->trace, reserve->trace, 16);
+
+    } else {
 
         if (!cycles_bundle_plain(reserve->trace_id)) {
             return 0;
         }
+
+        /* zeroes are for none */
 
         memset(names->trace, 0, 16);
         cycles_bundle_text(row, CYCLES_BUNDLE_TRACE, reserve->trace_id);
@@ -274,22 +279,18 @@ cycles_bundle_reserve(cycles_bundle_row_t *row, const cycles_record_t *reserve)
 }
 
 
-/* of the reserve that was read last; 0: as above */
+/*
+ * Of the reserve that was read last; 0: as above.  Texts are where the record
+ * is, which has none of a UUID, so one that can't be told from the reserve is
+ * in no bundle.
+ */
 
 int
 cycles_bundle_commit(cycles_bundle_row_t *row, const cycles_record_t *commit)
 {
-    char  text[CYCLES_UUID_LEN];
+    if (!cycles_bundle_next_key(row, commit)) {
 
-    /* nginx makes it from the reserve's, see docs/ledger-format.md */
-
-    cycles_uuid_write(row->names.key, text);
-    cycles_bundle_next_digit(&text[CYCLES_UUID_LEN - 1]);
-
-    if (cycles_bundle_own(row, CYCLES_BUNDLE_KEY)
-        || !cycles_bundle_is(commit->key, text, CYCLES_UUID_LEN))
-    {
-        if (!cycles_bundle_plain(commit->key)) {
+        if (commit->key_is_uuid || !cycles_bundle_plain(commit->key)) {
             return 0;
         }
 
@@ -298,9 +299,9 @@ cycles_bundle_commit(cycles_bundle_row_t *row, const cycles_record_t *commit)
 
     row->settle_untraced = 0;
 
-    if (!cycles_bundle_same_trace(row, commit->trace_id)) {
+    if (!cycles_bundle_same_trace(row, commit)) {
 
-        if (!cycles_bundle_plain(commit->trace_id)) {
+        if (commit->trace_is_hex || !cycles_bundle_plain(commit->trace_id)) {
             return 0;
         }
 
@@ -323,10 +324,39 @@ cycles_bundle_commit(cycles_bundle_row_t *row, const cycles_record_t *commit)
 
 
 static int
-cycles_bundle_same_trace(const cycles_bundle_row_t *row, cycles_str_t trace)
+cycles_bundle_next_key(const cycles_bundle_row_t *row,
+    const cycles_record_t *commit)
 {
-    char                  text[32];
+    uint8_t  key[16];
+
+    if (!commit->key_is_uuid || cycles_bundle_own(row, CYCLES_BUNDLE_KEY)) {
+        return 0;
+    }
+
+    cycles_bundle_settle_key(row->names.key, key);
+
+    return memcmp(commit->key_uuid, key, 16) == 0;
+}
+
+
+/* nginx makes it from the reserve's: the last digit is the one behind it */
+
+void
+cycles_bundle_settle_key(const uint8_t *reserve, uint8_t *key)
+{
+    memcpy(key, reserve, 16);
+    key[15] = (uint8_t) ((key[15] & 0xf0) | ((key[15] + 1) & 0x0f));
+}
+
+
+static int
+cycles_bundle_same_trace(const cycles_bundle_row_t *row,
+    const cycles_record_t *commit)
+{
+    cycles_str_t          trace;
     static const uint8_t  none[16];
+
+    trace = commit->trace_id;
 
     if (cycles_bundle_own(row, CYCLES_BUNDLE_TRACE)) {
         return row->lens[CYCLES_BUNDLE_TRACE - CYCLES_BUNDLE_KEY] == trace.len
@@ -335,71 +365,9 @@ cycles_bundle_same_trace(const cycles_bundle_row_t *row, cycles_str_t trace)
                   == 0;
     }
 
-    if (trace.len == 0) {
-        return memcmp(row->names.trace, none, 16) == 0;
-    }
-
-    (void) cycles_hex_write(row->names.trace, 16, text);
-
-    return memcmp(row->names.trace, none, 16) != 0
-           && cycles_bundle_is(trace, text, sizeof(text));
-}
-
-
-/* the digit that follows the last one of a UUID: that of its settlement */
-
-void
-cycles_bundle_next_digit(char *digit)
-{
-    *digit = (char) ((*digit == '9') ? 'a' : (*digit == 'f') ? '0'
-                                                             : *digit + 1);
-}
-
-
-static int
-cycles_bundle_is(cycles_str_t s, const char *text, size_t len)
-{
-    return s.len == len && memcmp(s.data, text, len) == 0;
-}
-
-
-/* what is printed as it was */
-
-static int
-cycles_bundle_uuid(cycles_str_t s, uint8_t *bin)
-{
-    char  text[CYCLES_UUID_LEN];
-
-    if (cycles_id_parse(s, bin) != 0) {
-        return 0;
-    }
-
-    cycles_uuid_write(bin, text);
-
-    return memcmp(s.data, text, CYCLES_UUID_LEN) == 0;
-}
-
-
-/* zeroes are for none */
-
-static int
-cycles_bundle_trace(cycles_str_t s, uint8_t *bin)
-{
-    char                  text[32];
-    static const uint8_t  none[16];
-
-    if (s.len == 0) {
-        memset(bin, 0, 16);
-        return 1;
-    }
-
-    if (s.len != 32 || cycles_hex_read(s.data, 16, bin) != 0) {
-        return 0;
-    }
-
-    (void) cycles_hex_write(bin, 16, text);
-
-    return memcmp(s.data, text, 32) == 0 && memcmp(bin, none, 16) != 0;
+    return commit->trace_is_hex
+           ? memcmp(row->names.trace, commit->trace, 16) == 0
+           : (trace.len == 0 && memcmp(row->names.trace, none, 16) == 0);
 }
 
 

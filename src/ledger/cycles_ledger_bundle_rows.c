@@ -946,13 +946,15 @@ static void
 cycles_bundle_uuid(sqlite3_context *context, const uint8_t *bin,
     unsigned settle)
 {
-    char  text[CYCLES_UUID_LEN];
-
-    cycles_uuid_write(bin, text);
+    char     text[CYCLES_UUID_LEN];
+    uint8_t  key[16];
 
     if (settle) {
-        cycles_bundle_next_digit(&text[CYCLES_UUID_LEN - 1]);
+        cycles_bundle_settle_key(bin, key);
+        bin = key;
     }
+
+    cycles_uuid_write(bin, text);
 
     sqlite3_result_text(context, text, CYCLES_UUID_LEN, SQLITE_TRANSIENT);
 }

@@ -27,7 +27,7 @@
 #define CYCLES_SEGMENT_NAME   sizeof("log-18446744073709551615.bin")
 #define CYCLES_NEXT_NAME      "log-next.bin"
 #define CYCLES_LOG_MAGIC      "CYCLELOG"
-#define CYCLES_LOG_VERSION    2
+#define CYCLES_LOG_VERSION    3
 
 /* preallocated at once, when the disk has it */
 #define CYCLES_LOG_CHUNK      (1024 * 1024)
@@ -176,6 +176,7 @@ typedef struct {
     const cycles_subject_t  *subject;
     const cycles_action_t   *action;
     cycles_str_t          request;        /* both of them, as they are read */
+    size_t                request_action; /* where the second one begins */
     cycles_unit_t         unit;
     cycles_policy_t       policy;
     int64_t               amount;         /* estimate or actual */
@@ -223,8 +224,14 @@ typedef struct {
 
     cycles_turn_t         turns[CYCLES_LEVELS];   /* as many as effects */
 
-    /* what subject and action point to after a record has been read */
+    /* what strings, subject and action point to after a record has been read */
 
+    unsigned              key_is_uuid;
+    unsigned              trace_is_hex;
+    uint8_t               key_uuid[16];
+    uint8_t               trace[16];
+    char                  key_read[CYCLES_UUID_LEN];
+    char                  trace_read[CYCLES_MAX_TRACE_ID];
     cycles_subject_t      subject_read;
     cycles_action_t       action_read;
     cycles_pair_t         dimensions_read[CYCLES_MAX_DIMENSIONS];
@@ -966,6 +973,8 @@ const char *cycles_denial_name(cycles_code_t code);
 int cycles_denial_find(cycles_str_t name);
 int cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes);
 int cycles_id_parse(cycles_str_t text, uint8_t *id);
+int cycles_id_exact(cycles_str_t text, uint8_t *id);
+int cycles_trace_exact(cycles_str_t text, uint8_t *trace);
 void cycles_id_print(const uint8_t *id, char *text);
 
 void cycles_scopes_derive(const cycles_subject_t *subject,

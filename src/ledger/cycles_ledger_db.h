@@ -599,9 +599,9 @@ uint64_t cycles_bundle_hash(const unsigned char *tenant, size_t len);
 int cycles_bundle_has(const unsigned char *filter, size_t size,
     uint64_t tenant);
 
-/* makes the last digit of a key the one of its settlement's */
+/* the key of a settlement by nginx from that of its reserve, 16 bytes each */
 
-void cycles_bundle_next_digit(char *digit);
+void cycles_bundle_settle_key(const uint8_t *reserve, uint8_t *key);
 
 
 /*

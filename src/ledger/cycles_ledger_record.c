@@ -19,6 +19,22 @@
 #define CYCLES_TEXTS_OMITTED      1
 #define CYCLES_BY_OPERATOR        2
 #define CYCLES_FRESH_KEY          4
+#define CYCLES_OWNER_IS_TENANT    8
+
+/* what a head has, and how */
+#define CYCLES_HEAD_DIGEST        1
+#define CYCLES_HEAD_KEY           2
+#define CYCLES_HEAD_TRACE         4
+#define CYCLES_HEAD_FORMS         8
+
+/* less is a byte by itself; more: so many bytes follow */
+#define CYCLES_NUMBER_BYTE        248
+#define CYCLES_NUMBER_MAX         9
+
+#define CYCLES_EFFECT_MAX         (1 + 4 * CYCLES_NUMBER_MAX)
+
+/* a length of a string that is in four bytes behind it */
+#define CYCLES_STR_LONG           255
 
 
 typedef struct {
@@ -60,6 +76,9 @@ static void cycles_write_period_def(cycles_out_t *out,
 static void cycles_write_status(cycles_out_t *out,
     const cycles_record_t *rec);
 static void cycles_write_head(cycles_out_t *out, const cycles_record_t *rec);
+static void cycles_write_owner(cycles_out_t *out, const cycles_record_t *rec,
+    unsigned flags);
+static unsigned cycles_write_owned(const cycles_record_t *rec);
 static void cycles_write_subject(cycles_out_t *out,
     const cycles_subject_t *subject);
 static void cycles_write_action(cycles_out_t *out,
@@ -68,12 +87,12 @@ static void cycles_write_effects(cycles_out_t *out,
     const cycles_record_t *rec);
 
 static inline unsigned char *cycles_out_room(cycles_out_t *out, size_t len);
-static inline void cycles_put16(unsigned char *p, unsigned n);
+static inline unsigned char *cycles_put_number(unsigned char *p, uint64_t n);
+static inline unsigned char *cycles_put_amount(unsigned char *p, int64_t n);
 static inline void cycles_out_bytes(cycles_out_t *out, const void *bytes,
     size_t len);
 static inline void cycles_out_int(cycles_out_t *out, uint64_t n, unsigned size);
 static void cycles_out_str(cycles_out_t *out, cycles_str_t str);
-static void cycles_out_text(cycles_out_t *out, cycles_str_t str);
 
 static void cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec);
@@ -88,6 +107,8 @@ static void cycles_read_period(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_period_def(cycles_in_t *in, cycles_period_t *period);
 static void cycles_read_status(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_head(cycles_in_t *in, cycles_record_t *rec);
+static void cycles_read_owner(cycles_in_t *in, cycles_record_t *rec,
+    unsigned flags);
 static void cycles_read_subject(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_action(cycles_in_t *in, cycles_record_t *rec);
 static void cycles_read_effects(cycles_in_t *in, cycles_record_t *rec,
@@ -95,11 +116,11 @@ static void cycles_read_effects(cycles_in_t *in, cycles_record_t *rec,
 
 static inline void cycles_in_bytes(cycles_in_t *in, void *p, size_t len);
 static inline uint64_t cycles_in_int(cycles_in_t *in, unsigned size);
+static inline uint64_t cycles_in_number(cycles_in_t *in);
+static inline int64_t cycles_in_amount(cycles_in_t *in);
 static unsigned cycles_in_enum(cycles_in_t *in, unsigned n);
 static unsigned cycles_in_policy(cycles_in_t *in);
 static cycles_str_t cycles_in_str(cycles_in_t *in);
-static cycles_str_t cycles_in_text(cycles_in_t *in);
-static cycles_str_t cycles_in_data(cycles_in_t *in, size_t len);
 
 
 /* returns the length, 0 if the buffer is too small for it */
@@ -192,12 +213,14 @@ cycles_record_write(const cycles_record_t *rec, unsigned char *buf,
 static void
 cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
 {
+    unsigned        flags;
     unsigned char  *p;
 
-    cycles_write_head(out, rec);
-    cycles_out_str(out, rec->owner);
+    flags = cycles_write_owned(rec) | (rec->fresh_key ? CYCLES_FRESH_KEY : 0);
 
-    p = cycles_out_room(out, 48);
+    cycles_write_head(out, rec);
+
+    p = cycles_out_room(out, 4 + 6 * CYCLES_NUMBER_MAX);
 
     if (p == NULL) {
         return;
@@ -206,18 +229,20 @@ cycles_write_reserve(cycles_out_t *out, const cycles_record_t *rec)
     p[0] = rec->unit;
     p[1] = rec->policy;
     p[2] = rec->decision;
-    p[3] = rec->fresh_key ? CYCLES_FRESH_KEY : 0;
-    cycles_put32(p + 4, rec->caps_from);
-    cycles_put64(p + 8, rec->amount);
-    cycles_put64(p + 16, rec->remaining);
-    cycles_put64(p + 24, rec->ttl_ms);
-    cycles_put64(p + 32, rec->grace_ms);
-    cycles_put64(p + 40, rec->expires_at_ms);
+    p[3] = flags;
+    p = cycles_put_number(p + 4, rec->caps_from);
+    p = cycles_put_amount(p, rec->amount);
+    p = cycles_put_amount(p, rec->remaining);
+    p = cycles_put_amount(p, rec->ttl_ms);
+    p = cycles_put_amount(p, rec->grace_ms);
+    out->p = cycles_put_amount(p, (uint64_t) rec->expires_at_ms
+                                  - (uint64_t) rec->time);
 
+    cycles_write_owner(out, rec, flags);
     cycles_write_subject(out, rec->subject);
     cycles_write_action(out, rec->action);
     cycles_write_effects(out, rec);
-    cycles_out_text(out, rec->metadata);
+    cycles_out_str(out, rec->metadata);
 }
 
 
@@ -235,19 +260,14 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
         flags |= CYCLES_BY_OPERATOR;
     }
 
-    if (rec->type == CYCLES_RECORD_EVENT && rec->fresh_key) {
-        flags |= CYCLES_FRESH_KEY;
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        flags |= cycles_write_owned(rec);
+        flags |= rec->fresh_key ? CYCLES_FRESH_KEY : 0;
     }
 
     cycles_write_head(out, rec);
 
-    if (rec->type == CYCLES_RECORD_EVENT) {
-        cycles_out_str(out, rec->owner);
-        cycles_write_subject(out, rec->subject);
-        cycles_write_action(out, rec->action);
-    }
-
-    p = cycles_out_room(out, 28);
+    p = cycles_out_room(out, 3 + 3 * CYCLES_NUMBER_MAX);
 
     if (p == NULL) {
         return;
@@ -256,10 +276,15 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
     p[0] = rec->unit;
     p[1] = rec->policy;
     p[2] = flags;
-    p[3] = 0;
-    cycles_put64(p + 4, rec->amount);
-    cycles_put64(p + 12, rec->charged);
-    cycles_put64(p + 20, rec->remaining);
+    p = cycles_put_amount(p + 3, rec->amount);
+    p = cycles_put_amount(p, rec->charged);
+    out->p = cycles_put_amount(p, rec->remaining);
+
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        cycles_write_owner(out, rec, flags);
+        cycles_write_subject(out, rec->subject);
+        cycles_write_action(out, rec->action);
+    }
 
     cycles_write_effects(out, rec);
 
@@ -268,24 +293,24 @@ cycles_write_settlement(cycles_out_t *out, const cycles_record_t *rec)
         return;
     }
 
-    p = cycles_out_room(out, 24);
+    p = cycles_out_room(out, 3 * CYCLES_NUMBER_MAX);
 
     if (p == NULL) {
         return;
     }
 
-    cycles_put64(p, rec->metrics.tokens_input);
-    cycles_put64(p + 8, rec->metrics.tokens_output);
-    cycles_put64(p + 16, rec->metrics.latency_ms);
+    p = cycles_put_amount(p, rec->metrics.tokens_input);
+    p = cycles_put_amount(p, rec->metrics.tokens_output);
+    out->p = cycles_put_amount(p, rec->metrics.latency_ms);
 
     cycles_out_str(out, rec->metrics.model_version);
-    cycles_out_text(out, rec->metrics.custom);
+    cycles_out_str(out, rec->metrics.custom);
 
     if (rec->type == CYCLES_RECORD_EVENT) {
         cycles_out_int(out, rec->client_time_ms, 8);
     }
 
-    cycles_out_text(out, rec->metadata);
+    cycles_out_str(out, rec->metadata);
 }
 
 
@@ -295,7 +320,7 @@ cycles_write_extend(cycles_out_t *out, const cycles_record_t *rec)
     cycles_write_head(out, rec);
     cycles_out_int(out, rec->extend_by_ms, 8);
     cycles_out_int(out, rec->expires_at_ms, 8);
-    cycles_out_text(out, rec->metadata);
+    cycles_out_str(out, rec->metadata);
 }
 
 
@@ -353,7 +378,7 @@ cycles_write_tenant(cycles_out_t *out, const cycles_tenant_def_t *def,
     cycles_out_int(out, def->closed_ms, 8);
     cycles_out_bytes(out, def->declared.bytes, 16);
     cycles_out_str(out, def->parent_id);
-    cycles_out_text(out, def->metadata);
+    cycles_out_str(out, def->metadata);
 }
 
 
@@ -395,7 +420,7 @@ cycles_write_budget(cycles_out_t *out, const cycles_record_t *rec)
     cycles_out_int(out, def->created_ms, 8);
     cycles_out_int(out, def->updated_ms, 8);
     cycles_write_effects(out, rec);
-    cycles_out_text(out, def->metadata);
+    cycles_out_str(out, def->metadata);
 }
 
 
@@ -418,7 +443,7 @@ cycles_write_api_key(cycles_out_t *out, const cycles_key_def_t *def,
     cycles_out_str(out, def->description);
     cycles_out_str(out, def->scope_filter);
     cycles_out_str(out, def->revoked_reason);
-    cycles_out_text(out, def->metadata);
+    cycles_out_str(out, def->metadata);
 }
 
 
@@ -442,7 +467,7 @@ cycles_write_funding(cycles_out_t *out, const cycles_record_t *rec)
     cycles_out_int(out, rec->debt, 8);
     cycles_write_effects(out, rec);
     cycles_out_str(out, rec->reason);
-    cycles_out_text(out, rec->metadata);
+    cycles_out_str(out, rec->metadata);
 }
 
 
@@ -509,26 +534,78 @@ cycles_write_status(cycles_out_t *out, const cycles_record_t *rec)
     }
 
     cycles_out_str(out, rec->reason);
-    cycles_out_text(out, rec->metadata);
+    cycles_out_str(out, rec->metadata);
 }
 
+
+/* a digest of zeroes is none; nginx's own keys and traces are half as long */
 
 static void
 cycles_write_head(cycles_out_t *out, const cycles_record_t *rec)
 {
-    unsigned char  *p;
+    unsigned                      forms;
+    unsigned char                *p;
+    static const cycles_digest_t  none;
 
-    p = cycles_out_room(out, 32);
+    p = cycles_out_room(out, 17 + 3 * 16);
 
     if (p == NULL) {
         return;
     }
 
-    memcpy(p, rec->id, 16);
-    memcpy(p + 16, rec->digest.bytes, 16);
+    out->p = p + 17;
+    forms = 0;
 
-    cycles_out_str(out, rec->key);
-    cycles_out_str(out, rec->trace_id);
+    memcpy(p, rec->id, 16);
+
+    if (memcmp(&rec->digest, &none, sizeof(cycles_digest_t)) != 0) {
+        forms |= CYCLES_HEAD_DIGEST;
+        memcpy(out->p, rec->digest.bytes, 16);
+        out->p += 16;
+    }
+
+    if (cycles_id_exact(rec->key, out->p) == 0) {
+        forms |= CYCLES_HEAD_KEY;
+        out->p += 16;
+    }
+
+    if (cycles_trace_exact(rec->trace_id, out->p) == 0) {
+        forms |= CYCLES_HEAD_TRACE;
+        out->p += 16;
+    }
+
+    p[16] = forms;
+
+    if (!(forms & CYCLES_HEAD_KEY)) {
+        cycles_out_str(out, rec->key);
+    }
+
+    if (!(forms & CYCLES_HEAD_TRACE)) {
+        cycles_out_str(out, rec->trace_id);
+    }
+}
+
+
+static unsigned
+cycles_write_owned(const cycles_record_t *rec)
+{
+    cycles_str_t  tenant;
+
+    tenant = rec->subject->levels[CYCLES_TENANT];
+
+    return (tenant.len && tenant.len == rec->owner.len
+            && memcmp(tenant.data, rec->owner.data, tenant.len) == 0)
+           ? CYCLES_OWNER_IS_TENANT : 0;
+}
+
+
+static void
+cycles_write_owner(cycles_out_t *out, const cycles_record_t *rec,
+    unsigned flags)
+{
+    if (!(flags & CYCLES_OWNER_IS_TENANT)) {
+        cycles_out_str(out, rec->owner);
+    }
 }
 
 
@@ -543,6 +620,8 @@ cycles_write_subject(cycles_out_t *out, const cycles_subject_t *subject)
     if (mask == NULL) {
         return;
     }
+
+    out->p++;
 
     for (bits = 0, i = 0; i < CYCLES_LEVELS; i++) {
         if (subject->levels[i].len) {
@@ -584,54 +663,70 @@ cycles_write_effects(cycles_out_t *out, const cycles_record_t *rec)
     unsigned char          *p;
     const cycles_effect_t  *effect;
 
-    p = cycles_out_room(out, 2 + rec->neffects * 32);
+    p = cycles_out_room(out, CYCLES_NUMBER_MAX
+                             + rec->neffects * CYCLES_EFFECT_MAX);
 
     if (p == NULL) {
         return;
     }
 
-    cycles_put16(p, rec->neffects);
-    p += 2;
+    p = cycles_put_number(p, rec->neffects);
 
     for (i = 0; i < rec->neffects; i++) {
         effect = &rec->effects[i];
 
-        cycles_put32(p, effect->budget);
-        cycles_put32(p + 4, effect->over_limit ? CYCLES_EFFECT_OVER_LIMIT
-                                               : 0);
-        cycles_put64(p + 8, effect->reserved);
-        cycles_put64(p + 16, effect->spent);
-        cycles_put64(p + 24, effect->debt);
-        p += 32;
+        p = cycles_put_number(p, effect->budget);
+        *p++ = effect->over_limit ? CYCLES_EFFECT_OVER_LIMIT : 0;
+        p = cycles_put_amount(p, effect->reserved);
+        p = cycles_put_amount(p, effect->spent);
+        p = cycles_put_amount(p, effect->debt);
     }
+
+    out->p = p;
 }
 
 
-/* where so many bytes are to be written, NULL: there is no room for them */
+/* where up to so many bytes are to be written, NULL: there is no room */
 
 static inline unsigned char *
 cycles_out_room(cycles_out_t *out, size_t len)
 {
-    unsigned char  *p;
-
-    p = out->p;
-
-    if (len > (size_t) (out->end - p)) {
+    if (len > (size_t) (out->end - out->p)) {
         out->failed = 1;
         return NULL;
     }
 
-    out->p = p + len;
-
-    return p;
+    return out->p;
 }
 
 
-static inline void
-cycles_put16(unsigned char *p, unsigned n)
+/* the bytes behind it, up to CYCLES_NUMBER_MAX, are written to as well */
+
+static inline unsigned char *
+cycles_put_number(unsigned char *p, uint64_t n)
 {
-    p[0] = (unsigned char) n;
-    p[1] = (unsigned char) (n >> 8);
+    unsigned  size;
+
+    if (n < CYCLES_NUMBER_BYTE) {
+        *p = (unsigned char) n;
+        return p + 1;
+    }
+
+    size = (71 - __builtin_clzll(n)) / 8;
+
+    *p = (unsigned char) (CYCLES_NUMBER_BYTE - 1 + size);
+    cycles_put64(p + 1, n);
+
+    return p + 1 + size;
+}
+
+
+/* 0, -1, 1, -2, 2, ... are 0, 1, 2, 3, 4, ... */
+
+static inline unsigned char *
+cycles_put_amount(unsigned char *p, int64_t n)
+{
+    return cycles_put_number(p, ((uint64_t) n << 1) ^ (uint64_t) (n >> 63));
 }
 
 
@@ -665,35 +760,26 @@ cycles_out_str(cycles_out_t *out, cycles_str_t str)
 {
     unsigned char  *p;
 
-    if (str.len > UINT16_MAX) {
-        out->failed = 1;
+    if (str.len >= CYCLES_STR_LONG) {
+        cycles_out_int(out, CYCLES_STR_LONG, 1);
+        cycles_out_int(out, str.len, 4);
+        cycles_out_bytes(out, str.data, str.len);
         return;
     }
 
-    p = cycles_out_room(out, 2 + str.len);
+    p = cycles_out_room(out, 1 + str.len);
 
     if (p == NULL) {
         return;
     }
 
-    cycles_put16(p, str.len);
+    *p++ = (unsigned char) str.len;
 
     if (str.len) {
-        memcpy(p + 2, str.data, str.len);
-    }
-}
-
-
-static void
-cycles_out_text(cycles_out_t *out, cycles_str_t str)
-{
-    if (str.len > CYCLES_RECORD_MAX) {
-        out->failed = 1;
-        return;
+        memcpy(p, str.data, str.len);
     }
 
-    cycles_out_int(out, str.len, 4);
-    cycles_out_bytes(out, str.data, str.len);
+    out->p = p + str.len;
 }
 
 
@@ -803,28 +889,27 @@ cycles_record_read(cycles_record_t *rec, const unsigned char *buf, size_t len)
 static void
 cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
 {
+    unsigned  flags;
+
     cycles_read_head(in, rec);
-    rec->owner = cycles_in_str(in);
     rec->owner_at = NULL;
     rec->segments = NULL;
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
     rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);
-    rec->fresh_key = (cycles_in_int(in, 1) & CYCLES_FRESH_KEY) != 0;
-    rec->caps_from = cycles_in_int(in, 4);
-    rec->amount = cycles_in_int(in, 8);
-    rec->remaining = cycles_in_int(in, 8);
-    rec->ttl_ms = cycles_in_int(in, 8);
-    rec->grace_ms = cycles_in_int(in, 8);
-    rec->expires_at_ms = cycles_in_int(in, 8);
+    flags = cycles_in_int(in, 1);
+    rec->fresh_key = (flags & CYCLES_FRESH_KEY) != 0;
+    rec->caps_from = cycles_in_number(in);
+    rec->amount = cycles_in_amount(in);
+    rec->remaining = cycles_in_amount(in);
+    rec->ttl_ms = cycles_in_amount(in);
+    rec->grace_ms = cycles_in_amount(in);
+    rec->expires_at_ms = (uint64_t) rec->time
+                         + (uint64_t) cycles_in_amount(in);
 
-    rec->request.data = (unsigned char *) in->p;
-    cycles_read_subject(in, rec);
-    cycles_read_action(in, rec);
-    rec->request.len = in->p - rec->request.data;
-
+    cycles_read_owner(in, rec, flags);
     cycles_read_effects(in, rec, CYCLES_LEVELS);
-    rec->metadata = cycles_in_text(in);
+    rec->metadata = cycles_in_str(in);
 }
 
 
@@ -835,22 +920,20 @@ cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
 
     cycles_read_head(in, rec);
 
-    if (rec->type == CYCLES_RECORD_EVENT) {
-        rec->owner = cycles_in_str(in);
-        cycles_read_subject(in, rec);
-        cycles_read_action(in, rec);
-    }
-
     rec->unit = cycles_in_enum(in, CYCLES_UNITS);
     rec->policy = cycles_in_enum(in, CYCLES_POLICIES);
     flags = cycles_in_int(in, 1);
     rec->texts_omitted = flags & CYCLES_TEXTS_OMITTED;
     rec->admin = (flags & CYCLES_BY_OPERATOR) != 0;
     rec->fresh_key = (flags & CYCLES_FRESH_KEY) != 0;
-    (void) cycles_in_int(in, 1);
-    rec->amount = cycles_in_int(in, 8);
-    rec->charged = cycles_in_int(in, 8);
-    rec->remaining = cycles_in_int(in, 8);
+    rec->amount = cycles_in_amount(in);
+    rec->charged = cycles_in_amount(in);
+    rec->remaining = cycles_in_amount(in);
+
+    if (rec->type == CYCLES_RECORD_EVENT) {
+        cycles_read_owner(in, rec, flags);
+    }
+
     cycles_read_effects(in, rec, CYCLES_LEVELS);
 
     if (rec->type == CYCLES_RECORD_RELEASE) {
@@ -858,17 +941,17 @@ cycles_read_settlement(cycles_in_t *in, cycles_record_t *rec)
         return;
     }
 
-    rec->metrics.tokens_input = cycles_in_int(in, 8);
-    rec->metrics.tokens_output = cycles_in_int(in, 8);
-    rec->metrics.latency_ms = cycles_in_int(in, 8);
+    rec->metrics.tokens_input = cycles_in_amount(in);
+    rec->metrics.tokens_output = cycles_in_amount(in);
+    rec->metrics.latency_ms = cycles_in_amount(in);
     rec->metrics.model_version = cycles_in_str(in);
-    rec->metrics.custom = cycles_in_text(in);
+    rec->metrics.custom = cycles_in_str(in);
 
     if (rec->type == CYCLES_RECORD_EVENT) {
         rec->client_time_ms = cycles_in_int(in, 8);
     }
 
-    rec->metadata = cycles_in_text(in);
+    rec->metadata = cycles_in_str(in);
 }
 
 
@@ -878,7 +961,7 @@ cycles_read_extend(cycles_in_t *in, cycles_record_t *rec)
     cycles_read_head(in, rec);
     rec->extend_by_ms = cycles_in_int(in, 8);
     rec->expires_at_ms = cycles_in_int(in, 8);
-    rec->metadata = cycles_in_text(in);
+    rec->metadata = cycles_in_str(in);
 }
 
 
@@ -951,7 +1034,7 @@ cycles_read_tenant(cycles_in_t *in, cycles_record_t *rec)
     def->closed_ms = cycles_in_int(in, 8);
     cycles_in_bytes(in, def->declared.bytes, 16);
     def->parent_id = cycles_in_str(in);
-    def->metadata = cycles_in_text(in);
+    def->metadata = cycles_in_str(in);
 
     if (def->tenant_id.len > CYCLES_MAX_TENANT_ID
         || def->name.len > CYCLES_MAX_NAME
@@ -1004,7 +1087,7 @@ cycles_read_budget(cycles_in_t *in, cycles_record_t *rec)
     def->created_ms = cycles_in_int(in, 8);
     def->updated_ms = cycles_in_int(in, 8);
     cycles_read_effects(in, rec, 1);
-    def->metadata = cycles_in_text(in);
+    def->metadata = cycles_in_str(in);
 
     if (def->scope.len > CYCLES_MAX_SCOPE
         || def->caps.tool_allowlist.len + def->caps.tool_denylist.len
@@ -1070,7 +1153,7 @@ cycles_read_api_key(cycles_in_t *in, cycles_record_t *rec)
     def->description = cycles_in_str(in);
     def->scope_filter = cycles_in_str(in);
     def->revoked_reason = cycles_in_str(in);
-    def->metadata = cycles_in_text(in);
+    def->metadata = cycles_in_str(in);
 
     if ((def->permissions & ~CYCLES_ALL_PERMISSIONS)
         || def->name.len > CYCLES_MAX_NAME
@@ -1103,7 +1186,7 @@ cycles_read_funding(cycles_in_t *in, cycles_record_t *rec)
     rec->debt = cycles_in_int(in, 8);
     cycles_read_effects(in, rec, 1);
     rec->reason = cycles_in_str(in);
-    rec->metadata = cycles_in_text(in);
+    rec->metadata = cycles_in_str(in);
 
     if (rec->neffects != 1) {
         in->failed = 1;
@@ -1164,17 +1247,70 @@ cycles_read_status(cycles_in_t *in, cycles_record_t *rec)
     }
 
     rec->reason = cycles_in_str(in);
-    rec->metadata = cycles_in_text(in);
+    rec->metadata = cycles_in_str(in);
 }
 
 
 static void
 cycles_read_head(cycles_in_t *in, cycles_record_t *rec)
 {
+    unsigned  forms;
+
     cycles_in_bytes(in, rec->id, 16);
-    cycles_in_bytes(in, rec->digest.bytes, 16);
-    rec->key = cycles_in_str(in);
-    rec->trace_id = cycles_in_str(in);
+    forms = cycles_in_enum(in, CYCLES_HEAD_FORMS);
+
+    if (forms & CYCLES_HEAD_DIGEST) {
+        cycles_in_bytes(in, rec->digest.bytes, 16);
+
+    } else {
+        memset(&rec->digest, 0, sizeof(cycles_digest_t));
+    }
+
+    rec->key_is_uuid = (forms & CYCLES_HEAD_KEY) != 0;
+    rec->trace_is_hex = (forms & CYCLES_HEAD_TRACE) != 0;
+
+    if (rec->key_is_uuid) {
+        cycles_in_bytes(in, rec->key_uuid, 16);
+        cycles_uuid_write(rec->key_uuid, rec->key_read);
+        rec->key.data = (unsigned char *) rec->key_read;
+        rec->key.len = CYCLES_UUID_LEN;
+    }
+
+    if (rec->trace_is_hex) {
+        cycles_in_bytes(in, rec->trace, 16);
+        (void) cycles_hex_write(rec->trace, 16, rec->trace_read);
+        rec->trace_id.data = (unsigned char *) rec->trace_read;
+        rec->trace_id.len = CYCLES_MAX_TRACE_ID;
+    }
+
+    if (!rec->key_is_uuid) {
+        rec->key = cycles_in_str(in);
+    }
+
+    if (!rec->trace_is_hex) {
+        rec->trace_id = cycles_in_str(in);
+    }
+}
+
+
+/* and whose request it was, and what for */
+
+static void
+cycles_read_owner(cycles_in_t *in, cycles_record_t *rec, unsigned flags)
+{
+    if (!(flags & CYCLES_OWNER_IS_TENANT)) {
+        rec->owner = cycles_in_str(in);
+    }
+
+    rec->request.data = (unsigned char *) in->p;
+    cycles_read_subject(in, rec);
+    rec->request_action = in->p - rec->request.data;
+    cycles_read_action(in, rec);
+    rec->request.len = in->p - rec->request.data;
+
+    if (flags & CYCLES_OWNER_IS_TENANT) {
+        rec->owner = rec->subject->levels[CYCLES_TENANT];
+    }
 }
 
 
@@ -1232,7 +1368,7 @@ cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
     unsigned          i, n;
     cycles_effect_t  *effect;
 
-    n = cycles_in_int(in, 2);
+    n = cycles_in_number(in);
 
     if (n > max) {
         in->failed = 1;
@@ -1244,11 +1380,11 @@ cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
     for (i = 0; i < n; i++) {
         effect = &rec->effects[i];
 
-        effect->budget = cycles_in_int(in, 4);
-        effect->over_limit = cycles_in_int(in, 4) & CYCLES_EFFECT_OVER_LIMIT;
-        effect->reserved = cycles_in_int(in, 8);
-        effect->spent = cycles_in_int(in, 8);
-        effect->debt = cycles_in_int(in, 8);
+        effect->budget = cycles_in_number(in);
+        effect->over_limit = cycles_in_int(in, 1) & CYCLES_EFFECT_OVER_LIMIT;
+        effect->reserved = cycles_in_amount(in);
+        effect->spent = cycles_in_amount(in);
+        effect->debt = cycles_in_amount(in);
         effect->at = NULL;
     }
 }
@@ -1277,6 +1413,45 @@ cycles_in_int(cycles_in_t *in, unsigned size)
     cycles_in_bytes(in, bytes, size);
 
     return cycles_get64(bytes);
+}
+
+
+static inline uint64_t
+cycles_in_number(cycles_in_t *in)
+{
+    unsigned  byte, size;
+
+    if (in->p == in->end) {
+        in->failed = 1;
+        return 0;
+    }
+
+    byte = *in->p++;
+
+    if (byte < CYCLES_NUMBER_BYTE) {
+        return byte;
+    }
+
+    size = byte - CYCLES_NUMBER_BYTE + 1;
+
+    if (in->end - in->p < 8) {
+        return cycles_in_int(in, size);
+    }
+
+    in->p += size;
+
+    return cycles_get64(in->p - size) & (UINT64_MAX >> (64 - 8 * size));
+}
+
+
+static inline int64_t
+cycles_in_amount(cycles_in_t *in)
+{
+    uint64_t  n;
+
+    n = cycles_in_number(in);
+
+    return (int64_t) ((n >> 1) ^ -(n & 1));
 }
 
 
@@ -1317,21 +1492,14 @@ cycles_in_policy(cycles_in_t *in)
 static cycles_str_t
 cycles_in_str(cycles_in_t *in)
 {
-    return cycles_in_data(in, cycles_in_int(in, 2));
-}
-
-
-static cycles_str_t
-cycles_in_text(cycles_in_t *in)
-{
-    return cycles_in_data(in, cycles_in_int(in, 4));
-}
-
-
-static cycles_str_t
-cycles_in_data(cycles_in_t *in, size_t len)
-{
+    size_t        len;
     cycles_str_t  str;
+
+    len = cycles_in_int(in, 1);
+
+    if (len == CYCLES_STR_LONG) {
+        len = cycles_in_int(in, 4);
+    }
 
     if (len > (size_t) (in->end - in->p)) {
         in->failed = 1;

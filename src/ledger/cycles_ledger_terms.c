@@ -35,7 +35,15 @@ static const cycles_label_t  cycles_labels[CYCLES_LEVELS] = {
 
 
 static inline unsigned char cycles_lower(unsigned char ch);
-static inline int cycles_hex(unsigned char ch);
+static inline int cycles_id_read(cycles_str_t text, uint8_t *id,
+    unsigned lower);
+static inline int cycles_hex_bytes(const unsigned char *text, size_t n,
+    uint8_t *bytes, unsigned lower);
+#if defined(__SSE2__)
+static inline int cycles_hex_bytes_8(const unsigned char *text,
+    uint8_t *bytes, unsigned lower);
+#endif
+static inline int cycles_hex(unsigned char ch, unsigned lower);
 static int cycles_str_cmp(cycles_str_t a, cycles_str_t b);
 
 
@@ -147,6 +155,15 @@ cycles_denial_find(cycles_str_t name)
 int
 cycles_id_parse(cycles_str_t text, uint8_t *id)
 {
+    return cycles_id_read(text, id, 0);
+}
+
+
+/* lower: no letters but those in lower case */
+
+static inline int
+cycles_id_read(cycles_str_t text, uint8_t *id, unsigned lower)
+{
     unsigned char         digits[32];
     const unsigned char  *p;
 
@@ -164,7 +181,29 @@ cycles_id_parse(cycles_str_t text, uint8_t *id)
     memcpy(digits + 16, p + 19, 4);
     memcpy(digits + 20, p + 24, 12);
 
-    return cycles_hex_read(digits, 16, id);
+    return cycles_hex_bytes(digits, 16, id, lower);
+}
+
+
+/* -1: printing the id would not give back this text */
+
+int
+cycles_id_exact(cycles_str_t text, uint8_t *id)
+{
+    return cycles_id_read(text, id, 1);
+}
+
+
+/* the same for 32 digits, but for zeroes, which are no trace */
+
+int
+cycles_trace_exact(cycles_str_t text, uint8_t *trace)
+{
+    static const uint8_t  none[16];
+
+    return (text.len == CYCLES_MAX_TRACE_ID
+            && cycles_hex_bytes(text.data, 16, trace, 1) == 0
+            && memcmp(trace, none, 16) != 0) ? 0 : -1;
 }
 
 
@@ -176,10 +215,53 @@ cycles_id_print(const uint8_t *id, char *text)
 }
 
 
+/* n bytes, which have 2n digits */
+
+int
+cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes)
+{
+    return cycles_hex_bytes(text, n, bytes, 0);
+}
+
+
+static inline int
+cycles_hex_bytes(const unsigned char *text, size_t n, uint8_t *bytes,
+    unsigned lower)
+{
+    int     high, low;
+    size_t  i;
+
+    i = 0;
+
+#if defined(__SSE2__)
+
+    for ( /* void */ ; i + 8 <= n; i += 8) {
+        if (cycles_hex_bytes_8(text + 2 * i, bytes + i, lower) != 0) {
+            return -1;
+        }
+    }
+
+#endif
+
+    for ( /* void */ ; i < n; i++) {
+        high = cycles_hex(text[2 * i], lower);
+        low = cycles_hex(text[2 * i + 1], lower);
+
+        if (high == -1 || low == -1) {
+            return -1;
+        }
+
+        bytes[i] = high << 4 | low;
+    }
+
+    return 0;
+}
+
+
 #if defined(__SSE2__)
 
 static inline int
-cycles_hex_read_8(const unsigned char *text, uint8_t *bytes)
+cycles_hex_bytes_8(const unsigned char *text, uint8_t *bytes, unsigned lower)
 {
     __m128i  t, digits, letters, is_digit, is_letter, n;
 
@@ -190,8 +272,8 @@ cycles_hex_read_8(const unsigned char *text, uint8_t *bytes)
     digits = _mm_sub_epi8(t, _mm_set1_epi8('0'));
     is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digits, _mm_set1_epi8(9)), digits);
 
-    letters = _mm_sub_epi8(_mm_or_si128(t, _mm_set1_epi8(0x20)),
-                           _mm_set1_epi8('a'));
+    letters = lower ? t : _mm_or_si128(t, _mm_set1_epi8(0x20));
+    letters = _mm_sub_epi8(letters, _mm_set1_epi8('a'));
     is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letters, _mm_set1_epi8(5)),
                                letters);
 
@@ -199,10 +281,10 @@ cycles_hex_read_8(const unsigned char *text, uint8_t *bytes)
         return -1;
     }
 
-    n = _mm_or_si128(_mm_and_si128(is_digit, digits),
-                     _mm_andnot_si128(is_digit,
-                                      _mm_add_epi8(letters,
-                                                   _mm_set1_epi8(10))));
+    /* the low half of "0" is 0, that of "A" and "a" is 1 */
+
+    n = _mm_add_epi8(_mm_and_si128(t, _mm_set1_epi8(0x0f)),
+                     _mm_and_si128(is_letter, _mm_set1_epi8(9)));
 
     /* the first digit of two is the low byte of 16 bits, and the high half */
 
@@ -217,45 +299,10 @@ cycles_hex_read_8(const unsigned char *text, uint8_t *bytes)
 #endif
 
 
-/* n bytes, which have 2n digits */
-
-int
-cycles_hex_read(const unsigned char *text, size_t n, uint8_t *bytes)
-{
-    int     high, low;
-    size_t  i;
-
-    i = 0;
-
-#if defined(__SSE2__)
-
-    for ( /* void */ ; i + 8 <= n; i += 8) {
-        if (cycles_hex_read_8(text + 2 * i, bytes + i) != 0) {
-            return -1;
-        }
-    }
-
-#endif
-
-    for ( /* void */ ; i < n; i++) {
-        high = cycles_hex(text[2 * i]);
-        low = cycles_hex(text[2 * i + 1]);
-
-        if (high == -1 || low == -1) {
-            return -1;
-        }
-
-        bytes[i] = high << 4 | low;
-    }
-
-    return 0;
-}
-
-
 /* -1: it is no digit */
 
 static inline int
-cycles_hex(unsigned char ch)
+cycles_hex(unsigned char ch, unsigned lower)
 {
     static const unsigned char  digits[256] = {
         ['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6,
@@ -264,7 +311,7 @@ cycles_hex(unsigned char ch)
         ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16
     };
 
-    return digits[ch] - 1;
+    return (lower && ch < 'a' && ch > '9') ? -1 : digits[ch] - 1;
 }
 
 

@@ -81,17 +81,40 @@ class _In:
     def int(self, n, signed=False):
         return int.from_bytes(self.bytes(n), 'little', signed=signed)
 
-    def str(self):
-        return self.bytes(self.int(2)).decode('utf-8', 'replace')
+    def number(self):
+        byte = self.int(1)
+        return byte if byte < 248 else self.int(byte - 247)
 
-    def text(self):
-        return self.bytes(self.int(4)).decode('utf-8', 'replace')
+    def amount(self):
+        n = self.number()
+        return -(n >> 1) - 1 if n & 1 else n >> 1
+
+    def str(self):
+        size = self.int(1)
+        if size == 255:
+            size = self.int(4)
+        return self.bytes(size).decode('utf-8', 'replace')
 
     def head(self, rec):
         rec.id = str(uuid.UUID(bytes=self.bytes(16)))
-        rec.digest = self.bytes(16)
-        rec.key = self.str()
-        rec.trace_id = self.str()
+        forms = self.int(1)
+        if forms > 7:
+            raise Damage('unknown form of a head')
+        rec.digest = self.bytes(16) if forms & 1 else bytes(16)
+        rec.key = str(uuid.UUID(bytes=self.bytes(16))) if forms & 2 else None
+        rec.trace_id = self.bytes(16).hex() if forms & 4 else None
+        if rec.key is None:
+            rec.key = self.str()
+        if rec.trace_id is None:
+            rec.trace_id = self.str()
+
+    def owner(self, rec, flags):
+        if not flags & 8:
+            rec.owner = self.str()
+        self.subject(rec)
+        self.action(rec)
+        if flags & 8:
+            rec.owner = rec.subject['tenant']
 
     def subject(self, rec):
         mask = self.int(1)
@@ -104,57 +127,53 @@ class _In:
         rec.tags = [self.str() for _ in range(self.int(1))]
 
     def effects(self, rec):
-        for _ in range(self.int(2)):
-            rec.effects.append((self.int(4), self.int(4) & 1,
-                                self.int(8, True), self.int(8, True),
-                                self.int(8, True)))
+        for _ in range(self.number()):
+            rec.effects.append((self.number(), self.int(1) & 1,
+                                self.amount(), self.amount(),
+                                self.amount()))
 
 
 def _read_reserve(f, rec):
     f.head(rec)
-    rec.owner = f.str()
-    rec.unit, rec.policy, rec.decision, _ = f.bytes(4)
-    rec.caps_from = f.int(4)
-    rec.amount = f.int(8, True)
-    rec.remaining = f.int(8, True)
-    rec.ttl_ms = f.int(8, True)
-    rec.grace_ms = f.int(8, True)
-    rec.expires_at_ms = f.int(8, True)
-    f.subject(rec)
-    f.action(rec)
+    rec.unit, rec.policy, rec.decision, rec.flags = f.bytes(4)
+    rec.caps_from = f.number()
+    rec.amount = f.amount()
+    rec.remaining = f.amount()
+    rec.ttl_ms = f.amount()
+    rec.grace_ms = f.amount()
+    rec.expires_at_ms = rec.time + f.amount()
+    f.owner(rec, rec.flags)
     f.effects(rec)
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_settlement(f, rec):
     f.head(rec)
+    rec.unit, rec.policy, rec.flags = f.bytes(3)
+    rec.amount = f.amount()
+    rec.charged = f.amount()
+    rec.remaining = f.amount()
     if rec.kind == 'event':
-        rec.owner = f.str()
-        f.subject(rec)
-        f.action(rec)
-    rec.unit, rec.policy, rec.flags, _ = f.bytes(4)
-    rec.amount = f.int(8, True)
-    rec.charged = f.int(8, True)
-    rec.remaining = f.int(8, True)
+        f.owner(rec, rec.flags)
     f.effects(rec)
     if rec.kind == 'release':
         rec.reason = f.str()
         return
-    rec.tokens_input = f.int(8, True)
-    rec.tokens_output = f.int(8, True)
-    rec.latency_ms = f.int(8, True)
+    rec.tokens_input = f.amount()
+    rec.tokens_output = f.amount()
+    rec.latency_ms = f.amount()
     rec.model_version = f.str()
-    rec.custom = f.text()
+    rec.custom = f.str()
     if rec.kind == 'event':
         rec.client_time_ms = f.int(8, True)
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_extend(f, rec):
     f.head(rec)
     rec.extend_by_ms = f.int(8, True)
     rec.expires_at_ms = f.int(8, True)
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_decision(f, rec):
@@ -184,7 +203,7 @@ def _read_tenant(f, rec):
         f.int(8) for _ in range(4))
     rec.declared = f.bytes(16)
     rec.parent = f.str()
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_budget(f, rec):
@@ -209,7 +228,7 @@ def _read_budget(f, rec):
         f.bytes(1 + 8 + 8)
     rec.created, rec.updated = f.int(8), f.int(8)
     f.effects(rec)
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_api_key(f, rec):
@@ -226,7 +245,7 @@ def _read_api_key(f, rec):
     rec.description = f.str()
     rec.scope_filter = f.str()
     rec.revoked_reason = f.str()
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_funding(f, rec):
@@ -242,7 +261,7 @@ def _read_funding(f, rec):
     rec.debt = f.int(8, True)
     f.effects(rec)
     rec.reason = f.str()
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 def _read_period(f, rec):
@@ -257,7 +276,7 @@ def _read_status(f, rec):
     rec.status, _ = f.bytes(2)
     rec.budgets = [f.int(4) for _ in range(f.int(2))]
     rec.reason = f.str()
-    rec.metadata = f.text()
+    rec.metadata = f.str()
 
 
 READERS = {'reserve': _read_reserve, 'commit': _read_settlement,

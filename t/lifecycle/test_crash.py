@@ -9,6 +9,7 @@ CRASH_ROUNDS (50, of each way) and CRASH_SEED choose how often and when.
 import os
 import random
 import threading
+import uuid
 
 import pytest
 
@@ -265,7 +266,7 @@ def test_a_damaged_log_is_not_used(nginx, provider):
         name, _ = who.log.tail()
         with open(name, 'r+b') as file:
             data = file.read()
-            at = data.index(first.key.encode())
+            at = data.index(uuid.UUID(first.id).bytes)
             file.seek(at)
             file.write(b'#')
 

@@ -540,7 +540,7 @@ test_same(void)
     l = led_open();
     is_int(fold(l), 0, "once more, all at once");
 
-    is_str(query(l, "SELECT sum(n < 128), max(n), sum(n) > 1500, sum(n)"
+    is_str(query(l, "SELECT sum(n < 128), max(n), sum(n) > 1300, sum(n)"
                  " + (SELECT count(*) FROM reservation_rows) FROM (SELECT "
                  IN_BUNDLE " AS n FROM reservation_bundles)"),
            "1|128|1|2200", "bundles are full, and nothing is lost");

@@ -498,7 +498,7 @@ test_start(void)
     static cell_line_t  lines[5000];
 
     led_clean();
-    l = led_open_size(4 * 1024 * 1024, 16384);
+    l = led_open_size(4 * 1024 * 1024, 8192);
     led_budgets(l, definitions);
 
     now = T0;
@@ -528,7 +528,7 @@ test_start(void)
         cells = cell_lines(l, lines, 5000);
         cycles_ledger_close(l);
 
-        l = led_open_size(4 * 1024 * 1024, 16384);
+        l = led_open_size(4 * 1024 * 1024, 8192);
 
         if (l == NULL) {
             printf("# %s\n", led_err);

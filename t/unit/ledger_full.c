@@ -221,12 +221,30 @@ test_longest_settlement(void)
     rec->trace_id.data = key;
     rec->trace_id.len = CYCLES_MAX_TRACE_ID;
     rec->neffects = CYCLES_LEVELS;
+    memset(&rec->digest, 0xff, sizeof(cycles_digest_t));
+    rec->amount = INT64_MIN;
+    rec->charged = INT64_MIN;
+    rec->remaining = INT64_MIN;
+    rec->metrics.tokens_input = INT64_MIN;
+    rec->metrics.tokens_output = INT64_MIN;
+    rec->metrics.latency_ms = INT64_MIN;
+
+    for (i = 0; i < CYCLES_LEVELS; i++) {
+        rec->effects[i].budget = UINT32_MAX;
+        rec->effects[i].reserved = INT64_MIN;
+        rec->effects[i].spent = INT64_MIN;
+        rec->effects[i].debt = INT64_MIN;
+    }
 
     for (i = 0; i < 2; i++) {
         rec->type = types[i];
-        ok(cycles_record_write(rec, buf, sizeof(buf)) <= CYCLES_SETTLE_ROOM,
+        ok(cycles_record_write(rec, buf, sizeof(buf)) <= CYCLES_SETTLE_MAX,
            "the longest settlement of type %u fits", types[i]);
     }
+
+    rec->type = CYCLES_RECORD_PERIOD;
+    ok(cycles_record_write(rec, buf, sizeof(buf)) <= CYCLES_PERIOD_MAX,
+       "and the longest end of a period before it");
 
     free(rec);
 }
@@ -368,7 +386,7 @@ test_short_write(void)
     size = led_size(led_segment(l));
     wrong = 0;
 
-    for (limit = size + 1; limit < size + 200; limit += 7) {
+    for (limit = size + 1; limit < size + 100; limit += 3) {
         rl = old;
         rl.rlim_cur = limit;
         setrlimit(RLIMIT_FSIZE, &rl);

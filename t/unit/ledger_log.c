@@ -342,7 +342,7 @@ test_refused(void)
     refused("another sequence number", "out of sequence");
 
     copy(saved, segment, end);
-    forge(segment, start, CYCLES_RECORD_HEAD + 32, 255);
+    forge(segment, start, CYCLES_RECORD_HEAD + 16, 255);
     refused("a malformed record", "malformed");
 
     copy(saved, segment, end);
@@ -356,7 +356,7 @@ test_refused(void)
     cycles_put32(head + 60, cycles_crc32c(0, head, 60));
     ok(pwrite(fd, head, sizeof(head), 0) == sizeof(head), "header");
     close(fd);
-    refused("another version of the format", "format version 3");
+    refused("another version of the format", "format version 4");
 
     copy(saved, segment, end);
     snprintf(name, sizeof(name), "%s/log-%020d.bin", led_dir, 5);
