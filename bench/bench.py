@@ -4,8 +4,9 @@
 """What budgets cost: the same requests through a plain proxy_pass, through
 the gateway in each of its forms, and through what else there is.
 
-Every comparison runs in alternating rounds; a gateway is one worker on one
-core, the clients and the provider are one process on another (bench/load.c).
+Every comparison runs in alternating rounds, or in turns of a quarter of a
+second; a gateway is one worker on one core, the clients and the provider are
+one process on another (bench/load.c).
 CPU per request is what the kernel has accounted to all threads of a gateway,
 background work included, divided by its requests: the figure that noise
 changes least.
@@ -62,6 +63,12 @@ API_KEY = 'cyc_live_bench'
 
 API_RUNS = ((2, 'interval'), (1, 'interval'), (4, 'interval'), (1, 'always'),
             (2, 'always'), (4, 'always'))
+
+
+# of a round, where a ratio is to be known well: what the neighbours of a
+# machine do lasts for longer than a turn, and is the same for all
+
+TURNS = 2 if QUICK else 8
 
 
 class BenchError(Exception):
@@ -137,6 +144,53 @@ API_COMMIT = message('/v1/reservations/%s/commit' % ID, json.dumps({
     'idempotency_key': KEY, 'actual': AMOUNT}), X_Cycles_API_Key=API_KEY)
 
 
+class Meter:
+    """What a gateway takes for its runs, and for what it does after them."""
+
+    def __init__(self, gateway):
+        self.gateway = gateway
+        self.pids = gateway.pids()
+        self.before = self.cpu()
+        self.during = self.woken = self.others = 0
+        self.runs = []
+
+    def cpu(self):
+        return cpu_us(self.pids)
+
+    def run(self, load, meters):
+        others = [meter for meter in meters if meter is not self]
+        taken = sum(meter.cpu() for meter in others)
+        cpu, woken = self.cpu(), gateways.wakeups(self.pids)
+        self.runs.append(load())
+        self.during += self.cpu() - cpu
+        self.woken += gateways.wakeups(self.pids) - woken
+        self.others += sum(meter.cpu() for meter in others) - taken
+
+    def result(self):
+        """Requests/s: all have the same core, so what one of them does
+        outside of its runs is time of its own, and not of theirs."""
+
+        self.gateway.rest()
+        cpu = self.cpu() - self.before
+
+        def total(name):
+            return sum(run[name] for run in self.runs)
+
+        def middle(name):
+            return statistics.median(run[name] for run in self.runs)
+
+        n, seconds = total('requests'), total('seconds')
+        used = seconds + (cpu - self.during - self.others) / 1e6
+        return {'rps': n / used, 'cpu_us': cpu / n,
+                'gateway_busy': self.during / 1e6 / seconds,
+                'load_busy': 1 - total('blank_turns') / total('turns'),
+                'p50_us': middle('p50_us'), 'p99_us': middle('p99_us'),
+                'ttfb_us': middle('ttfb_p50_us'),
+                'wakeups': self.woken / n,
+                'rss_mb': gateways.rss_kb(self.pids) / 1024,
+                'broken': total('broken')}
+
+
 class Bench:
 
     def __init__(self, options):
@@ -190,27 +244,12 @@ class Bench:
             raise BenchError('%r: %r' % (argv, result))
         return result
 
-    def measure(self, gateway, scenario, provider, **options):
-        pids = gateway.pids()
-        before, woken = cpu_us(pids), gateways.wakeups(pids)
-        result = self.load(scenario, gateway.port, provider, **options)
-        during, woken = cpu_us(pids) - before, gateways.wakeups(pids) - woken
-        gateway.rest()
-        cpu = cpu_us(pids) - before
-        n = result['requests']
-        return {'rps': n / result['seconds'], 'cpu_us': cpu / n,
-                'gateway_busy': during / 1e6 / result['seconds'],
-                'load_busy': (1 - result['blank_turns'] / result['turns']),
-                'p50_us': result['p50_us'], 'p99_us': result['p99_us'],
-                'ttfb_us': result['ttfb_p50_us'],
-                'wakeups': woken / n,
-                'rss_mb': gateways.rss_kb(pids) / 1024,
-                'broken': result['broken']}
-
     # comparisons
 
-    def compare(self, name, scenario, kinds, rounds=None, **options):
-        """kinds: {name: make(provider)}, in alternating rounds."""
+    def compare(self, name, scenario, kinds, rounds=None, turns=1, **options):
+        """kinds: {name: make(provider)}, in alternating rounds, each of which
+        is for all of them at the same time, in turns, if there are several.
+        """
 
         self.say(name)
         provider = free_port()
@@ -232,17 +271,32 @@ class Bench:
                     self.notes.append('%s of "%s" did not run: %s' % (
                         kind, name, str(exc)[-300:]))
 
+            seconds = options.get('seconds', self.options.seconds) / turns
+
+            def one_turn(kind):
+                return self.load(
+                    scenario, running[kind].port, provider,
+                    **dict(options, seconds=seconds, status=self.status(
+                        kind, scenario, options)))
+
             for i in range(rounds or self.options.rounds):
-                for kind in list(running)[::-1 if i % 2 else 1]:
-                    result = self.measure(
-                        running[kind], scenario, provider,
-                        **dict(options, status=self.status(kind, scenario,
-                                                           options)))
-                    self.results.setdefault((name, kind), []).append(result)
+                order = list(running)[::-1 if i % 2 else 1]
+                for group in [order] if turns > 1 else zip(order):
+                    self.one_round(name, {kind: running[kind]
+                                          for kind in group}, turns, one_turn)
 
             for kind, gateway in running.items():
                 if kind == 'ledger' and scenario == 'json':
                     self.check_settled(gateway)
+
+    def one_round(self, name, running, turns, one_turn):
+        meters = {kind: Meter(gateway) for kind, gateway in running.items()}
+        for turn in range(turns):
+            for kind in list(meters)[::-1 if turn % 2 else 1]:
+                meters[kind].run(lambda kind=kind: one_turn(kind),
+                                 meters.values())
+        for kind, meter in meters.items():
+            self.results.setdefault((name, kind), []).append(meter.result())
 
     def status(self, kind, scenario, options):
         wanted = SCENARIOS[scenario][2].get('status', 200)
@@ -448,17 +502,21 @@ class Bench:
             'json': lambda: self.compare(
                 'json', 'json', {**ours, **calls} if QUICK else
                 {**ours, **always, **dry, **calls, **auth, **peers}),
+            'turns': lambda: self.compare('turns', 'json',
+                                          {**ours, **calls}, turns=TURNS),
             'sse100': lambda: self.compare('sse100', 'sse100', {
                 **ours, **({} if QUICK else calls),
-                **({k: v for k, v in peers.items() if k != 'njs'})}),
-            'sse1m': lambda: self.compare('sse1m', 'sse1m', ours),
+                **({k: v for k, v in peers.items() if k != 'njs'})},
+                turns=TURNS),
+            'sse1m': lambda: self.compare('sse1m', 'sse1m', ours,
+                                          turns=TURNS),
             'trickle': lambda: self.compare(
                 'trickle', 'trickle', {
                     kind: gateways.unbuffered(make)
                     for kind, make in ours.items()},
-                seconds=max(self.options.seconds, 2)),
+                turns=2, seconds=2 * max(self.options.seconds, 2)),
             'c256': lambda: self.compare('c256', 'c256',
-                                         {**ours, **always}),
+                                         {**ours, **always}, turns=TURNS),
             'alone': self.ledger_alone,
             'api': self.api_pairs,
             'redis': self.redis,
