@@ -8,15 +8,8 @@
 
 
 #include "ngx_http_cycles_settlement.h"
+#include "../gateway/ngx_http_cycles_pieces.h"
 
-
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
-
-#define NGX_HTTP_CYCLES_MMAP            (4 * 1024 * 1024)
-#define NGX_HTTP_CYCLES_TRIM            (8 * 1024 * 1024)
 
 #define NGX_HTTP_CYCLES_JOURNAL_FLUSH   10000
 #define NGX_HTTP_CYCLES_JOURNAL_REPLAY  30000
@@ -38,7 +31,6 @@ static char *ngx_http_cycles_journal_time(ngx_conf_t *cf, ngx_str_t *option,
     size_t name, ngx_msec_t min, ngx_msec_t max, ngx_msec_t *time);
 static void *ngx_http_cycles_client_create_main_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_cycles_client_init_process(ngx_cycle_t *cycle);
-static void ngx_http_cycles_client_keep_memory(void);
 static void ngx_http_cycles_client_exit_process(ngx_cycle_t *cycle);
 
 
@@ -376,7 +368,7 @@ ngx_http_cycles_client_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    ngx_http_cycles_client_keep_memory();
+    ngx_http_cycles_keep_memory();
 
     if (ccmf->journal == NULL) {
         return NGX_OK;
@@ -395,26 +387,6 @@ ngx_http_cycles_client_init_process(ngx_cycle_t *cycle)
 
     return ngx_http_cycles_journal_start(cycle, ccmf->journal, urls, i,
                                          ngx_http_cycles_replay);
-}
-
-
-/*
- * The requests of a turn of the event loop free what their calls have taken
- * at the same time; glibc gives that to the kernel, and the next turn takes it
- * back, a page fault for each page.
- */
-
-static void
-ngx_http_cycles_client_keep_memory(void)
-{
-#ifdef M_TRIM_THRESHOLD
-
-    /* with one of both given, glibc no longer adjusts the other one either */
-
-    (void) mallopt(M_MMAP_THRESHOLD, NGX_HTTP_CYCLES_MMAP);
-    (void) mallopt(M_TRIM_THRESHOLD, NGX_HTTP_CYCLES_TRIM);
-
-#endif
 }
 
 

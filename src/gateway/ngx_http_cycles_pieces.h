@@ -2,7 +2,7 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * Memory of one size, which a worker uses again.  A piece is as large as what
+ * Memory that a worker uses again.  Most is of one size: a piece is as large as what
  * is in it, and not a part of a pool: those of requests grow by 4 KB, and
  * malloc() takes longer for pieces of many sizes than for nginx's own.
  */
@@ -35,6 +35,10 @@ typedef struct {
 
 void *ngx_http_cycles_piece(ngx_http_cycles_pieces_t *pieces, size_t size);
 void ngx_http_cycles_free_piece(ngx_http_cycles_pieces_t *pieces, void *p);
+
+/* the heap of this worker keeps some megabytes that are free */
+
+void ngx_http_cycles_keep_memory(void);
 
 
 #endif /* _NGX_HTTP_CYCLES_PIECES_H_INCLUDED_ */

@@ -21,7 +21,7 @@
 #define NGX_HTTP_CYCLES_LEDGER_SYNC       50
 
 /* operations that are written at once: the lock is not held for long */
-#define NGX_HTTP_CYCLES_LEDGER_TOGETHER   16
+#define NGX_HTTP_CYCLES_LEDGER_TOGETHER   64
 
 /* between two syncs, in microseconds, while records keep coming */
 #define NGX_HTTP_CYCLES_LEDGER_GATHER     2000

@@ -13,6 +13,7 @@
 #include <ngx_http.h>
 
 #include "ngx_http_cycles_ledger.h"
+#include "../gateway/ngx_http_cycles_pieces.h"
 
 
 #define NGX_HTTP_CYCLES_LEDGER_ZONE      (32 * 1024 * 1024)
@@ -755,6 +756,10 @@ ngx_http_cycles_ledger_init_process(ngx_cycle_t *cycle)
                                                ngx_http_cycles_ledger_module);
     if (lmcf == NULL) {
         return NGX_OK;
+    }
+
+    if (lmcf->ledgers.nelts) {
+        ngx_http_cycles_keep_memory();
     }
 
     ledger = lmcf->ledgers.elts;
