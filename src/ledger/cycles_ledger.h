@@ -370,14 +370,6 @@ typedef struct {
 int cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now,
     int64_t retention_ms, cycles_fold_t *fold, char *err, size_t errlen);
 
-/*
- * Whether it sleeps between parts of its work, which an event loop on the same
- * core can use: of no use where it is the event loop that folds.  It does not
- * when it is far behind the log, nor while somebody waits for the tables.
- */
-
-void cycles_ledger_give_way(cycles_ledger_t *ledger, unsigned on);
-
 uint64_t cycles_ledger_folded(const cycles_ledger_t *ledger);
 
 /*

@@ -558,7 +558,6 @@ struct cycles_ledger_s {
     unsigned              same_boot;      /* as when it was open last */
     unsigned              sync_failed;    /* of what a start has read */
     unsigned              prewrite;       /* segments, before they are used */
-    unsigned              gives_way;      /* folding does */
     int64_t               prewrite_after; /* by the clock since boot */
     pthread_mutex_t       syncing;
     int                   sync_fd;

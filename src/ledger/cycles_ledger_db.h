@@ -316,7 +316,6 @@ typedef struct cycles_folder_s {
 
     cycles_sums_t      *sums;             /* NULL: nothing yet */
     unsigned            late;             /* there is a lot to fold */
-    int64_t             rested;           /* when it last gave way, in ns */
     cycles_held_t      *held;             /* NULL: nothing yet */
 } cycles_folder_t;
 
@@ -453,7 +452,7 @@ typedef struct {
 
 /* cycles_ledger_fold.c: called by what takes long, a few times each ms */
 
-void cycles_fold_give_way(cycles_folder_t *f);
+void cycles_fold_give_way(const cycles_folder_t *f);
 
 
 /* cycles_ledger_held.c: reservations that may end within their batch */

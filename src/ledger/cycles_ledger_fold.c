@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +32,6 @@
 
 /* records that are read, or rows that are written, in a tenth of a ms */
 #define CYCLES_FOLD_TURN     128
-
-/* of the time of a core, and how long others have it then */
-#define CYCLES_FOLD_SLICE_NS  150000
-#define CYCLES_FOLD_REST_NS   500000
 
 /* records of a call after which memory is given back */
 #define CYCLES_FOLD_FEW      4096
@@ -55,7 +52,6 @@ static int cycles_folder_may_create(cycles_folder_t *f, char *err,
 static int cycles_fold_batch(cycles_folder_t *f, uint64_t target, int64_t now,
     char *err, size_t errlen);
 static int cycles_fold_failed(const cycles_folder_t *f);
-static int64_t cycles_fold_clock_ns(void);
 static int cycles_fold_records(cycles_folder_t *f, uint64_t target, char *err,
     size_t errlen);
 static int cycles_fold_segment(cycles_folder_t *f, cycles_reader_t *reader,
@@ -120,13 +116,6 @@ cycles_ledger_fold(cycles_ledger_t *ledger, int64_t now, int64_t retention_ms,
     pthread_mutex_unlock(&ledger->folding);
 
     return rc;
-}
-
-
-void
-cycles_ledger_give_way(cycles_ledger_t *ledger, unsigned on)
-{
-    ledger->gives_way = on;
 }
 
 
@@ -445,46 +434,21 @@ cycles_fold_failed(const cycles_folder_t *f)
 
 
 /*
- * An event loop on the same core would have to wait until this thread's slice
- * of the time is over, and a thread that offers the core with sched_yield()
- * has it back soon, and has lost what was in the cache.  So it sleeps, unless
+ * The thread may share its core with an event loop, which would have to wait
+ * until its slice of the time is over: it offers the core to others, unless
  * somebody waits for the tables.
  */
 
 void
-cycles_fold_give_way(cycles_folder_t *f)
+cycles_fold_give_way(const cycles_folder_t *f)
 {
-    uint64_t         wanted;
-    struct timespec  ts;
-
-    if (!f->ledger->gives_way || f->late) {
-        return;
-    }
+    uint64_t  wanted;
 
     wanted = __atomic_load_n(&f->ledger->shm->fold_wanted, __ATOMIC_RELAXED);
 
-    if (wanted > cycles_ledger_folded(f->ledger)
-        || cycles_fold_clock_ns() - f->rested < CYCLES_FOLD_SLICE_NS)
-    {
-        return;
+    if (!f->late && wanted <= cycles_ledger_folded(f->ledger)) {
+        (void) sched_yield();
     }
-
-    ts.tv_sec = 0;
-    ts.tv_nsec = CYCLES_FOLD_REST_NS;
-    (void) nanosleep(&ts, NULL);
-
-    f->rested = cycles_fold_clock_ns();
-}
-
-
-static int64_t
-cycles_fold_clock_ns(void)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 

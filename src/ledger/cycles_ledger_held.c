@@ -28,9 +28,6 @@
 #define CYCLES_HELD_SLOTS    (2 * CYCLES_HELD_RECORDS)
 #define CYCLES_HELD_BYTES    (8 * 1024 * 1024)
 
-/* that are put into lists in a tenth of a ms */
-#define CYCLES_HELD_TURN     2048
-
 /* fewer are rows */
 #define CYCLES_HELD_BUNDLE   4
 
@@ -93,7 +90,7 @@ struct cycles_held_s {
 static uint16_t *cycles_held_slot(cycles_held_t *held, const uint8_t *id);
 static unsigned cycles_held_shape(cycles_held_t *held,
     const cycles_record_t *rec);
-static unsigned cycles_held_sort(cycles_folder_t *f);
+static unsigned cycles_held_sort(cycles_held_t *held);
 static uint16_t *cycles_held_kind_slot(cycles_held_t *held,
     const cycles_held_record_t *record);
 static int cycles_held_write_kind(cycles_folder_t *f,
@@ -323,7 +320,7 @@ cycles_held_write_all(cycles_folder_t *f)
     }
 
     held->bundle.n = 0;
-    bundled = (cycles_held_sort(f) >= CYCLES_HELD_BUNDLE);
+    bundled = (cycles_held_sort(held) >= CYCLES_HELD_BUNDLE);
 
     for (n = 0, i = 0; i < held->n; i++) {
 
@@ -393,15 +390,13 @@ cycles_held_write_all(cycles_folder_t *f)
  */
 
 static unsigned
-cycles_held_sort(cycles_folder_t *f)
+cycles_held_sort(cycles_held_t *held)
 {
     uint16_t              *slot;
     unsigned               i, n;
-    cycles_held_t         *held;
     cycles_held_kind_t    *kind;
     cycles_held_record_t  *record;
 
-    held = f->held;
     held->nkinds = 0;
     memset(held->kind_slots, 0, sizeof(held->kind_slots));
 
@@ -409,10 +404,6 @@ cycles_held_sort(cycles_folder_t *f)
         record = &held->records[i];
         record->kind = 0;
         record->next = 0;
-
-        if (i % CYCLES_HELD_TURN == 0) {
-            cycles_fold_give_way(f);
-        }
 
         if (record->shape == 0 || record->reserve_len == 0
             || record->commit_len == 0)

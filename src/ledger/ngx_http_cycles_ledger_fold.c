@@ -205,9 +205,6 @@ ngx_http_cycles_ledger_fold_inline(ngx_event_t *ev)
             ((u_char *) ev - offsetof(ngx_http_cycles_ledger_t, folded));
 
     folding = l->folding;
-
-    cycles_ledger_give_way(folding->core, 0);
-
     folding->failed = cycles_ledger_fold(folding->core, folding->now,
                                          folding->retention_ms,
                                          &folding->fold, folding->err,
@@ -223,8 +220,6 @@ static void
 ngx_http_cycles_ledger_fold_thread(void *data, ngx_log_t *log)
 {
     ngx_http_cycles_ledger_folding_t *folding = data;
-
-    cycles_ledger_give_way(folding->core, 1);
 
     folding->failed = cycles_ledger_fold(folding->core, folding->now,
                                          folding->retention_ms,

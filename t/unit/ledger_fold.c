@@ -1019,78 +1019,6 @@ test_part(void)
 }
 
 
-static unsigned  slept;
-
-
-/* instead of libc's */
-
-int
-nanosleep(const struct timespec *ts, struct timespec *left)
-{
-    slept++;
-
-    return clock_nanosleep(CLOCK_MONOTONIC, 0, ts, left);
-}
-
-
-/* how often it has slept until all is folded */
-
-static unsigned
-rests(cycles_ledger_t *l, unsigned wanted)
-{
-    char      key[32];
-    unsigned  i;
-
-    static unsigned  n;
-
-    for (i = 0; i < 20000; i++) {
-        snprintf(key, sizeof(key), "r%u", n++);
-        led_event(l, "a", key, 1, 0, T0);
-    }
-
-    cycles_ledger_sync(l);
-
-    if (wanted) {
-        cycles_ledger_want_folded(l, cycles_ledger_written(l));
-    }
-
-    slept = 0;
-
-    do {
-        is_int(cycles_ledger_fold(l, T0, 0, &folded, led_err,
-                                  sizeof(led_err)), 0, "fold");
-    } while (folded.more);
-
-    is_int(cycles_ledger_folded(l), cycles_ledger_written(l), "all of it");
-
-    return slept;
-}
-
-
-/* the thread that folds leaves its core to an event loop most of the time */
-
-static void
-test_gives_way(void)
-{
-    unsigned          n;
-    cycles_ledger_t  *l;
-
-    l = led_fresh("tenant:a 100000000 0");
-
-    is_int(rests(l, 0), 0, "not without an event loop beside it");
-
-    cycles_ledger_give_way(l, 1);
-    n = rests(l, 0);
-    ok(n > 10, "%u times", n);
-
-    is_int(rests(l, 1), 0, "not if somebody waits for it");
-
-    is_int(compare(l), 0, "sums");
-
-    cycles_ledger_close(l);
-}
-
-
 /* keys that are new are known to be new, without a look */
 
 static void
@@ -1294,7 +1222,6 @@ main(void)
     test_rows();
     test_disturbed();
     test_part();
-    test_gives_way();
     test_filter();
     test_fresh();
     test_fresh_settlement();
