@@ -2,9 +2,9 @@
 /*
  * Copyright (C) nginx-cycles authors
  *
- * Memory that a worker uses again.  Most is of one size: a piece is as large as what
- * is in it, and not a part of a pool: those of requests grow by 4 KB, and
- * malloc() takes longer for pieces of many sizes than for nginx's own.
+ * Memory that a worker uses again.  Most is of one size: a piece is as large
+ * as what is in it, and not a part of a pool: those of requests grow by 4 KB,
+ * and malloc() takes longer for pieces of many sizes than for nginx's own.
  */
 
 

@@ -7,13 +7,7 @@
  */
 
 
-#include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "ledger/cycles_ledger_core.h"
-#include "tap.h"
+#include "ledger.h"
 
 
 #define KEY    "01234567-89ab-4def-8123-456789abcdef"
@@ -27,18 +21,6 @@ static unsigned char      buf[CYCLES_RECORD_MAX];
 static cycles_record_t    rec, copy;
 static cycles_subject_t   subject;
 static cycles_action_t    action;
-
-
-static cycles_str_t
-str(const char *text)
-{
-    cycles_str_t  s;
-
-    s.data = (unsigned char *) text;
-    s.len = strlen(text);
-
-    return s;
-}
 
 
 static int
