@@ -271,6 +271,23 @@ test_owners(void)
 }
 
 
+/* of so many bytes of the buffer, and a sanitizer sees a look at more */
+
+static int
+part(size_t n)
+{
+    int             rc;
+    unsigned char  *exact;
+
+    exact = malloc(n);
+    memcpy(exact, buf, n);
+    rc = cycles_record_read(&copy, exact, n);
+    free(exact);
+
+    return rc;
+}
+
+
 /* each record ends where it ends */
 
 static void
@@ -285,12 +302,12 @@ test_cut(void)
         len = cycles_record_write(&rec, buf, sizeof(buf));
 
         for (wrong = 0, n = CYCLES_RECORD_HEAD; n < len; n++) {
-            wrong += cycles_record_read(&copy, buf, n) == 0;
+            wrong += part(n) == 0;
             wrong += cycles_record_write(&rec, buf, n) != 0;
             wrong += cycles_record_write(&rec, buf, sizeof(buf)) != len;
         }
 
-        wrong += cycles_record_read(&copy, buf, len + 1) == 0;
+        wrong += part(len) != 0 || part(len + 1) == 0;
 
         is_int(wrong, 0, "no part of a record, nor more than it, is one");
     }
