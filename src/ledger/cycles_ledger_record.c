@@ -117,6 +117,7 @@ static void cycles_read_effects(cycles_in_t *in, cycles_record_t *rec,
 static inline void cycles_in_bytes(cycles_in_t *in, void *p, size_t len);
 static inline uint64_t cycles_in_int(cycles_in_t *in, unsigned size);
 static inline uint64_t cycles_in_number(cycles_in_t *in);
+static inline uint32_t cycles_in_u32(cycles_in_t *in);
 static inline int64_t cycles_in_amount(cycles_in_t *in);
 static unsigned cycles_in_enum(cycles_in_t *in, unsigned n);
 static unsigned cycles_in_policy(cycles_in_t *in);
@@ -899,7 +900,7 @@ cycles_read_reserve(cycles_in_t *in, cycles_record_t *rec)
     rec->decision = cycles_in_enum(in, CYCLES_ALLOW_WITH_CAPS + 1);
     flags = cycles_in_int(in, 1);
     rec->fresh_key = (flags & CYCLES_FRESH_KEY) != 0;
-    rec->caps_from = cycles_in_number(in);
+    rec->caps_from = cycles_in_u32(in);
     rec->amount = cycles_in_amount(in);
     rec->remaining = cycles_in_amount(in);
     rec->ttl_ms = cycles_in_amount(in);
@@ -1310,6 +1311,10 @@ cycles_read_owner(cycles_in_t *in, cycles_record_t *rec, unsigned flags)
 
     if (flags & CYCLES_OWNER_IS_TENANT) {
         rec->owner = rec->subject->levels[CYCLES_TENANT];
+
+        if (rec->owner.len == 0) {
+            in->failed = 1;
+        }
     }
 }
 
@@ -1368,7 +1373,7 @@ cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
     unsigned          i, n;
     cycles_effect_t  *effect;
 
-    n = cycles_in_number(in);
+    n = cycles_in_u32(in);
 
     if (n > max) {
         in->failed = 1;
@@ -1380,7 +1385,7 @@ cycles_read_effects(cycles_in_t *in, cycles_record_t *rec, unsigned max)
     for (i = 0; i < n; i++) {
         effect = &rec->effects[i];
 
-        effect->budget = cycles_in_number(in);
+        effect->budget = cycles_in_u32(in);
         effect->over_limit = cycles_in_int(in, 1) & CYCLES_EFFECT_OVER_LIMIT;
         effect->reserved = cycles_in_amount(in);
         effect->spent = cycles_in_amount(in);
@@ -1441,6 +1446,22 @@ cycles_in_number(cycles_in_t *in)
     in->p += size;
 
     return cycles_get64(in->p - size) & (UINT64_MAX >> (64 - 8 * size));
+}
+
+
+static inline uint32_t
+cycles_in_u32(cycles_in_t *in)
+{
+    uint64_t  n;
+
+    n = cycles_in_number(in);
+
+    if (n > UINT32_MAX) {
+        in->failed = 1;
+        return 0;
+    }
+
+    return (uint32_t) n;
 }
 
 

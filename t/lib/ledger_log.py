@@ -114,7 +114,9 @@ class _In:
         self.subject(rec)
         self.action(rec)
         if flags & 8:
-            rec.owner = rec.subject['tenant']
+            rec.owner = rec.subject.get('tenant')
+            if not rec.owner:
+                raise Damage('the owner is a tenant that is not there')
 
     def subject(self, rec):
         mask = self.int(1)

@@ -7,6 +7,10 @@
  */
 
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "ledger.h"
 
 
@@ -312,12 +316,57 @@ test_cut(void)
         is_int(wrong, 0, "no part of a record, nor more than it, is one");
     }
 
-    /* more effects than a settlement has, a form that nobody knows */
-
     commit();
     len = cycles_record_write(&rec, buf, sizeof(buf));
     buf[CYCLES_RECORD_HEAD + 16] |= 8;
     ok(cycles_record_read(&copy, buf, len) != 0, "an unknown form of a head");
+}
+
+
+/* what fits no member, though the record may be as long as it should be */
+
+static void
+test_refused(void)
+{
+    size_t          len, at;
+    unsigned char  *p;
+
+    /* the expiry of nothing: no ids, then the number of its effects */
+
+    memset(&rec, 0, sizeof(rec));
+    rec.type = CYCLES_RECORD_EXPIRE;
+    effect(0, 1, -1, 0, 0);
+    len = cycles_record_write(&rec, buf, sizeof(buf));
+    at = CYCLES_RECORD_HEAD + 2;
+
+    ok(len == at + 6 && buf[at] == 1 && buf[at + 1] == 1
+       && cycles_record_read(&copy, buf, len) == 0, "a number, and a budget");
+
+    memmove(buf + at + 6, buf + at + 1, 5);
+    memcpy(buf + at, "\xfc\1\0\0\0\1", 6);
+    ok(cycles_record_read(&copy, buf, len + 5) != 0,
+       "more effects than there are numbers");
+
+    (void) cycles_record_write(&rec, buf, sizeof(buf));
+    memmove(buf + at + 7, buf + at + 2, 4);
+    memcpy(buf + at + 1, "\xfc\1\0\0\0\1", 6);
+    ok(cycles_record_read(&copy, buf, len + 5) != 0,
+       "a budget that no id is for");
+
+    reserve();
+    rec.owner = str("");
+    subject.levels[CYCLES_TENANT] = str("");
+    len = cycles_record_write(&rec, buf, sizeof(buf));
+    at = CYCLES_RECORD_HEAD + 17 + 32 + 3;
+    ok(buf[at] == 4 && cycles_record_read(&copy, buf, len) == 0, "no tenant");
+
+    /* the empty owner is before the subject */
+
+    buf[at] |= 8;
+    p = memmem(buf, len, "\0\4\5bench", 8);
+    memmove(p, p + 1, len - (size_t) (p + 1 - buf));
+    len--;
+    ok(cycles_record_read(&copy, buf, len) != 0, "who can't be the owner");
 }
 
 
@@ -330,6 +379,7 @@ main(void)
     test_names();
     test_owners();
     test_cut();
+    test_refused();
 
     return done_testing();
 }
