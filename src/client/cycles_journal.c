@@ -5,7 +5,7 @@
  * The files of the journal: who writes which, and how they get to the disk.
  *
  * A record whose directory is not known yet, or not there, is in "new" until
- * it is synced: to find out takes longer than to write it.
+ * somebody has found out.
  *
  * A claim is a lock on one byte of the file "lock", at an offset that is made
  * of the reservation's id.  It is of an open file, so it ends with its
@@ -41,15 +41,29 @@
 #define CYCLES_JOURNAL_NEW        "new"
 
 
+/* whose directory was computed, when, and for a job of the list at hand */
+
+typedef struct {
+    uint64_t               uptime;
+    cycles_journal_job_t  *job;
+    unsigned               any:1;
+} cycles_journal_lesson_t;
+
+
 struct cycles_journal_s {
-    int       base;
-    int       lock;
+    int                      base;
+    int                      lock;
+
+    /* of the two that may be called at once */
+
+    cycles_journal_lesson_t  run;
+    cycles_journal_lesson_t  sync;
 
     /* records that are to wait for too long: since when, and in this walk */
 
-    uint64_t  far_since;
-    unsigned  far:1;
-    unsigned  far_met:1;
+    uint64_t                 far_since;
+    unsigned                 far:1;
+    unsigned                 far_met:1;
 };
 
 
@@ -63,9 +77,17 @@ static void cycles_journal_write(cycles_journal_t *journal,
 static void cycles_journal_publish(cycles_journal_job_t *job);
 static void cycles_journal_sync_names(cycles_journal_job_t *writes);
 static void cycles_journal_move(cycles_journal_t *journal,
-    cycles_journal_job_t *job);
+    cycles_journal_job_t *job, cycles_journal_lesson_t *lesson,
+    uint64_t uptime);
+static int cycles_journal_learn(cycles_journal_job_t *job,
+    cycles_journal_lesson_t *lesson, uint64_t uptime);
+static int cycles_journal_same(cycles_str_t a, cycles_str_t b);
 static int cycles_journal_subdir(cycles_journal_t *journal, const char *name);
 static void cycles_journal_remove(cycles_journal_t *journal,
+    cycles_journal_job_t *job);
+static void cycles_journal_leave(cycles_journal_t *journal,
+    cycles_journal_job_t *job, uint64_t uptime);
+static void cycles_journal_unlock(cycles_journal_t *journal,
     cycles_journal_job_t *job);
 static void cycles_journal_legacy(char *name, size_t size,
     cycles_str_t reservation_id);
@@ -105,7 +127,7 @@ cycles_journal_open(const char *base, char *err, size_t errlen)
 {
     cycles_journal_t  *journal;
 
-    journal = malloc(sizeof(cycles_journal_t));
+    journal = calloc(1, sizeof(cycles_journal_t));
 
     if (journal == NULL) {
         snprintf(err, errlen, "no memory");
@@ -114,8 +136,6 @@ cycles_journal_open(const char *base, char *err, size_t errlen)
 
     journal->lock = -1;
     journal->base = -1;
-    journal->far = 0;
-    journal->far_met = 0;
 
     if (cycles_journal_mkdirs(base) == 0) {
         journal->base = open(base, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
@@ -237,17 +257,29 @@ cycles_journal_lock(cycles_journal_t *journal, off_t place, int type)
 
 
 void
-cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs)
+cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs,
+    uint64_t uptime)
 {
     cycles_journal_job_t  *job;
 
+    journal->run.job = NULL;
+
     for (job = jobs; job; job = job->next) {
 
-        if (job->op == CYCLES_JOURNAL_WRITE) {
-            cycles_journal_write(journal, job);
+        switch (job->op) {
 
-        } else {
+        case CYCLES_JOURNAL_WRITE:
+            cycles_journal_write(journal, job);
+            break;
+
+        case CYCLES_JOURNAL_REMOVE:
             cycles_journal_remove(journal, job);
+            cycles_journal_unlock(journal, job);
+            break;
+
+        default: /* CYCLES_JOURNAL_LEAVE */
+            cycles_journal_leave(journal, job, uptime);
+            cycles_journal_unlock(journal, job);
         }
     }
 }
@@ -275,10 +307,11 @@ cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
         return;
     }
 
-    job->dir = job->identity[0] ? cycles_journal_subdir(journal, job->identity)
-                                : -1;
+    job->dir = (job->identity[0] && !job->fresh)
+               ? cycles_journal_subdir(journal, job->identity) : -1;
+
     if (job->dir == -1) {
-        job->identity[0] = '\0';
+        job->fresh = 1;
         job->dir = cycles_journal_subdir(journal, CYCLES_JOURNAL_NEW);
     }
 
@@ -345,11 +378,14 @@ cycles_journal_publish(cycles_journal_job_t *job)
 
 
 void
-cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes)
+cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes,
+    uint64_t uptime)
 {
     int                    error;
     unsigned               n;
     cycles_journal_job_t  *job;
+
+    journal->sync.job = NULL;
 
     n = 0;
 
@@ -382,8 +418,8 @@ cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes)
             cycles_journal_publish(job);
         }
 
-        if (job->error == 0 && job->identity[0] == '\0') {
-            cycles_journal_move(journal, job);
+        if (job->error == 0 && job->fresh) {
+            cycles_journal_move(journal, job, &journal->sync, uptime);
         }
 
         if (job->error && job->dir != -1 && !job->renamed) {
@@ -413,8 +449,9 @@ cycles_journal_sync_names(cycles_journal_job_t *writes)
 
         for (other = job->next; other; other = other->next) {
 
-            if (other->dir != -1
-                && strcmp(other->identity, job->identity) == 0)
+            if (other->dir != -1 && other->fresh == job->fresh
+                && (job->fresh
+                    || strcmp(other->identity, job->identity) == 0))
             {
                 (void) close(other->dir);
                 other->dir = -1;
@@ -438,43 +475,97 @@ cycles_journal_sync_names(cycles_journal_job_t *writes)
 /* from "new" to where the SDKs look for it; if that fails, it stays there */
 
 static void
-cycles_journal_move(cycles_journal_t *journal, cycles_journal_job_t *job)
+cycles_journal_move(cycles_journal_t *journal, cycles_journal_job_t *job,
+    cycles_journal_lesson_t *lesson, uint64_t uptime)
 {
     int   dir;
     char  name[CYCLES_JOURNAL_NAME];
 
-    dir = -1;
-
-    if (cycles_journal_identity(job->identity, job->base_url, job->tenant,
-                                job->api_key)
-        == 0)
+    if (job->identity[0] == '\0'
+        && cycles_journal_learn(job, lesson, uptime) == -1)
     {
-        job->identity[CYCLES_JOURNAL_IDENTITY] = '\0';
+        return;
+    }
+
+    dir = cycles_journal_subdir(journal, job->identity);
+
+    if (dir == -1 && errno == ENOENT
+        && mkdirat(journal->base, job->identity, 0700) == 0)
+    {
+        (void) fsync(journal->base);
 
         dir = cycles_journal_subdir(journal, job->identity);
+    }
 
-        if (dir == -1 && errno == ENOENT
-            && mkdirat(journal->base, job->identity, 0700) == 0)
-        {
-            (void) fsync(journal->base);
-
-            dir = cycles_journal_subdir(journal, job->identity);
-        }
+    if (dir == -1) {
+        return;
     }
 
     cycles_journal_name(name, job->reservation_id);
 
-    if (dir != -1 && renameat(job->dir, name, dir, name) == 0) {
-        (void) close(job->dir);
-        job->dir = dir;
+    if (renameat(job->dir, name, dir, name) == -1) {
+        (void) close(dir);
         return;
     }
 
-    if (dir != -1) {
-        (void) close(dir);
+    (void) close(job->dir);
+    job->dir = dir;
+    job->fresh = 0;
+}
+
+
+/*
+ * The identity of a job.  -1: not now.  Commits wait behind this, and many
+ * principals who are all new would have a core busy with it.
+ */
+
+static int
+cycles_journal_learn(cycles_journal_job_t *job,
+    cycles_journal_lesson_t *lesson, uint64_t uptime)
+{
+    cycles_journal_job_t  *other;
+
+    other = lesson->job;
+
+    if (other && cycles_journal_same(job->base_url, other->base_url)
+        && cycles_journal_same(job->tenant, other->tenant)
+        && cycles_journal_same(job->api_key, other->api_key))
+    {
+        memcpy(job->identity, other->identity, sizeof(job->identity));
+        return 0;
     }
 
-    strcpy(job->identity, CYCLES_JOURNAL_NEW);
+    if (lesson->any && uptime - lesson->uptime < CYCLES_JOURNAL_LEARN_TIME) {
+        return -1;
+    }
+
+    /* a record that was found tells no key */
+
+    if (job->tenant.len == 0 && job->api_key.len == 0) {
+        return -1;
+    }
+
+    lesson->any = 1;
+    lesson->uptime = uptime;
+
+    if (cycles_journal_identity(job->identity, job->base_url, job->tenant,
+                                job->api_key)
+        == -1)
+    {
+        return -1;
+    }
+
+    job->identity[CYCLES_JOURNAL_IDENTITY] = '\0';
+    lesson->job = job;
+
+    return 0;
+}
+
+
+static int
+cycles_journal_same(cycles_str_t a, cycles_str_t b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 
@@ -493,35 +584,67 @@ cycles_journal_remove(cycles_journal_t *journal, cycles_journal_job_t *job)
 
     job->error = 0;
 
-    if (job->op == CYCLES_JOURNAL_REMOVE && job->identity[0]) {
-
-        dir = cycles_journal_subdir(journal, job->identity);
-
-        if (dir == -1) {
-            job->error = (errno == ENOENT) ? 0 : errno;
-
-        } else {
-            cycles_journal_name(name, job->reservation_id);
-
-            if (unlinkat(dir, name, 0) == -1 && errno != ENOENT) {
-                job->error = errno;
-            }
-
-            /* an older SDK may have written it, under a name for several */
-
-            cycles_journal_legacy(legacy, sizeof(legacy),
-                                  job->reservation_id);
-
-            if (legacy[0] && cycles_journal_is(dir, legacy,
-                                               job->reservation_id))
-            {
-                (void) unlinkat(dir, legacy, 0);
-            }
-
-            (void) close(dir);
-        }
+    if (job->identity[0] == '\0' && !job->fresh) {
+        return;
     }
 
+    dir = cycles_journal_subdir(journal, job->fresh ? CYCLES_JOURNAL_NEW
+                                                    : job->identity);
+
+    if (dir == -1) {
+        job->error = (errno == ENOENT) ? 0 : errno;
+        return;
+    }
+
+    cycles_journal_name(name, job->reservation_id);
+
+    if (unlinkat(dir, name, 0) == -1 && errno != ENOENT) {
+        job->error = errno;
+    }
+
+    /* an older SDK may have written it, under a name for several */
+
+    cycles_journal_legacy(legacy, sizeof(legacy), job->reservation_id);
+
+    if (legacy[0] && cycles_journal_is(dir, legacy, job->reservation_id)) {
+        (void) unlinkat(dir, legacy, 0);
+    }
+
+    (void) close(dir);
+}
+
+
+/* whoever looks for it next may be an SDK */
+
+static void
+cycles_journal_leave(cycles_journal_t *journal, cycles_journal_job_t *job,
+    uint64_t uptime)
+{
+    job->error = 0;
+
+    if (!job->fresh) {
+        return;
+    }
+
+    job->dir = cycles_journal_subdir(journal, CYCLES_JOURNAL_NEW);
+
+    if (job->dir == -1) {
+        return;
+    }
+
+    cycles_journal_move(journal, job, &journal->run, uptime);
+
+    if (!job->fresh) {
+        (void) fsync(job->dir);
+    }
+
+    (void) close(job->dir);
+}
+
+
+static void
+cycles_journal_unlock(cycles_journal_t *journal, cycles_journal_job_t *job)
+{
     (void) cycles_journal_lock(journal,
                                cycles_journal_place(job->reservation_id),
                                F_UNLCK);
@@ -780,7 +903,9 @@ cycles_journal_look(cycles_journal_t *journal, cycles_journal_scan_t *scan,
         goto failed;
     }
 
-    strcpy(found->identity, identity);
+    if (strcmp(identity, CYCLES_JOURNAL_NEW) != 0) {
+        strcpy(found->identity, identity);
+    }
 
     found->next = scan->found;
     scan->found = found;

@@ -30,6 +30,9 @@
 /* with its zero */
 #define CYCLES_JOURNAL_NAME       sizeof("v2-.json") + 64
 
+/* no identity is computed sooner than that after another one, milliseconds */
+#define CYCLES_JOURNAL_LEARN_TIME  100
+
 /* a larger file is no record */
 #define CYCLES_JOURNAL_MAX        (1024 * 1024)
 
@@ -136,14 +139,15 @@ struct cycles_journal_job_s {
     cycles_str_t            text;          /* of a write */
 
     /*
-     * Of whom it is.  identity is the directory's name; if it is empty, a
-     * write fills it in, once it is synced.
+     * Of whom it is.  identity is the directory's name; if it is empty, it is
+     * filled in when it has been computed.
      */
 
     cycles_str_t            base_url;
     cycles_str_t            tenant;
     cycles_str_t            api_key;
     char                    identity[CYCLES_JOURNAL_IDENTITY + 1];
+    unsigned                fresh:1;       /* it is in "new" */
 
     int                     error;         /* errno, 0: done */
     cycles_journal_job_t   *next;
@@ -161,11 +165,19 @@ struct cycles_journal_job_s {
  * process when it returns; it is on the disk when cycles_journal_sync() has
  * been called for all writes of the list, also those that failed, which syncs
  * together what can be.
+ *
+ * A record of which the directory is not known is in "new", where it is found
+ * as well, until it is settled.  To tell where it belongs takes far longer
+ * than to write it: each of the two does so for one principal at a time, and
+ * not before CYCLES_JOURNAL_LEARN_TIME is over; the sync for what it syncs,
+ * the other one for what stays.  uptime is in milliseconds, of a clock that
+ * only goes forward.  The two may be called at once, but neither twice.
  */
 
-void cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs);
+void cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs,
+    uint64_t uptime);
 void cycles_journal_sync(cycles_journal_t *journal,
-    cycles_journal_job_t *writes);
+    cycles_journal_job_t *writes, uint64_t uptime);
 
 
 /* a record that was found and claimed; its strings are its own */
@@ -176,6 +188,7 @@ struct cycles_journal_found_s {
     cycles_journal_record_t   record;
     cycles_journal_terms_t    terms;
     char                      identity[CYCLES_JOURNAL_IDENTITY + 1];
+                                           /* empty: it is in "new" */
     void                     *memory;
     cycles_journal_found_t   *next;
 };

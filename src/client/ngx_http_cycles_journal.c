@@ -30,7 +30,7 @@
 #define NGX_HTTP_CYCLES_JOURNAL_LOOKS   3
 
 /* a power of two */
-#define NGX_HTTP_CYCLES_JOURNAL_CACHE   256
+#define NGX_HTTP_CYCLES_JOURNAL_CACHE   4096
 
 
 /*
@@ -65,6 +65,7 @@ typedef struct {
     cycles_journal_job_t               *jobs;
     cycles_journal_job_t              **last;
     cycles_journal_job_t               *running;
+    ngx_msec_t                          time;       /* they were given to it */
 
     ngx_event_t                         done;       /* without a thread */
 #if (NGX_THREADS)
@@ -113,13 +114,19 @@ struct ngx_http_cycles_journal_s {
 typedef void (*ngx_http_cycles_journal_thread_pt)(void *data, ngx_log_t *log);
 
 
+static void ngx_http_cycles_journal_whom(
+    ngx_http_cycles_journal_entry_t *entry);
 static ngx_http_cycles_journal_identity_t *ngx_http_cycles_journal_identity(
+    ngx_http_cycles_journal_entry_t *entry);
+static void ngx_http_cycles_journal_recall(
     ngx_http_cycles_journal_entry_t *entry);
 static void ngx_http_cycles_journal_push(
     ngx_http_cycles_journal_entry_t *entry, cycles_journal_op_t op);
 static ngx_int_t ngx_http_cycles_journal_step_init(ngx_cycle_t *cycle,
     ngx_http_cycles_journal_t *journal, ngx_http_cycles_journal_step_t *step,
     ngx_http_cycles_journal_thread_pt thread, ngx_event_handler_pt done);
+static ngx_http_cycles_journal_entry_t *ngx_http_cycles_journal_entry(
+    cycles_journal_job_t *job);
 static void ngx_http_cycles_journal_append(
     ngx_http_cycles_journal_step_t *step, cycles_journal_job_t *job);
 static void ngx_http_cycles_journal_begin(ngx_http_cycles_journal_t *journal);
@@ -288,12 +295,14 @@ ngx_http_cycles_journal_stop(void)
 
         /* the threads have ended; nobody has told them of these yet */
 
-        cycles_journal_run(journal->core, journal->write.jobs);
+        cycles_journal_run(journal->core, journal->write.jobs,
+                           ngx_current_msec);
 
         ngx_http_cycles_journal_pass(journal, journal->write.running);
         ngx_http_cycles_journal_pass(journal, journal->write.jobs);
 
-        cycles_journal_sync(journal->core, journal->sync.jobs);
+        cycles_journal_sync(journal->core, journal->sync.jobs,
+                            ngx_current_msec);
         cycles_journal_close(journal->core);
     }
 
@@ -306,11 +315,9 @@ ngx_http_cycles_journal_add(ngx_http_cycles_journal_t *journal,
     ngx_str_t *reservation_id, ngx_str_t *base_url, ngx_str_t *tenant,
     ngx_str_t *api_key)
 {
-    u_char                              *p;
-    uint32_t                             hash;
-    ngx_md5_t                            md5;
-    ngx_http_cycles_journal_entry_t     *entry;
-    ngx_http_cycles_journal_identity_t  *identity;
+    u_char                           *p;
+    uint32_t                          hash;
+    ngx_http_cycles_journal_entry_t  *entry;
 
     hash = ngx_crc32_long(reservation_id->data, reservation_id->len);
 
@@ -348,26 +355,30 @@ ngx_http_cycles_journal_add(ngx_http_cycles_journal_t *journal,
     entry->job.api_key.len = tenant->len ? 0 : api_key->len;
     ngx_memcpy(p, api_key->data, entry->job.api_key.len);
 
-    /* what takes a thread milliseconds is looked up when it is known */
-
-    ngx_md5_init(&md5);
-    ngx_md5_update(&md5, base_url->data, base_url->len);
-    ngx_md5_update(&md5, tenant->len ? "\n" : "\r", 1);
-    ngx_md5_update(&md5, tenant->data, tenant->len);
-    ngx_md5_update(&md5, entry->job.api_key.data, entry->job.api_key.len);
-    ngx_md5_final(entry->whom, &md5);
-
-    identity = ngx_http_cycles_journal_identity(entry);
-
-    if (ngx_memcmp(identity->whom, entry->whom, 16) == 0) {
-        ngx_memcpy(entry->job.identity, identity->identity,
-                   sizeof(identity->identity));
-    }
+    ngx_http_cycles_journal_whom(entry);
+    ngx_http_cycles_journal_recall(entry);
 
     entry->node.node.key = hash;
     ngx_rbtree_insert(&journal->entries, &entry->node.node);
 
     return entry;
+}
+
+
+static void
+ngx_http_cycles_journal_whom(ngx_http_cycles_journal_entry_t *entry)
+{
+    ngx_md5_t              md5;
+    cycles_journal_job_t  *job;
+
+    job = &entry->job;
+
+    ngx_md5_init(&md5);
+    ngx_md5_update(&md5, job->base_url.data, job->base_url.len);
+    ngx_md5_update(&md5, job->tenant.len ? "\n" : "\r", 1);
+    ngx_md5_update(&md5, job->tenant.data, job->tenant.len);
+    ngx_md5_update(&md5, job->api_key.data, job->api_key.len);
+    ngx_md5_final(entry->whom, &md5);
 }
 
 
@@ -382,6 +393,24 @@ ngx_http_cycles_journal_identity(ngx_http_cycles_journal_entry_t *entry)
 
     return &entry->journal->identities[n & (NGX_HTTP_CYCLES_JOURNAL_CACHE
                                             - 1)];
+}
+
+
+/* what takes a thread milliseconds is looked up when it is known */
+
+static void
+ngx_http_cycles_journal_recall(ngx_http_cycles_journal_entry_t *entry)
+{
+    ngx_http_cycles_journal_identity_t  *identity;
+
+    identity = ngx_http_cycles_journal_identity(entry);
+
+    if (entry->job.identity[0] == '\0'
+        && ngx_memcmp(identity->whom, entry->whom, 16) == 0)
+    {
+        ngx_memcpy(entry->job.identity, identity->identity,
+                   sizeof(identity->identity));
+    }
 }
 
 
@@ -445,8 +474,19 @@ ngx_http_cycles_journal_push(ngx_http_cycles_journal_entry_t *entry,
 
     entry->job.op = op;
 
+    ngx_http_cycles_journal_recall(entry);
+
     ngx_http_cycles_journal_append(&journal->write, &entry->job);
     ngx_http_cycles_journal_begin(journal);
+}
+
+
+static ngx_http_cycles_journal_entry_t *
+ngx_http_cycles_journal_entry(cycles_journal_job_t *job)
+{
+    return (ngx_http_cycles_journal_entry_t *)
+               ((u_char *) job
+                - offsetof(ngx_http_cycles_journal_entry_t, job));
 }
 
 
@@ -491,6 +531,7 @@ ngx_http_cycles_journal_post(ngx_http_cycles_journal_t *journal,
     ngx_http_cycles_journal_thread_pt thread)
 {
     step->busy = 1;
+    step->time = ngx_current_msec;
 
     step->running = step->jobs;
     step->jobs = NULL;
@@ -524,7 +565,8 @@ ngx_http_cycles_journal_write_thread(void *data, ngx_log_t *log)
 
     journal = *jp;
 
-    cycles_journal_run(journal->core, journal->write.running);
+    cycles_journal_run(journal->core, journal->write.running,
+                       journal->write.time);
 
     if (!journal->searching) {
         return;
@@ -549,7 +591,8 @@ ngx_http_cycles_journal_sync_thread(void *data, ngx_log_t *log)
 
     journal = *jp;
 
-    cycles_journal_sync(journal->core, journal->sync.running);
+    cycles_journal_sync(journal->core, journal->sync.running,
+                        journal->sync.time);
 }
 
 
@@ -624,6 +667,10 @@ ngx_http_cycles_journal_pass(ngx_http_cycles_journal_t *journal,
         next = job->next;
 
         if (job->op == CYCLES_JOURNAL_WRITE) {
+
+            /* another one may have told by now where it belongs */
+
+            ngx_http_cycles_journal_recall(ngx_http_cycles_journal_entry(job));
             ngx_http_cycles_journal_append(&journal->sync, job);
 
         } else {
@@ -668,18 +715,15 @@ ngx_http_cycles_journal_job_done(cycles_journal_job_t *job)
     ngx_http_cycles_journal_entry_t     *entry;
     ngx_http_cycles_journal_identity_t  *identity;
 
-    entry = (ngx_http_cycles_journal_entry_t *)
-                ((u_char *) job
-                 - offsetof(ngx_http_cycles_journal_entry_t, job));
+    entry = ngx_http_cycles_journal_entry(job);
     journal = entry->journal;
 
     if (entry->job.error) {
         entry->foreign |= (entry->job.error == EBUSY);
         ngx_http_cycles_journal_complain(journal, entry->job.error, entry);
+    }
 
-    } else if (!entry->found
-               && ngx_strlen(entry->job.identity) == CYCLES_JOURNAL_IDENTITY)
-    {
+    if (entry->job.identity[0] && !entry->found) {
         identity = ngx_http_cycles_journal_identity(entry);
 
         ngx_memcpy(identity->whom, entry->whom, 16);
@@ -879,10 +923,20 @@ ngx_http_cycles_journal_offer(ngx_http_cycles_journal_t *journal,
         return;
     }
 
-    ngx_memcpy(entry->job.identity, found->identity, sizeof(found->identity));
-
     entry->found = found;
     journal->found++;
+
+    if (found->identity[0]) {
+        ngx_memcpy(entry->job.identity, found->identity,
+                   sizeof(found->identity));
+
+    } else {
+        entry->job.fresh = 1;
+        entry->job.base_url = found->record.base_url;
+        entry->job.tenant = found->terms.tenant;
+
+        ngx_http_cycles_journal_whom(entry);
+    }
 
     if (journal->replay(entry, found) != NGX_OK) {
         ngx_http_cycles_journal_end(entry, 1);

@@ -4,10 +4,11 @@
 do: rules that the scenarios of the profile do not have."""
 
 import os
+import time
 
 import pytest
 
-from gateway import Gate, chat_stream, wait_until
+from gateway import Gate, chat_stream, parallel, wait_until
 from authorities import API_KEY, Server, cost
 from journal import Journal, commit_record, file_name
 from test_scenarios import reserve
@@ -182,6 +183,41 @@ def test_sixteen_are_under_way_at_once(start):
     journal.wait_empty()
     who.settled()
     assert who.check_sums()['charged'] == 40 * 7 + SPENT
+
+
+def test_tenants_who_are_all_new(start):
+    """Where a tenant's records belong takes milliseconds to compute.  That is
+    not done for each of them at once: commits wait for it, and what is to be
+    reserved waits for commits.  The records are settled from where they are,
+    at the first try or when they are found."""
+
+    n = 400
+    ng, who, journal = start()
+    for i in range(n):
+        who.cycles.budget('tenant:t%d' % i, BUDGET)
+    who.cycles.fault('commit', 'unavailable', skip=n - 8, times=20)
+
+    begin = time.monotonic()
+    threads = 8
+
+    def client(k):
+        return [ng.chat(tenant='t%d' % i).status
+                for i in range(k, n, threads)]
+
+    statuses = parallel(threads, client)
+    assert sum(statuses, []) == [200] * n
+
+    journal.wait_empty()
+    who.settled()
+    for i in range(n):
+        assert who.budget('tenant:t%d' % i)['spent'] == SPENT
+
+    # of each worker, two at most in a tenth of a second
+
+    known = [name for name in os.listdir(journal.path) if len(name) == 16]
+    most = len(ng.workers()) * 2 * (1 + (time.monotonic() - begin) / 0.1)
+    assert 0 < len(known) <= most
+    print('# %d tenants, at most %d known, and %d are' % (n, most, len(known)))
 
 
 def test_a_tenants_key_comes_with_its_next_request(start):

@@ -150,7 +150,7 @@ class Loose:
         self.charged += 4000 + n
         self.cycles.wait(lambda: [
             e for e in self.cycles.log('commit')
-            if e.json['idempotency_key'] == key and e.status == 200])
+            if e.key == key and e.status == 200])
 
 
 def there_and_back(ng, load, at=lambda: None):

@@ -29,6 +29,7 @@
 
 static char         base[256];
 static const char  *dir;                  /* of URL and TENANT */
+static uint64_t     uptime;
 
 
 static cycles_str_t
@@ -314,10 +315,11 @@ run(cycles_journal_t *journal, cycles_journal_op_t op, const char *id)
         strcpy(job.identity, dir);
     }
 
-    cycles_journal_run(journal, &job);
+    uptime += CYCLES_JOURNAL_LEARN_TIME;
+    cycles_journal_run(journal, &job, uptime);
 
     if (op == CYCLES_JOURNAL_WRITE) {
-        cycles_journal_sync(journal, &job);
+        cycles_journal_sync(journal, &job, uptime);
     }
 
     return job.error;
@@ -325,6 +327,7 @@ run(cycles_journal_t *journal, cycles_journal_op_t op, const char *id)
 
 
 static char  trouble_text[CYCLES_JOURNAL_ERROR_LEN];
+static int   found_new;
 
 
 static void
@@ -354,19 +357,21 @@ scan(cycles_journal_t *journal, cycles_journal_scan_t *sc, unsigned max,
     sc->nbase_urls = 1;
     sc->trouble = trouble;
     trouble_text[0] = '\0';
+    found_new = 0;
 
     cycles_journal_scan(journal, sc);
 
     for (n = 0; sc->found; n++) {
         found = sc->found;
         sc->found = found->next;
+        found_new += (found->identity[0] == '\0');
 
         if (!keep) {
             memset(&job, 0, sizeof(job));
 
             job.op = CYCLES_JOURNAL_LEAVE;
             job.reservation_id = found->record.reservation_id;
-            cycles_journal_run(journal, &job);
+            cycles_journal_run(journal, &job, uptime);
         }
 
         cycles_journal_found_free(found);
@@ -431,7 +436,7 @@ files(void)
     jobs[9].op = CYCLES_JOURNAL_REMOVE;
     jobs[9].reservation_id = str(ids[0]);
 
-    cycles_journal_run(journal, jobs);
+    cycles_journal_run(journal, jobs, uptime);
 
     cycles_journal_name(name, str(ids[8]));
     ok(mode_of(at(name)) == -1, "its directory is not known yet");
@@ -440,9 +445,10 @@ files(void)
     (void) scan(journal, &sc, 20, 1);
     is_int(sc.pending, 9, "but all can be found before they are synced");
 
-    cycles_journal_sync(journal, jobs);
+    uptime += CYCLES_JOURNAL_LEARN_TIME;
+    cycles_journal_sync(journal, jobs, uptime);
     memcpy(jobs[9].identity, jobs[0].identity, sizeof(jobs[9].identity));
-    cycles_journal_run(journal, &jobs[9]);
+    cycles_journal_run(journal, &jobs[9], uptime);
 
     for (i = 0; i < 10; i++) {
         is_int(jobs[i].error, 0, "job %u of a batch", i);
@@ -458,6 +464,200 @@ files(void)
 
     memset(&sc, 0, sizeof(sc));
     is_int(scan(journal, &sc, 10, 0), 0, "nothing is left to be found");
+    is_int(sc.pending, 0, "and nothing is pending");
+
+    cycles_journal_close(journal);
+}
+
+
+/* a job to write a record of a tenant, or of a key if the tenant is empty */
+
+static void
+owed(cycles_journal_job_t *job, const char *id, const char *tenant,
+    const char *key)
+{
+    static char      texts_of[8][1024];
+    static unsigned  number;
+
+    char  *text;
+
+    text = texts_of[number++ % 8];
+
+    memset(job, 0, sizeof(*job));
+
+    job->op = CYCLES_JOURNAL_WRITE;
+    job->reservation_id = str(id);
+    job->base_url = str(URL);
+    job->tenant = str(tenant);
+    job->api_key = str(key);
+    job->text.data = (unsigned char *) text;
+    job->text.len = text_of(text, sizeof(texts_of[0]), id,
+                            CYCLES_JOURNAL_COMMIT, 0);
+}
+
+
+static void
+written(cycles_journal_t *journal, cycles_journal_job_t *jobs, unsigned n)
+{
+    unsigned  i;
+
+    for (i = 0; i < n; i++) {
+        jobs[i].next = (i + 1 < n) ? &jobs[i + 1] : NULL;
+    }
+
+    cycles_journal_run(journal, jobs, uptime);
+    cycles_journal_sync(journal, jobs, uptime);
+
+    for (i = 0; i < n; i++) {
+        is_int(jobs[i].error, 0, "%.*s is written",
+               (int) jobs[i].reservation_id.len, jobs[i].reservation_id.data);
+    }
+}
+
+
+/* whether the file of a job is where it says, and nowhere else */
+
+static int
+is_at(cycles_journal_job_t *job, const char *identity)
+{
+    char         name[CYCLES_JOURNAL_NAME], file[600];
+    unsigned     in_new;
+    struct stat  st;
+
+    cycles_journal_name(name, job->reservation_id);
+
+    snprintf(file, sizeof(file), "%s/new/%s", base, name);
+    in_new = stat(file, &st) == 0;
+
+    if (identity == NULL) {
+        return in_new && job->fresh;
+    }
+
+    snprintf(file, sizeof(file), "%s/%s/%s", base, identity, name);
+
+    return !in_new && !job->fresh && stat(file, &st) == 0
+           && strcmp(job->identity, identity) == 0;
+}
+
+
+/*
+ * To tell where a record belongs takes milliseconds: it is done for one
+ * principal at a time, and not all the time.
+ */
+
+static void
+principals(void)
+{
+    char                   one[CYCLES_JOURNAL_IDENTITY + 1];
+    char                   other[CYCLES_JOURNAL_IDENTITY + 1];
+    unsigned               i;
+    cycles_journal_t      *journal;
+    cycles_journal_job_t   jobs[8];
+    cycles_journal_scan_t  sc;
+
+    memset(one, 0, sizeof(one));
+    memset(other, 0, sizeof(other));
+
+    (void) cycles_journal_identity(one, str(URL), str("one"), str(""));
+    (void) cycles_journal_identity(other, str(URL), str(""), str("one"));
+
+    journal = journal_open();
+
+    owed(&jobs[0], "p-0", "one", "");
+    owed(&jobs[1], "p-1", "", "one");
+    owed(&jobs[2], "p-2", "one", "");
+    written(journal, jobs, 3);
+
+    ok(is_at(&jobs[0], one), "the first of all is known at once");
+    ok(is_at(&jobs[1], NULL), "another one is not, it is in \"new\"");
+    ok(is_at(&jobs[2], one), "the same once more is");
+
+    /* the other one again, a little later, and as soon as it may be */
+
+    uptime += CYCLES_JOURNAL_LEARN_TIME - 1;
+    owed(&jobs[3], "p-3", "", "one");
+    written(journal, &jobs[3], 1);
+    ok(is_at(&jobs[3], NULL), "too early for another one");
+
+    uptime++;
+    owed(&jobs[4], "p-4", "", "one");
+    written(journal, &jobs[4], 1);
+    ok(is_at(&jobs[4], other), "as soon as it may be");
+
+    /* what is written again is where it was, until it is known */
+
+    jobs[3].next = NULL;
+    written(journal, &jobs[3], 1);
+    ok(is_at(&jobs[3], NULL), "once more, and not known yet");
+
+    strcpy(jobs[3].identity, other);
+    written(journal, &jobs[3], 1);
+    ok(is_at(&jobs[3], other), "it moves as soon as it is known");
+
+    memset(&sc, 0, sizeof(sc));
+    (void) scan(journal, &sc, 10, 0);
+    is_int(sc.pending, 5, "all five are there, each once");
+    is_int(found_new, 1, "and one is found where it is");
+
+    /* what is left goes where others look for it */
+
+    jobs[1].op = CYCLES_JOURNAL_LEAVE;
+    jobs[1].next = NULL;
+    cycles_journal_run(journal, &jobs[1], uptime);
+    ok(is_at(&jobs[1], other), "what is left is where the SDKs look");
+
+    owed(&jobs[5], "p-5", "two", "");
+    owed(&jobs[6], "p-6", "", "");
+    owed(&jobs[7], "p-7", "three", "");
+    written(journal, &jobs[5], 3);
+    ok(is_at(&jobs[5], NULL), "still unknown");
+
+    jobs[5].op = CYCLES_JOURNAL_LEAVE;
+    jobs[5].next = NULL;
+    cycles_journal_run(journal, &jobs[5], uptime);
+    ok(is_at(&jobs[5], NULL), "another one is not told that soon");
+
+    /* a key that nobody knows has no identity */
+
+    uptime += CYCLES_JOURNAL_LEARN_TIME;
+    jobs[6].op = CYCLES_JOURNAL_LEAVE;
+    jobs[6].next = &jobs[7];
+    jobs[7].op = CYCLES_JOURNAL_LEAVE;
+    cycles_journal_run(journal, &jobs[6], uptime);
+    ok(is_at(&jobs[6], NULL), "without a tenant or a key it stays");
+    ok(!is_at(&jobs[7], NULL), "and does not keep the next one");
+
+    for (i = 0; i < 8; i++) {
+        jobs[i].op = CYCLES_JOURNAL_REMOVE;
+        jobs[i].next = (i < 7) ? &jobs[i + 1] : NULL;
+    }
+
+    cycles_journal_run(journal, jobs, uptime);
+
+    /* what makes one another principal */
+
+    for (i = 0; i < 3; i++) {
+        uptime += CYCLES_JOURNAL_LEARN_TIME;
+
+        owed(&jobs[0], "q-0", i == 1 ? "" : "q", i == 1 ? "q" : "");
+        owed(&jobs[1], "q-1", i == 0 ? "r" : i == 1 ? "" : "q",
+             i == 1 ? "r" : "");
+
+        if (i == 2) {
+            jobs[1].base_url = str("http://other");
+        }
+
+        written(journal, jobs, 2);
+        ok(!is_at(&jobs[0], NULL) && is_at(&jobs[1], NULL),
+           "another %s is another principal",
+           i == 0 ? "tenant" : i == 1 ? "key" : "server");
+
+        jobs[0].op = jobs[1].op = CYCLES_JOURNAL_REMOVE;
+        cycles_journal_run(journal, jobs, uptime);
+    }
+
+    memset(&sc, 0, sizeof(sc));
+    is_int(scan(journal, &sc, 10, 0), 0, "each is removed where it is");
     is_int(sc.pending, 0, "and nothing is pending");
 
     cycles_journal_close(journal);
@@ -490,7 +690,7 @@ replaced(void)
                            0);
     strcpy(job.identity, dir);
 
-    cycles_journal_run(journal, &job);
+    cycles_journal_run(journal, &job, uptime);
 
     file = fopen(at(name), "r");
     memset(now, 0, sizeof(now));
@@ -498,7 +698,7 @@ replaced(void)
        && strstr(now, "\"mode\":\"commit\""), "the old one before the sync");
     fclose(file);
 
-    cycles_journal_sync(journal, &job);
+    cycles_journal_sync(journal, &job, uptime);
     is_int(job.error, 0, "no error");
 
     file = fopen(at(name), "r");
@@ -819,6 +1019,7 @@ main(void)
     names();
     texts();
     files();
+    principals();
     replaced();
     claims();
     scans();
