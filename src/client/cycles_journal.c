@@ -41,29 +41,41 @@
 #define CYCLES_JOURNAL_NEW        "new"
 
 
-/* whose directory was computed, when, and for a job of the list at hand */
+/* no descriptor is kept for longer than a list: the disk may take its time */
+
+typedef struct {
+    int                    fd;
+    char                   name[CYCLES_JOURNAL_IDENTITY + 1];
+} cycles_journal_dir_t;
+
+
+/* of the two that may be called at once */
 
 typedef struct {
     uint64_t               uptime;
+    cycles_journal_dir_t   dir;          /* the last one */
+    cycles_journal_dir_t   fresh;        /* "new" */
+
+    /* whose directory was computed: when, and for a job of the list at hand */
+
+    uint64_t               learned;
     cycles_journal_job_t  *job;
     unsigned               any:1;
-} cycles_journal_lesson_t;
+} cycles_journal_step_t;
 
 
 struct cycles_journal_s {
-    int                      base;
-    int                      lock;
+    int                    base;
+    int                    lock;
 
-    /* of the two that may be called at once */
-
-    cycles_journal_lesson_t  run;
-    cycles_journal_lesson_t  sync;
+    cycles_journal_step_t  run;
+    cycles_journal_step_t  sync;
 
     /* records that are to wait for too long: since when, and in this walk */
 
-    uint64_t                 far_since;
-    unsigned                 far:1;
-    unsigned                 far_met:1;
+    uint64_t               far_since;
+    unsigned               far:1;
+    unsigned               far_met:1;
 };
 
 
@@ -72,21 +84,30 @@ static off_t cycles_journal_place(cycles_str_t reservation_id);
 static int cycles_journal_lock(cycles_journal_t *journal, off_t place,
     int type);
 
+static void cycles_journal_begin(cycles_journal_step_t *step, uint64_t uptime);
+static void cycles_journal_end(cycles_journal_step_t *step);
+static int cycles_journal_dir(cycles_journal_t *journal,
+    cycles_journal_step_t *step, const char *name);
+static int cycles_journal_dir_of(cycles_journal_t *journal,
+    cycles_journal_step_t *step, cycles_journal_job_t *job);
+
 static void cycles_journal_write(cycles_journal_t *journal,
     cycles_journal_job_t *job);
-static void cycles_journal_publish(cycles_journal_job_t *job);
-static void cycles_journal_sync_names(cycles_journal_job_t *writes);
+static int cycles_journal_put(cycles_journal_job_t *job, int dir);
+static int cycles_journal_publish(cycles_journal_job_t *job, int dir);
+static int cycles_journal_sync_data(cycles_journal_t *journal,
+    cycles_journal_job_t *job);
+static void cycles_journal_sync_names(cycles_journal_t *journal,
+    cycles_journal_job_t *writes);
 static void cycles_journal_move(cycles_journal_t *journal,
-    cycles_journal_job_t *job, cycles_journal_lesson_t *lesson,
-    uint64_t uptime);
-static int cycles_journal_learn(cycles_journal_job_t *job,
-    cycles_journal_lesson_t *lesson, uint64_t uptime);
+    cycles_journal_step_t *step, cycles_journal_job_t *job);
+static int cycles_journal_learn(cycles_journal_step_t *step,
+    cycles_journal_job_t *job);
 static int cycles_journal_same(cycles_str_t a, cycles_str_t b);
-static int cycles_journal_subdir(cycles_journal_t *journal, const char *name);
 static void cycles_journal_remove(cycles_journal_t *journal,
     cycles_journal_job_t *job);
 static void cycles_journal_leave(cycles_journal_t *journal,
-    cycles_journal_job_t *job, uint64_t uptime);
+    cycles_journal_job_t *job);
 static void cycles_journal_unlock(cycles_journal_t *journal,
     cycles_journal_job_t *job);
 static void cycles_journal_legacy(char *name, size_t size,
@@ -136,6 +157,10 @@ cycles_journal_open(const char *base, char *err, size_t errlen)
 
     journal->lock = -1;
     journal->base = -1;
+    journal->run.dir.fd = -1;
+    journal->run.fresh.fd = -1;
+    journal->sync.dir.fd = -1;
+    journal->sync.fresh.fd = -1;
 
     if (cycles_journal_mkdirs(base) == 0) {
         journal->base = open(base, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
@@ -262,7 +287,7 @@ cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs,
 {
     cycles_journal_job_t  *job;
 
-    journal->run.job = NULL;
+    cycles_journal_begin(&journal->run, uptime);
 
     for (job = jobs; job; job = job->next) {
 
@@ -278,26 +303,85 @@ cycles_journal_run(cycles_journal_t *journal, cycles_journal_job_t *jobs,
             break;
 
         default: /* CYCLES_JOURNAL_LEAVE */
-            cycles_journal_leave(journal, job, uptime);
+            cycles_journal_leave(journal, job);
             cycles_journal_unlock(journal, job);
         }
     }
+
+    cycles_journal_end(&journal->run);
+}
+
+
+static void
+cycles_journal_begin(cycles_journal_step_t *step, uint64_t uptime)
+{
+    step->uptime = uptime;
+    step->job = NULL;
+}
+
+
+static void
+cycles_journal_end(cycles_journal_step_t *step)
+{
+    if (step->dir.fd != -1) {
+        (void) close(step->dir.fd);
+        step->dir.fd = -1;
+    }
+
+    if (step->fresh.fd != -1) {
+        (void) close(step->fresh.fd);
+        step->fresh.fd = -1;
+    }
+}
+
+
+/* -1: errno says why */
+
+static int
+cycles_journal_dir(cycles_journal_t *journal, cycles_journal_step_t *step,
+    const char *name)
+{
+    cycles_journal_dir_t  *dir;
+
+    dir = (strcmp(name, CYCLES_JOURNAL_NEW) == 0) ? &step->fresh : &step->dir;
+
+    if (dir->fd != -1) {
+
+        if (strcmp(dir->name, name) == 0) {
+            return dir->fd;
+        }
+
+        (void) close(dir->fd);
+    }
+
+    strcpy(dir->name, name);
+
+    dir->fd = openat(journal->base, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+
+    return dir->fd;
+}
+
+
+static int
+cycles_journal_dir_of(cycles_journal_t *journal, cycles_journal_step_t *step,
+    cycles_journal_job_t *job)
+{
+    return cycles_journal_dir(journal, step, job->fresh ? CYCLES_JOURNAL_NEW
+                                                        : job->identity);
 }
 
 
 static void
 cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
 {
-    char      name[CYCLES_JOURNAL_NAME];
-    size_t    done;
-    ssize_t   n;
+    int   dir;
+    char  name[CYCLES_JOURNAL_NAME];
 
     static unsigned  number;
 
-    job->fd = -1;
-    job->dir = -1;
     job->error = 0;
     job->renamed = 0;
+    job->temporary[0] = '\0';
 
     if (cycles_journal_lock(journal,
                             cycles_journal_place(job->reservation_id), F_WRLCK)
@@ -307,15 +391,15 @@ cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
         return;
     }
 
-    job->dir = (job->identity[0] && !job->fresh)
-               ? cycles_journal_subdir(journal, job->identity) : -1;
+    dir = job->identity[0] ? cycles_journal_dir_of(journal, &journal->run, job)
+                           : -1;
 
-    if (job->dir == -1) {
+    if (dir == -1) {
         job->fresh = 1;
-        job->dir = cycles_journal_subdir(journal, CYCLES_JOURNAL_NEW);
+        dir = cycles_journal_dir_of(journal, &journal->run, job);
     }
 
-    if (job->dir == -1) {
+    if (dir == -1) {
         job->error = errno;
         return;
     }
@@ -325,29 +409,7 @@ cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
     snprintf(job->temporary, sizeof(job->temporary), "%s.%ld.%08x.tmp", name,
              (long) getpid(), __sync_fetch_and_add(&number, 1));
 
-    (void) unlinkat(job->dir, job->temporary, 0);
-
-    job->fd = openat(job->dir, job->temporary,
-                     O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600);
-
-    if (job->fd == -1) {
-        job->error = errno;
-        return;
-    }
-
-    for (done = 0; done < job->text.len; done += n) {
-        n = write(job->fd, job->text.data + done, job->text.len - done);
-
-        if (n == -1 && errno == EINTR) {
-            n = 0;
-            continue;
-        }
-
-        if (n <= 0) {
-            job->error = n ? errno : ENOSPC;
-            return;
-        }
-    }
+    job->error = cycles_journal_put(job, dir);
 
     /*
      * What is new has its name at once, so that it is found if this process
@@ -355,25 +417,71 @@ cycles_journal_write(cycles_journal_t *journal, cycles_journal_job_t *job)
      * disk.
      */
 
-    if (faccessat(job->dir, name, F_OK, 0) == -1 && errno == ENOENT) {
-        cycles_journal_publish(job);
+    if (job->error == 0 && faccessat(dir, name, F_OK, 0) == -1
+        && errno == ENOENT)
+    {
+        job->error = cycles_journal_publish(job, dir);
     }
 }
 
 
-static void
-cycles_journal_publish(cycles_journal_job_t *job)
+/* 0, or an errno */
+
+static int
+cycles_journal_put(cycles_journal_job_t *job, int dir)
+{
+    int      fd, error;
+    size_t   done;
+    ssize_t  n;
+
+    (void) unlinkat(dir, job->temporary, 0);
+
+    fd = openat(dir, job->temporary, O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600);
+
+    if (fd == -1) {
+        return errno;
+    }
+
+    error = 0;
+
+    for (done = 0; done < job->text.len; done += n) {
+        n = write(fd, job->text.data + done, job->text.len - done);
+
+        if (n == -1 && errno == EINTR) {
+            n = 0;
+            continue;
+        }
+
+        if (n <= 0) {
+            error = n ? errno : ENOSPC;
+            break;
+        }
+    }
+
+    if (close(fd) == -1 && error == 0) {
+        error = errno;
+    }
+
+    return error;
+}
+
+
+/* 0, or an errno */
+
+static int
+cycles_journal_publish(cycles_journal_job_t *job, int dir)
 {
     char  name[CYCLES_JOURNAL_NAME];
 
     cycles_journal_name(name, job->reservation_id);
 
-    if (renameat(job->dir, job->temporary, job->dir, name) == -1) {
-        job->error = errno;
-        return;
+    if (renameat(dir, job->temporary, dir, name) == -1) {
+        return errno;
     }
 
     job->renamed = 1;
+
+    return 0;
 }
 
 
@@ -381,11 +489,14 @@ void
 cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes,
     uint64_t uptime)
 {
-    int                    error;
-    unsigned               n;
-    cycles_journal_job_t  *job;
+    int                     dir, error;
+    unsigned                n;
+    cycles_journal_job_t   *job;
+    cycles_journal_step_t  *step;
 
-    journal->sync.job = NULL;
+    step = &journal->sync;
+
+    cycles_journal_begin(step, uptime);
 
     n = 0;
 
@@ -401,72 +512,103 @@ cycles_journal_sync(cycles_journal_t *journal, cycles_journal_job_t *writes,
     for (job = writes; job; job = job->next) {
 
         if (job->error == 0) {
-            job->error = error;
+            job->error = (n > CYCLES_JOURNAL_SINGLY)
+                         ? error : cycles_journal_sync_data(journal, job);
         }
 
-        if (job->error == 0 && n <= CYCLES_JOURNAL_SINGLY
-            && fdatasync(job->fd) == -1)
-        {
-            job->error = errno;
-        }
+        if (!job->renamed && job->temporary[0]) {
+            dir = cycles_journal_dir_of(journal, step, job);
 
-        if (job->fd != -1 && close(job->fd) == -1 && job->error == 0) {
-            job->error = errno;
-        }
+            if (dir == -1 && job->error == 0) {
+                job->error = errno;
+            }
 
-        if (job->error == 0 && !job->renamed) {
-            cycles_journal_publish(job);
+            if (job->error == 0) {
+                job->error = cycles_journal_publish(job, dir);
+            }
+
+            if (job->error && dir != -1) {
+                (void) unlinkat(dir, job->temporary, 0);
+            }
         }
 
         if (job->error == 0 && job->fresh) {
-            cycles_journal_move(journal, job, &journal->sync, uptime);
-        }
-
-        if (job->error && job->dir != -1 && !job->renamed) {
-            (void) unlinkat(job->dir, job->temporary, 0);
+            cycles_journal_move(journal, step, job);
         }
     }
 
-    cycles_journal_sync_names(writes);
+    cycles_journal_sync_names(journal, writes);
+
+    cycles_journal_end(step);
+}
+
+
+/* 0, or an errno */
+
+static int
+cycles_journal_sync_data(cycles_journal_t *journal, cycles_journal_job_t *job)
+{
+    int   fd, dir, error;
+    char  name[CYCLES_JOURNAL_NAME];
+
+    dir = cycles_journal_dir_of(journal, &journal->sync, job);
+
+    if (dir == -1) {
+        return errno;
+    }
+
+    cycles_journal_name(name, job->reservation_id);
+
+    fd = openat(dir, job->renamed ? name : job->temporary,
+                O_RDONLY|O_CLOEXEC|O_NOFOLLOW);
+
+    if (fd == -1) {
+        return errno;
+    }
+
+    error = (fdatasync(fd) == -1) ? errno : 0;
+
+    (void) close(fd);
+
+    return error;
 }
 
 
 /* a name is on the disk when its directory is; one sync is for all of it */
 
 static void
-cycles_journal_sync_names(cycles_journal_job_t *writes)
+cycles_journal_sync_names(cycles_journal_t *journal,
+    cycles_journal_job_t *writes)
 {
-    int                    error;
+    int                    dir, error;
     cycles_journal_job_t  *job, *other;
 
     for (job = writes; job; job = job->next) {
+        job->named = (job->temporary[0] == '\0');
+    }
 
-        if (job->dir == -1) {
+    for (job = writes; job; job = job->next) {
+
+        if (job->named) {
             continue;
         }
 
-        error = (fsync(job->dir) == -1) ? errno : 0;
+        dir = cycles_journal_dir_of(journal, &journal->sync, job);
 
-        for (other = job->next; other; other = other->next) {
+        error = (dir == -1 || fsync(dir) == -1) ? errno : 0;
 
-            if (other->dir != -1 && other->fresh == job->fresh
+        for (other = job; other; other = other->next) {
+
+            if (!other->named && other->fresh == job->fresh
                 && (job->fresh
                     || strcmp(other->identity, job->identity) == 0))
             {
-                (void) close(other->dir);
-                other->dir = -1;
+                other->named = 1;
 
                 if (other->error == 0) {
                     other->error = error;
                 }
             }
-        }
-
-        (void) close(job->dir);
-        job->dir = -1;
-
-        if (job->error == 0) {
-            job->error = error;
         }
     }
 }
@@ -475,42 +617,32 @@ cycles_journal_sync_names(cycles_journal_job_t *writes)
 /* from "new" to where the SDKs look for it; if that fails, it stays there */
 
 static void
-cycles_journal_move(cycles_journal_t *journal, cycles_journal_job_t *job,
-    cycles_journal_lesson_t *lesson, uint64_t uptime)
+cycles_journal_move(cycles_journal_t *journal, cycles_journal_step_t *step,
+    cycles_journal_job_t *job)
 {
-    int   dir;
+    int   from, dir;
     char  name[CYCLES_JOURNAL_NAME];
 
-    if (job->identity[0] == '\0'
-        && cycles_journal_learn(job, lesson, uptime) == -1)
-    {
+    if (job->identity[0] == '\0' && cycles_journal_learn(step, job) == -1) {
         return;
     }
 
-    dir = cycles_journal_subdir(journal, job->identity);
+    from = cycles_journal_dir(journal, step, CYCLES_JOURNAL_NEW);
+    dir = cycles_journal_dir(journal, step, job->identity);
 
     if (dir == -1 && errno == ENOENT
         && mkdirat(journal->base, job->identity, 0700) == 0)
     {
         (void) fsync(journal->base);
 
-        dir = cycles_journal_subdir(journal, job->identity);
-    }
-
-    if (dir == -1) {
-        return;
+        dir = cycles_journal_dir(journal, step, job->identity);
     }
 
     cycles_journal_name(name, job->reservation_id);
 
-    if (renameat(job->dir, name, dir, name) == -1) {
-        (void) close(dir);
-        return;
+    if (from != -1 && dir != -1 && renameat(from, name, dir, name) == 0) {
+        job->fresh = 0;
     }
-
-    (void) close(job->dir);
-    job->dir = dir;
-    job->fresh = 0;
 }
 
 
@@ -520,12 +652,11 @@ cycles_journal_move(cycles_journal_t *journal, cycles_journal_job_t *job,
  */
 
 static int
-cycles_journal_learn(cycles_journal_job_t *job,
-    cycles_journal_lesson_t *lesson, uint64_t uptime)
+cycles_journal_learn(cycles_journal_step_t *step, cycles_journal_job_t *job)
 {
     cycles_journal_job_t  *other;
 
-    other = lesson->job;
+    other = step->job;
 
     if (other && cycles_journal_same(job->base_url, other->base_url)
         && cycles_journal_same(job->tenant, other->tenant)
@@ -535,7 +666,8 @@ cycles_journal_learn(cycles_journal_job_t *job,
         return 0;
     }
 
-    if (lesson->any && uptime - lesson->uptime < CYCLES_JOURNAL_LEARN_TIME) {
+    if (step->any && step->uptime - step->learned < CYCLES_JOURNAL_LEARN_TIME)
+    {
         return -1;
     }
 
@@ -545,8 +677,8 @@ cycles_journal_learn(cycles_journal_job_t *job,
         return -1;
     }
 
-    lesson->any = 1;
-    lesson->uptime = uptime;
+    step->any = 1;
+    step->learned = step->uptime;
 
     if (cycles_journal_identity(job->identity, job->base_url, job->tenant,
                                 job->api_key)
@@ -556,7 +688,7 @@ cycles_journal_learn(cycles_journal_job_t *job,
     }
 
     job->identity[CYCLES_JOURNAL_IDENTITY] = '\0';
-    lesson->job = job;
+    step->job = job;
 
     return 0;
 }
@@ -565,14 +697,8 @@ cycles_journal_learn(cycles_journal_job_t *job,
 static int
 cycles_journal_same(cycles_str_t a, cycles_str_t b)
 {
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
-
-static int
-cycles_journal_subdir(cycles_journal_t *journal, const char *name)
-{
-    return openat(journal->base, name, O_RDONLY|O_DIRECTORY|O_CLOEXEC);
+    return a.len == b.len
+           && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 
@@ -588,8 +714,7 @@ cycles_journal_remove(cycles_journal_t *journal, cycles_journal_job_t *job)
         return;
     }
 
-    dir = cycles_journal_subdir(journal, job->fresh ? CYCLES_JOURNAL_NEW
-                                                    : job->identity);
+    dir = cycles_journal_dir_of(journal, &journal->run, job);
 
     if (dir == -1) {
         job->error = (errno == ENOENT) ? 0 : errno;
@@ -609,36 +734,31 @@ cycles_journal_remove(cycles_journal_t *journal, cycles_journal_job_t *job)
     if (legacy[0] && cycles_journal_is(dir, legacy, job->reservation_id)) {
         (void) unlinkat(dir, legacy, 0);
     }
-
-    (void) close(dir);
 }
 
 
 /* whoever looks for it next may be an SDK */
 
 static void
-cycles_journal_leave(cycles_journal_t *journal, cycles_journal_job_t *job,
-    uint64_t uptime)
+cycles_journal_leave(cycles_journal_t *journal, cycles_journal_job_t *job)
 {
+    int  dir;
+
     job->error = 0;
 
     if (!job->fresh) {
         return;
     }
 
-    job->dir = cycles_journal_subdir(journal, CYCLES_JOURNAL_NEW);
-
-    if (job->dir == -1) {
-        return;
-    }
-
-    cycles_journal_move(journal, job, &journal->run, uptime);
+    cycles_journal_move(journal, &journal->run, job);
 
     if (!job->fresh) {
-        (void) fsync(job->dir);
-    }
+        dir = cycles_journal_dir_of(journal, &journal->run, job);
 
-    (void) close(job->dir);
+        if (dir != -1) {
+            (void) fsync(dir);
+        }
+    }
 }
 
 

@@ -154,9 +154,8 @@ struct cycles_journal_job_s {
 
     /* between the two steps */
 
-    int                     fd;
-    int                     dir;
     unsigned                renamed:1;
+    unsigned                named:1;       /* its name is on the disk */
     char                    temporary[160];
 };
 

@@ -4,6 +4,7 @@
 writes what was to be written; a disk that fails, is full, or is not there is
 told, and stops no settlement."""
 
+import glob
 import os
 import pwd
 import signal
@@ -50,6 +51,16 @@ def settle_two(ng, who, disk):
     assert who.cycles.count('commit') == 0
 
 
+def open_files(pid):
+    names = []
+    for fd in glob.glob('/proc/%d/fd/*' % pid):
+        try:
+            names.append(os.readlink(fd))
+        except FileNotFoundError:
+            pass
+    return names
+
+
 def test_quit(start, disk):
     ng, who, journal = start()
     settle_two(ng, who, disk)
@@ -61,6 +72,32 @@ def test_quit(start, disk):
     ng.check()
     assert journal.files() == []
     assert who.audit()['charged'] == 2 * cost(10, 5)
+
+
+def test_a_disk_that_stands_still(start, disk):
+    """Requests go on, their records are written, and nothing of the journal
+    stays open for them: a worker that has no descriptors left would accept
+    nobody."""
+
+    n = 100
+    ng, who, journal = start()
+    settle_two(ng, who, disk)
+    worker, = ng.workers()
+
+    for i in range(n):
+        assert ng.chat(tenant='acme').status == 200
+    wait_until(lambda: len(journal.files()) == n + 2)
+
+    held = [name for name in open_files(worker)
+            if name.startswith(journal.path)]
+    assert len(held) <= 6, held
+    assert who.cycles.count('commit') == 0
+
+    disk.go()
+    journal.wait_empty()
+    who.settled()
+    ng.quit()
+    assert who.audit()['charged'] == (n + 2) * cost(10, 5)
 
 
 def test_quit_that_does_not_wait(start, disk):
