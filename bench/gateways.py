@@ -186,6 +186,7 @@ class Ours:
             **dict({'mode': 'on', 'sync': 'interval', 'buffering': 'on'},
                    **variables))
         self.port = self.nginx.port
+        self.patience = 20 + tenants // 5000
 
     @staticmethod
     def budgets(tenants):
@@ -197,7 +198,7 @@ class Ours:
         return budgets(*entries, ('tenant:poor', 1), tenants=names)
 
     def start(self):
-        self.nginx.start()
+        self.nginx.start(self.patience)
 
     def pids(self):
         return self.nginx.workers()

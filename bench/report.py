@@ -19,7 +19,7 @@ LABELS = {
     'litellm': 'LiteLLM proxy', 'portkey': 'Portkey, which has no budgets',
 }
 
-# name of a ratio: comparison, gateway, figure
+# name of a ratio: comparison, gateway, figure, and what it is compared with
 
 RATIOS = {
     'ledger_json_cpu': ('turns', 'ledger', 'cpu_us'),
@@ -42,6 +42,10 @@ RATIOS = {
     'ledger_denied_cpu': ('denied', 'ledger', 'cpu_us'),
     'ledger_c256_cpu': ('c256', 'ledger', 'cpu_us'),
     'always_c256_cpu': ('c256', 'always', 'cpu_us'),
+    'million_budgets_cpu': ('tenants', '500,000 tenants', 'cpu_us',
+                            '1 tenant'),
+    'million_budgets_p50': ('tenants', '500,000 tenants', 'p50_us',
+                            '1 tenant'),
 }
 
 DIGITS = {'rps': 0, 'cpu_us': 1, 'p50_us': 0, 'p99_us': 0, 'ttfb_us': 0,
@@ -56,6 +60,7 @@ TITLES = {
     'long': 'A prompt of 100 KB', 'denied': 'Denied for lack of budget',
     'c256': '256 connections', 'half': 'At half of what the ledger can do',
     'workers': 'Workers, 256 connections',
+    'tenants': 'Tenants, of two budgets each',
     'slow_peers': 'LiteLLM and Portkey',
 }
 
@@ -68,8 +73,8 @@ def spread(values, digits=3):
 
 def ratio_spreads(results):
     spreads = {}
-    for name, (comparison, kind, figure) in RATIOS.items():
-        plain = results.get((comparison, 'plain'))
+    for name, (comparison, kind, figure, *base) in RATIOS.items():
+        plain = results.get((comparison, *(base or ['plain'])))
         other = results.get((comparison, kind))
         if plain and other:
             pairs = [(b[figure], a[figure]) for a, b in zip(plain, other)
@@ -126,7 +131,8 @@ def markdown(data):
                                                   data['seconds']), '',
            '## Ratios', '',
            'Against plain `proxy_pass` in the same round, if nothing else '
-           'is said.', '', '| ratio | median | min–max |', '|---|---|---|']
+           'is said; a million budgets against those of one tenant.', '',
+           '| ratio | median | min–max |', '|---|---|---|']
 
     for name, value in data['ratios'].items():
         s = data['ratio_spreads'].get(name)

@@ -233,7 +233,8 @@ ngx_http_cycles_ledger_option(ngx_conf_t *cf, ngx_http_cycles_ledger_t *l,
         if (size == NGX_ERROR || size < CYCLES_LEDGER_MIN_ZONE) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid zone size \"%V\" in \"cycles_ledger "
-                               "%V\": it must be 1m at least", &value,
+                               "%V\": it must be a number with \"k\" or "
+                               "\"m\" behind it, 1m at least", &value,
                                &l->name);
             return NGX_CONF_ERROR;
         }

@@ -378,6 +378,8 @@ LEDGERS = [
           ledger='cycles_ledger main path=%%DIR%%/ledger zone=4k;'),
     wrong('zone is no size', '"cycles_ledger main"', '1m at least',
           ledger='cycles_ledger main path=%%DIR%%/ledger zone=big;'),
+    wrong('zone in gigabytes', '"cycles_ledger main"', '"m" behind it',
+          ledger='cycles_ledger main path=%%DIR%%/ledger zone=2g;'),
     wrong('bad sync', '"cycles_ledger main"', 'sync=interval|always',
           ledger='cycles_ledger main path=%%DIR%%/ledger sync=never;'),
     wrong('segments are too small', '"cycles_ledger main"', '1m to 1024m',

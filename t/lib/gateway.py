@@ -1230,7 +1230,7 @@ class Nginx:
         env.update(self.env)
         return env
 
-    def start(self):
+    def start(self, timeout=None):
         """Starts it and returns once it listens with all its workers."""
 
         with open(self.path('stderr.log'), 'ab') as err:
@@ -1251,7 +1251,7 @@ class Nginx:
             return True
 
         try:
-            wait_until(listens, what='nginx to listen')
+            wait_until(listens, timeout, what='nginx to listen')
         except HarnessError:
             self.kill9()
             raise
