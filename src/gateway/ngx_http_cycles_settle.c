@@ -641,7 +641,7 @@ ngx_http_cycles_fill_commit(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         ngx_memcpy(p, ctx->reply->model, ctx->reply->model_len);
 
         m->model_version.data = p;
-        m->model_version.len = ngx_min(ctx->reply->model_len, 128);
+        m->model_version.len = ctx->reply->model_len;
     }
 
     return NGX_OK;

@@ -18,6 +18,13 @@
 #include "llm_repeat.h"
 
 
+/*
+ * Of the name of a model; as much as a commit may tell (metrics.model_version
+ * of the protocol), and more than is in any table of prices
+ */
+
+#define LLM_REPLY_MODEL_MAX  128
+
 /* choices of which each has its own words; further ones share the last */
 
 #define LLM_REPLY_CHOICES  128
@@ -84,7 +91,7 @@ typedef struct {
      */
 
     llm_usage_t          usage;
-    unsigned char        model[LLM_MODEL_MAX];
+    unsigned char        model[LLM_REPLY_MODEL_MAX];
     size_t               model_len;       /* 0: the reply names none */
 
     /*

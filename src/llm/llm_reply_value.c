@@ -501,7 +501,7 @@ llm_reply_model(llm_reply_t *rp)
 
     if (js->first) {
         rp->model_open = (rp->model_len == 0);
-        llm_text_init(&rp->text, rp->model, LLM_MODEL_MAX);
+        llm_text_init(&rp->text, rp->model, LLM_REPLY_MODEL_MAX);
     }
 
     if (!rp->model_open) {
@@ -516,11 +516,11 @@ llm_reply_model(llm_reply_t *rp)
 
     len = rp->text.len;
 
-    if (len > LLM_MODEL_MAX) {
+    if (len > LLM_REPLY_MODEL_MAX) {
 
         /* not in the middle of a UTF-8 sequence */
 
-        for (len = LLM_MODEL_MAX; len && rp->model[len - 1] >= 0x80; len--) {
+        for (len = LLM_REPLY_MODEL_MAX; len && rp->model[len - 1] >= 0x80; len--) {
             if (rp->model[len - 1] >= 0xc0) {
                 len--;
                 break;

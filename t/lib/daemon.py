@@ -8,6 +8,8 @@
     ng.finish()                              # whoever still runs
 """
 
+import contextlib
+import glob
 import os
 import signal
 import subprocess
@@ -132,3 +134,18 @@ class Daemon(Nginx):
         for pid in sorted(self.pids):
             if running(pid):
                 self.kill9_of(pid)
+        for pid in set(self._strays()) - {os.getpid()}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _strays(self):
+        """What a test that failed on the way has left: whoever writes to
+        this log."""
+
+        log = self.path('error.log')
+        for name in glob.glob('/proc/[0-9]*/fd/*'):
+            try:
+                if os.readlink(name) == log:
+                    yield int(name.split('/')[2])
+            except OSError:
+                pass

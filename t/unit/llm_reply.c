@@ -510,14 +510,15 @@ test_models(void)
     memcpy(text + 598, "\"}", 2);
 
     read_text(&rp, LLM_REPLY_JSON, text, 600, 100);
-    is_int((long long) rp.model_len, LLM_MODEL_MAX, "a long model is cut");
+    is_int((long long) rp.model_len, LLM_REPLY_MODEL_MAX,
+           "a long model is cut");
 
-    /* bytes 255 and 256 of the name are one character */
+    /* bytes 127 and 128 of the name are one character */
 
-    memcpy(text + 10 + 255, "\xc3\xa4", 2);
+    memcpy(text + 10 + 127, "\xc3\xa4", 2);
 
     read_text(&rp, LLM_REPLY_JSON, text, 600, 100);
-    is_int((long long) rp.model_len, 255, "a long model is cut at a"
+    is_int((long long) rp.model_len, 127, "a long model is cut at a"
            " character");
 }
 
