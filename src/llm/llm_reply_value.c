@@ -520,7 +520,10 @@ llm_reply_model(llm_reply_t *rp)
 
         /* not in the middle of a UTF-8 sequence */
 
-        for (len = LLM_REPLY_MODEL_MAX; len && rp->model[len - 1] >= 0x80; len--) {
+        for (len = LLM_REPLY_MODEL_MAX;
+             len && rp->model[len - 1] >= 0x80;
+             len--)
+        {
             if (rp->model[len - 1] >= 0xc0) {
                 len--;
                 break;
