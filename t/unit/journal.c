@@ -708,6 +708,22 @@ replaced(void)
     fclose(file);
 
     (void) run(journal, CYCLES_JOURNAL_REMOVE, "again");
+
+    /* who settles it before it is synced removes it */
+
+    cycles_journal_run(journal, &job, uptime);
+    is_int(unlink(at(name)), 0, "a new one is taken away by somebody");
+    cycles_journal_sync(journal, &job, uptime);
+    is_int(job.error, 0, "which is no error");
+
+    cycles_journal_run(journal, &job, uptime);
+    cycles_journal_sync(journal, &job, uptime);
+    cycles_journal_run(journal, &job, uptime);
+    (void) unlink(at(job.temporary));
+    cycles_journal_sync(journal, &job, uptime);
+    is_int(job.error, ENOENT, "but what is to replace it has to be there");
+
+    (void) run(journal, CYCLES_JOURNAL_REMOVE, "again");
     cycles_journal_close(journal);
 }
 
