@@ -53,6 +53,7 @@ static ngx_int_t ngx_http_cycles_tap_init(void *data);
 static ngx_int_t ngx_http_cycles_tap_filter(void *data, ssize_t bytes);
 static ngx_int_t ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p,
     ngx_buf_t *buf);
+static void ngx_http_cycles_prefetch(ngx_http_cycles_ctx_t *ctx);
 
 static void ngx_http_cycles_end_upstream(ngx_http_upstream_t *u, off_t left);
 
@@ -492,6 +493,8 @@ ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
     r = p->input_ctx;
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
 
+    ngx_http_cycles_prefetch(ctx);
+
     if (ngx_http_cycles_is_cut(ctx)) {
         return NGX_OK;
     }
@@ -543,6 +546,8 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
     u = r->upstream;
 
+    ngx_http_cycles_prefetch(ctx);
+
     if (ngx_http_cycles_is_cut(ctx)) {
         return NGX_OK;
     }
@@ -576,6 +581,20 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
     }
 
     return NGX_OK;
+}
+
+
+/* what a piece of a reply needs, as far away as it is: llm_reply_prefetch() */
+
+static void
+ngx_http_cycles_prefetch(ngx_http_cycles_ctx_t *ctx)
+{
+    __builtin_prefetch(&ctx->original_filter);
+    __builtin_prefetch(&ctx->settlement);
+    __builtin_prefetch(&ctx->state);
+    __builtin_prefetch(&ctx->verdict);
+
+    llm_reply_prefetch(ctx->reply);
 }
 
 

@@ -16,7 +16,7 @@
 #include <ngx_core.h>
 
 
-/* of each size, that wait; a sanitizer is to see what is used too late */
+/* that wait for their next use; a sanitizer is to see what is used too late */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define NGX_HTTP_CYCLES_PIECES  0
@@ -26,12 +26,16 @@
 
 
 typedef struct {
-    ngx_uint_t                      n;
+    ngx_uint_t                      epoch;
     void                           *free;    /* each begins with the next */
 } ngx_http_cycles_pieces_t;
 
 
-/* pieces are all of that size, which is at least that of a pointer; or NULL */
+/*
+ * Pieces are all of that size, which is at least that of a pointer; or NULL.
+ * What they take is the kernel's again once no piece of any size is in use;
+ * the first NGX_HTTP_CYCLES_BLOCK bytes stay with the worker.
+ */
 
 void *ngx_http_cycles_piece(ngx_http_cycles_pieces_t *pieces, size_t size);
 void ngx_http_cycles_free_piece(ngx_http_cycles_pieces_t *pieces, void *p);

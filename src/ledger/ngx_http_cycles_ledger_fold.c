@@ -19,12 +19,21 @@
 /* between two looks at the log, in milliseconds */
 #define NGX_HTTP_CYCLES_LEDGER_FOLD       1000
 
+/*
+ * Less than that waits for longer, so that most reservations have ended when
+ * they are written: each is a row then that is not written twice, or a part
+ * of a bundle.  Lists do not wait, see ngx_http_cycles_ledger_wait_folded().
+ */
+
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_FEW   4096
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_LAZY  5000
+
 /* a pause when there is much to do, and while somebody waits for another */
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_PAUSE 100
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_POLL  5
 
 /* of another worker, which is taken to be gone then */
-#define NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER 3000
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER 10000
 
 /* without anything new, for what gets old */
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE  60000
@@ -138,7 +147,8 @@ ngx_http_cycles_ledger_wait_folded(void *data, uint64_t record,
 static void
 ngx_http_cycles_ledger_fold_timer(ngx_event_t *ev)
 {
-    int64_t                            age;
+    int64_t                            age, wait;
+    uint64_t                           folded, records;
     unsigned                           mine;
     ngx_http_cycles_ledger_t          *l;
     ngx_http_cycles_ledger_folding_t  *folding;
@@ -149,8 +159,14 @@ ngx_http_cycles_ledger_fold_timer(ngx_event_t *ev)
     folding = l->folding;
     age = cycles_ledger_fold_age(l->core, &mine);
 
-    if ((cycles_ledger_synced(l->core) > cycles_ledger_folded(l->core)
-         && (mine || age >= NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER))
+    folded = cycles_ledger_folded(l->core);
+    records = cycles_ledger_synced(l->core) - folded;
+
+    wait = !mine ? NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER
+           : records < NGX_HTTP_CYCLES_LEDGER_FOLD_FEW
+           ? NGX_HTTP_CYCLES_LEDGER_FOLD_LAZY : 0;
+
+    if ((records && age >= wait)
         || (mine && folding->fold.more)
         || age >= NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE
         || !ngx_queue_empty(&l->unfolded))

@@ -27,6 +27,11 @@ typedef enum {
 } llm_reply_line_t;
 
 
+/* of an event that is kept, and what precedes it, some 220 bytes and 122 */
+
+#define LLM_REPLY_PREFETCH  384
+
+
 static void llm_reply_sse(llm_reply_t *rp, const unsigned char *p, size_t n);
 static const unsigned char *llm_reply_held(llm_reply_t *rp,
     const unsigned char *p, const unsigned char *last);
@@ -203,6 +208,26 @@ llm_reply_format(const unsigned char *type, size_t len)
     }
 
     return LLM_REPLY_JSON;
+}
+
+
+void
+llm_reply_prefetch(const llm_reply_t *rp)
+{
+    size_t                n;
+    const unsigned char  *repeat;
+
+    __builtin_prefetch(&rp->format);
+    __builtin_prefetch(&rp->line);
+    __builtin_prefetch(&rp->digest);
+    __builtin_prefetch(&rp->estimate);
+    __builtin_prefetch(&rp->previous);
+
+    repeat = (const unsigned char *) &rp->u.repeat;
+
+    for (n = 0; n < LLM_REPLY_PREFETCH; n += 64) {
+        __builtin_prefetch(repeat + n);
+    }
 }
 
 

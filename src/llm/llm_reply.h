@@ -217,6 +217,16 @@ llm_reply_format_t llm_reply_format(const unsigned char *type, size_t len);
 void llm_reply_feed(llm_reply_t *rp, const unsigned char *p, size_t n);
 
 
+/*
+ * Has the processor load what the next event of a stream will need of *rp if
+ * it is like the one before.  Of many streams that have one now and then,
+ * nothing is in a cache, and what is found one by one is waited for one by
+ * one.
+ */
+
+void llm_reply_prefetch(const llm_reply_t *rp);
+
+
 /* results are those of all bytes that have come; more of them may follow */
 
 void llm_reply_flush(llm_reply_t *rp);
