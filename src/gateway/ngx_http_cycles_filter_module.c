@@ -28,6 +28,23 @@
 #define NGX_HTTP_CYCLES_HELD      1024
 #define NGX_HTTP_CYCLES_MAX_HELD  8192
 
+#define ngx_http_cycles_get_tap(rp)                                          \
+    ((ngx_http_cycles_tap_t *) ((u_char *) (rp)                              \
+                                - offsetof(ngx_http_cycles_tap_t, reply)))
+
+
+/*
+ * What the upstream's input filter is given, with all that a piece of a reply
+ * needs behind it: nothing has to be found first.
+ */
+
+typedef struct {
+    ngx_http_request_t             *request;
+    ngx_http_cycles_ctx_t          *ctx;
+    ngx_int_t                     (*filter)(void *data, ssize_t bytes);
+    llm_reply_t                     reply;    /* as large as it has to be */
+} ngx_http_cycles_tap_t;
+
 
 static ngx_int_t ngx_http_cycles_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_cycles_body_filter(ngx_http_request_t *r,
@@ -123,7 +140,7 @@ static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 /* by format */
 
 static ngx_http_cycles_pieces_t
-    ngx_http_cycles_replies[LLM_REPLY_EVENTSTREAM + 1];
+    ngx_http_cycles_taps[LLM_REPLY_EVENTSTREAM + 1];
 
 
 static ngx_int_t
@@ -286,10 +303,10 @@ ngx_http_cycles_has_control(u_char *p, size_t len)
 static ngx_int_t
 ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 {
-    ngx_str_t            *type;
-    llm_reply_t          *reply;
-    llm_reply_format_t    format;
-    ngx_http_upstream_t  *u;
+    ngx_str_t              *type;
+    llm_reply_format_t      format;
+    ngx_http_upstream_t    *u;
+    ngx_http_cycles_tap_t  *tap;
 
     ctx->tapped = 0;
     ctx->readable = 0;
@@ -313,16 +330,17 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     /* for as long as a stream is open, and it needs no more than this */
 
-    reply = ngx_http_cycles_piece(&ngx_http_cycles_replies[format],
-                                  llm_reply_size(format));
-    if (reply == NULL) {
+    tap = ngx_http_cycles_piece(&ngx_http_cycles_taps[format],
+                                offsetof(ngx_http_cycles_tap_t, reply)
+                                + llm_reply_size(format));
+    if (tap == NULL) {
         return NGX_ERROR;
     }
 
-    llm_reply_init(reply, ctx->route.api, format);
+    llm_reply_init(&tap->reply, ctx->route.api, format);
 
     ngx_http_cycles_free_reply(ctx);
-    ctx->reply = reply;
+    ctx->reply = &tap->reply;
 
     ngx_http_cycles_read_headers(r, ctx);
 
@@ -371,8 +389,8 @@ ngx_http_cycles_free_reply(ngx_http_cycles_ctx_t *ctx)
     ctx->reply = &none;
 
     if (reply && reply != &none) {
-        ngx_http_cycles_free_piece(&ngx_http_cycles_replies[reply->format],
-                                   reply);
+        ngx_http_cycles_free_piece(&ngx_http_cycles_taps[reply->format],
+                                   ngx_http_cycles_get_tap(reply));
     }
 }
 
@@ -462,6 +480,7 @@ ngx_http_cycles_tap_init(void *data)
 
     ngx_int_t               rc;
     ngx_http_upstream_t    *u;
+    ngx_http_cycles_tap_t  *tap;
     ngx_http_cycles_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
@@ -474,8 +493,13 @@ ngx_http_cycles_tap_init(void *data)
         u->pipe->input_filter = ngx_http_cycles_tap_pipe_filter;
 
     } else {
-        ctx->original_filter = u->input_filter;
+        tap = ngx_http_cycles_get_tap(ctx->reply);
+        tap->request = r;
+        tap->ctx = ctx;
+        tap->filter = u->input_filter;
+
         u->input_filter = ngx_http_cycles_tap_filter;
+        u->input_filter_ctx = tap;
     }
 
     return rc;
@@ -494,6 +518,7 @@ ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
     ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
 
     ngx_http_cycles_prefetch(ctx);
+    llm_reply_prefetch(ctx->reply);
 
     if (ngx_http_cycles_is_cut(ctx)) {
         return NGX_OK;
@@ -536,17 +561,21 @@ ngx_http_cycles_tap_pipe_filter(ngx_event_pipe_t *p, ngx_buf_t *buf)
 static ngx_int_t
 ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
 {
-    ngx_http_request_t  *r = data;
+    ngx_http_cycles_tap_t  *tap = data;
 
     ngx_int_t                rc;
     ngx_chain_t            **ll;
+    ngx_http_request_t      *r;
     ngx_http_upstream_t     *u;
     ngx_http_cycles_ctx_t   *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_cycles_module);
-    u = r->upstream;
+    llm_reply_prefetch(&tap->reply);
 
+    ctx = tap->ctx;
     ngx_http_cycles_prefetch(ctx);
+
+    r = tap->request;
+    u = r->upstream;
 
     if (ngx_http_cycles_is_cut(ctx)) {
         return NGX_OK;
@@ -554,7 +583,7 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
 
     for (ll = &u->out_bufs; *ll; ll = &(*ll)->next) { /* void */ }
 
-    rc = ctx->original_filter(data, bytes);
+    rc = tap->filter(r, bytes);
 
     if (rc != NGX_OK) {
         return rc;
@@ -584,17 +613,15 @@ ngx_http_cycles_tap_filter(void *data, ssize_t bytes)
 }
 
 
-/* what a piece of a reply needs, as far away as it is: llm_reply_prefetch() */
+/* as llm_reply_prefetch(), of what is asked of the context */
 
 static void
 ngx_http_cycles_prefetch(ngx_http_cycles_ctx_t *ctx)
 {
-    __builtin_prefetch(&ctx->original_filter);
-    __builtin_prefetch(&ctx->settlement);
     __builtin_prefetch(&ctx->state);
     __builtin_prefetch(&ctx->verdict);
-
-    llm_reply_prefetch(ctx->reply);
+    __builtin_prefetch(&ctx->cutoff);
+    __builtin_prefetch(&ctx->settlement);
 }
 
 

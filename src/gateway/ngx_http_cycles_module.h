@@ -375,8 +375,6 @@ typedef struct {
     ngx_chain_t                     *busy;
 
     ngx_int_t                      (*original_init)(void *data);
-    ngx_int_t                      (*original_filter)(void *data,
-                                                      ssize_t bytes);
     ngx_event_pipe_input_filter_pt   original_pipe_filter;
 
     /* a client that has left */

@@ -217,7 +217,10 @@ llm_reply_prefetch(const llm_reply_t *rp)
     size_t                n;
     const unsigned char  *repeat;
 
-    __builtin_prefetch(&rp->format);
+    if (rp->format != LLM_REPLY_SSE) {
+        return;
+    }
+
     __builtin_prefetch(&rp->line);
     __builtin_prefetch(&rp->digest);
     __builtin_prefetch(&rp->estimate);
