@@ -33,8 +33,8 @@ typedef struct {
 
 /*
  * Pieces are all of that size, which is at least that of a pointer; or NULL.
- * What they take is the kernel's again once no piece of any size is in use;
- * the first NGX_HTTP_CYCLES_BLOCK bytes stay with the worker.
+ * What they take is the kernel's again once no piece of any size is in use,
+ * but for 2 MB.
  */
 
 void *ngx_http_cycles_piece(ngx_http_cycles_pieces_t *pieces, size_t size);

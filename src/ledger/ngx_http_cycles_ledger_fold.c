@@ -32,8 +32,8 @@
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_PAUSE 100
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_POLL  5
 
-/* of another worker, which is taken to be gone then */
-#define NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER 10000
+/* later than another worker should have done it, which seems to be gone */
+#define NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER 3000
 
 /* without anything new, for what gets old */
 #define NGX_HTTP_CYCLES_LEDGER_FOLD_IDLE  60000
@@ -162,9 +162,9 @@ ngx_http_cycles_ledger_fold_timer(ngx_event_t *ev)
     folded = cycles_ledger_folded(l->core);
     records = cycles_ledger_synced(l->core) - folded;
 
-    wait = !mine ? NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER
-           : records < NGX_HTTP_CYCLES_LEDGER_FOLD_FEW
-           ? NGX_HTTP_CYCLES_LEDGER_FOLD_LAZY : 0;
+    wait = (mine ? 0 : NGX_HTTP_CYCLES_LEDGER_FOLD_OTHER)
+           + (records < NGX_HTTP_CYCLES_LEDGER_FOLD_FEW
+              ? NGX_HTTP_CYCLES_LEDGER_FOLD_LAZY : 0);
 
     if ((records && age >= wait)
         || (mine && folding->fold.more)

@@ -275,7 +275,7 @@ def test_who_has_folded_goes_on(nginx):
             longest = max(longest, took)
             by_timer += took > 0.4
         found = folders(ng)
-        if longest < 8:
+        if longest < 7:
             assert len(found) == 1
             return
         ng.stop()
