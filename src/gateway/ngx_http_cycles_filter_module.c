@@ -40,9 +40,10 @@
 
 typedef struct {
     ngx_http_request_t             *request;
+    ngx_http_upstream_t            *upstream;   /* NULL: it has not got it */
     ngx_http_cycles_ctx_t          *ctx;
     ngx_int_t                     (*filter)(void *data, ssize_t bytes);
-    llm_reply_t                     reply;    /* as large as it has to be */
+    llm_reply_t                     reply;      /* as large as needed */
 } ngx_http_cycles_tap_t;
 
 
@@ -337,6 +338,7 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
         return NGX_ERROR;
     }
 
+    tap->upstream = NULL;
     llm_reply_init(&tap->reply, ctx->route.api, format);
 
     ngx_http_cycles_free_reply(ctx);
@@ -353,8 +355,13 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 
     if (u && u->input_filter_init && u->input_filter_ctx == r) {
         ctx->tapped = 1;
-        ctx->original_init = u->input_filter_init;
-        u->input_filter_init = ngx_http_cycles_tap_init;
+
+        /* not a second time, for a page of an error */
+
+        if (u->input_filter_init != ngx_http_cycles_tap_init) {
+            ctx->original_init = u->input_filter_init;
+            u->input_filter_init = ngx_http_cycles_tap_init;
+        }
 
     } else {
         r->filter_need_in_memory = 1;
@@ -381,17 +388,31 @@ ngx_http_cycles_read_reply(ngx_http_request_t *r, ngx_http_cycles_ctx_t *ctx)
 void
 ngx_http_cycles_free_reply(ngx_http_cycles_ctx_t *ctx)
 {
-    llm_reply_t  *reply;
+    llm_reply_t            *reply;
+    ngx_http_upstream_t    *u;
+    ngx_http_cycles_tap_t  *tap;
 
     static llm_reply_t  none;
 
     reply = ctx->reply;
     ctx->reply = &none;
 
-    if (reply && reply != &none) {
-        ngx_http_cycles_free_piece(&ngx_http_cycles_taps[reply->format],
-                                   ngx_http_cycles_get_tap(reply));
+    if (reply == NULL || reply == &none) {
+        return;
     }
+
+    tap = ngx_http_cycles_get_tap(reply);
+    u = tap->upstream;
+
+    if (u) {
+
+        /* one whose reply was given up for a page of an error may go on */
+
+        u->input_filter = tap->filter;
+        u->input_filter_ctx = tap->request;
+    }
+
+    ngx_http_cycles_free_piece(&ngx_http_cycles_taps[reply->format], tap);
 }
 
 
@@ -495,6 +516,7 @@ ngx_http_cycles_tap_init(void *data)
     } else {
         tap = ngx_http_cycles_get_tap(ctx->reply);
         tap->request = r;
+        tap->upstream = u;
         tap->ctx = ctx;
         tap->filter = u->input_filter;
 

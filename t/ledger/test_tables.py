@@ -201,8 +201,9 @@ def test_what_begins_and_ends_is_bundled(nginx, provider):
     streams = 8
 
     def ask():
-        """Whether nothing was folded from reserves to commits."""
+        """Whether nothing was folded from before reserves to commits."""
 
+        folded = main(ng)['folded']
         gate = Gate()
         provider.default = chat_stream(3, gates={1: gate}, with_usage=True)
 
@@ -213,7 +214,6 @@ def test_what_begins_and_ends_is_bundled(nginx, provider):
                 conn.send_chat(tenant='acme', stream=True)
             began = time.monotonic()
             wait_until(lambda: ng.live_reservations() == streams)
-            folded = main(ng)['folded']
             wait_until(lambda: time.monotonic() > began + 2)
             gate.open()
             for conn in conns:
